@@ -1,0 +1,54 @@
+/* Copies between a segment and private memory.
+ *
+ * A reader may copy bytes that a writer is replacing: it throws the copy away when its validation
+ * fails. That race is meant; under ThreadSanitizer the copies are made of relaxed atomic accesses,
+ * so that the tool reports only the races that are not.
+ */
+#ifndef DSM_BASE_COPY_H
+#define DSM_BASE_COPY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define DSM_COPY_ATOMIC 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DSM_COPY_ATOMIC 1
+#endif
+#endif
+
+#ifdef DSM_COPY_ATOMIC
+static inline void dsm_copy_out(void *target, const void *shared, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    ((uint8_t *)target)[i] = __atomic_load_n((const uint8_t *)shared + i, __ATOMIC_RELAXED);
+}
+
+static inline void dsm_copy_in(void *shared, const void *source, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    __atomic_store_n((uint8_t *)shared + i, ((const uint8_t *)source)[i], __ATOMIC_RELAXED);
+}
+
+static inline int dsm_copy_compare(const void *shared, const void *other, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    if (__atomic_load_n((const uint8_t *)shared + i, __ATOMIC_RELAXED) !=
+        ((const uint8_t *)other)[i])
+      return 1;
+  return 0;
+}
+#else
+static inline void dsm_copy_out(void *target, const void *shared, size_t bytes) {
+  memcpy(target, shared, bytes);
+}
+
+static inline void dsm_copy_in(void *shared, const void *source, size_t bytes) {
+  memcpy(shared, source, bytes);
+}
+
+static inline int dsm_copy_compare(const void *shared, const void *other, size_t bytes) {
+  return memcmp(shared, other, bytes);
+}
+#endif
+
+#endif

@@ -1,0 +1,99 @@
+/* The one contract with the kernel. Nothing else in csrc/ makes a system call.
+ *
+ * Two implementations, chosen at link time: os_linux.c, and os_sim.c, in which segments are plain
+ * memory, the clock is virtual, the room is a budget and processes die when the test says so.
+ *
+ *   segments    named shared memory of full reserved size; backed before use (I-9); mode 0600
+ *   presence    a shared file lock on a segment, held for life; the exclusive one is the sweeper's
+ *   mutex       process-shared and robust: the death of the owner is reported to the next one
+ *   processes   identity is (pid, start time), so that a reused pid is told from the old one
+ *   fork        a flag that is 1 in the process that read it first and 0 in its forked children
+ */
+#ifndef DSM_OS_OS_H
+#define DSM_OS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../base/status.h"
+
+typedef struct dsm_os_segment {
+  uint8_t *base;
+  uint64_t bytes;
+  int handle;
+} dsm_os_segment;
+
+/* Creates a segment of zero bytes, maps it, and takes the shared presence lock. DSM_EXISTS. */
+dsm_status dsm_os_segment_create(const char *name, uint64_t bytes, dsm_os_segment *out);
+/* Maps an existing segment and takes the shared presence lock. DSM_NO_CLUSTER, DSM_CORRUPT. */
+dsm_status dsm_os_segment_open(const char *name, dsm_os_segment *out);
+void dsm_os_segment_close(dsm_os_segment *segment);
+dsm_status dsm_os_segment_unlink(const char *name);
+/* Takes memory for the range from the kernel, or fails with DSM_STORE_FULL and takes nothing. */
+dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes);
+/* Gives the memory of the range back to the kernel; the bytes read as zero afterwards. */
+void dsm_os_segment_discard(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes);
+/* True if the file was cut below the mapped size: touching the rest would raise SIGBUS. */
+bool dsm_os_segment_truncated(const dsm_os_segment *segment);
+/* DSM_OK and *alone if no other process holds the presence lock of the named segment. */
+dsm_status dsm_os_segment_alone(const char *name, bool *alone);
+/* Unlinks the named segment if no process holds its presence lock; *removed tells. */
+dsm_status dsm_os_segment_sweep(const char *name, bool *removed);
+/* Room that the file system of the segments has left, in bytes. */
+uint64_t dsm_os_room_bytes(void);
+
+#define DSM_OS_MUTEX_BYTES 48
+typedef struct dsm_os_mutex_shm {
+  uint64_t words[DSM_OS_MUTEX_BYTES / 8];
+} dsm_os_mutex_shm;
+
+typedef enum dsm_os_lock {
+  DSM_OS_LOCK_TAKEN,      /* ours */
+  DSM_OS_LOCK_OWNER_DIED, /* ours, and what it protects must be repaired first */
+  DSM_OS_LOCK_BUSY,       /* another thread's, still after the wait */
+} dsm_os_lock;
+
+dsm_status dsm_os_mutex_init(dsm_os_mutex_shm *mutex);
+dsm_os_lock dsm_os_mutex_try(dsm_os_mutex_shm *mutex);
+dsm_os_lock dsm_os_mutex_wait(dsm_os_mutex_shm *mutex, uint32_t wait_ms);
+/* After a repair: the mutex is an ordinary one again. Must precede the unlock. */
+void dsm_os_mutex_consistent(dsm_os_mutex_shm *mutex);
+void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex);
+
+typedef struct dsm_os_process {
+  uint32_t pid;
+  uint64_t start_ticks; /* clock ticks since boot at which the process started */
+} dsm_os_process;
+
+void dsm_os_process_self(dsm_os_process *out);
+bool dsm_os_process_alive(const dsm_os_process *process);
+/* The kernel's letter for its state: R, S, D, T (stopped), Z …; '?' if there is no such process. */
+char dsm_os_process_state(const dsm_os_process *process);
+/* Identity of the pid namespace, since pids of two namespaces must not be compared. */
+uint64_t dsm_os_pid_namespace(void);
+/* A descriptor that becomes readable when the process ends, or -1. */
+int dsm_os_process_watch(const dsm_os_process *process);
+void dsm_os_process_unwatch(int descriptor);
+
+uint64_t dsm_os_monotonic_ns(void);
+uint64_t dsm_os_realtime_ns(void);
+uint64_t dsm_os_random_u64(void);
+void dsm_os_yield(void);
+/* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped. */
+void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms);
+
+/* A counter that is readable while it is above zero; used to wake and to stop a service thread. */
+int dsm_os_event_open(void);
+void dsm_os_event_set(int event);
+void dsm_os_event_close(int event);
+
+/* A thread with all signals blocked. */
+typedef struct dsm_os_thread dsm_os_thread;
+dsm_status dsm_os_thread_start(void (*run)(void *), void *argument, dsm_os_thread **out);
+void dsm_os_thread_join(dsm_os_thread *thread);
+
+/* A word that reads 1 in this process and 0 in a child forked from it. Never unmapped. */
+const volatile uint32_t *dsm_os_fork_flag(void);
+
+#endif
