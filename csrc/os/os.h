@@ -7,7 +7,7 @@
  *   presence    a shared file lock on a segment, held for life; the exclusive one is the sweeper's
  *   mutex       process-shared and robust: the death of the owner is reported to the next one
  *   processes   identity is (pid, start time), so that a reused pid is told from the old one
- *   fork        a flag that is 1 in the process that read it first and 0 in its forked children
+ *   fork        a flag that is 1 in the process that opened it and 0 in its forked children
  */
 #ifndef DSM_OS_OS_H
 #define DSM_OS_OS_H
@@ -80,7 +80,8 @@ uint64_t dsm_os_monotonic_ns(void);
 uint64_t dsm_os_realtime_ns(void);
 uint64_t dsm_os_random_u64(void);
 void dsm_os_yield(void);
-/* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped. */
+/* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped.
+ */
 void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms);
 
 /* A counter that is readable while it is above zero; used to wake and to stop a service thread. */
@@ -93,7 +94,8 @@ typedef struct dsm_os_thread dsm_os_thread;
 dsm_status dsm_os_thread_start(void (*run)(void *), void *argument, dsm_os_thread **out);
 void dsm_os_thread_join(dsm_os_thread *thread);
 
-/* A word that reads 1 in this process and 0 in a child forked from it. Never unmapped. */
-const volatile uint32_t *dsm_os_fork_flag(void);
+/* A word that reads 1 in this process and 0 in a child forked from it; NULL without memory. */
+const volatile uint32_t *dsm_os_fork_flag_open(void);
+void dsm_os_fork_flag_close(const volatile uint32_t *flag);
 
 #endif

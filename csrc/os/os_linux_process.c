@@ -1,0 +1,124 @@
+/* The contract with the kernel, on Linux: identity and death of processes, clocks, randomness. */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../base/check.h"
+#include "../base/limits.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+/* Reads state and start time of a pid; false if there is no such process. */
+static bool read_stat(uint32_t pid, char *state, uint64_t *start_ticks) {
+  char path[32], text[1024];
+  snprintf(path, sizeof path, "/proc/%u/stat", pid);
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  ssize_t length = read(descriptor, text, sizeof text - 1);
+  close(descriptor);
+  if (length <= 0) return false;
+  text[length] = 0;
+  char *at = strrchr(text, ')'); /* the command's name may hold blanks and brackets */
+  if (!at || at[1] != ' ') return false;
+  *state = at[2];
+  for (int field = 3; field < 22 && at; field++) at = strchr(at + 2, ' ');
+  if (!at) return false;
+  *start_ticks = strtoull(at, NULL, 10);
+  return true;
+}
+
+void dsm_os_process_self(dsm_os_process *out) {
+  char state;
+  *out = (dsm_os_process){.pid = (uint32_t)getpid()};
+  read_stat(out->pid, &state, &out->start_ticks);
+}
+
+char dsm_os_process_state(const dsm_os_process *process) {
+  char state;
+  uint64_t start_ticks;
+  if (!read_stat(process->pid, &state, &start_ticks)) return '?';
+  return start_ticks == process->start_ticks ? state : '?';
+}
+
+bool dsm_os_process_alive(const dsm_os_process *process) {
+  char state = dsm_os_process_state(process);
+  return state != '?' && state != 'Z' && state != 'X';
+}
+
+uint64_t dsm_os_pid_namespace(void) {
+  struct stat info;
+  return stat("/proc/self/ns/pid", &info) == 0 ? (uint64_t)info.st_ino : 0;
+}
+
+int dsm_os_process_watch(const dsm_os_process *process) {
+  int descriptor = (int)syscall(SYS_pidfd_open, (pid_t)process->pid, 0u);
+  if (descriptor < 0) return -1;
+  /* The pid may have been reused before the open: what we hold must be whom we meant. */
+  char state = dsm_os_process_state(process);
+  if (state != '?') return descriptor;
+  close(descriptor);
+  return -1;
+}
+
+void dsm_os_process_unwatch(int descriptor) {
+  if (descriptor >= 0) close(descriptor);
+}
+
+static uint64_t now_ns(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t dsm_os_monotonic_ns(void) {
+  return now_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t dsm_os_realtime_ns(void) {
+  return now_ns(CLOCK_REALTIME);
+}
+
+uint64_t dsm_os_random_u64(void) {
+  uint64_t value = 0;
+  ssize_t length;
+  do length = getrandom(&value, sizeof value, 0);
+  while (length < 0 && errno == EINTR);
+  DSM_ASSERT(length == sizeof value);
+  return value;
+}
+
+void dsm_os_yield(void) {
+  sched_yield();
+}
+
+const volatile uint32_t *dsm_os_fork_flag_open(void) {
+  uint32_t *page =
+      mmap(NULL, DSM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return NULL;
+  if (madvise(page, DSM_PAGE_BYTES, MADV_WIPEONFORK) < 0) {
+    munmap(page, DSM_PAGE_BYTES);
+    return NULL;
+  }
+  *page = 1;
+  return page;
+}
+
+void dsm_os_fork_flag_close(const volatile uint32_t *flag) {
+  if (flag) munmap((void *)(uintptr_t)flag, DSM_PAGE_BYTES);
+}

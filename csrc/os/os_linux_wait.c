@@ -1,0 +1,122 @@
+/* The contract with the kernel, on Linux: robust mutexes, events, waiting, threads.
+ *
+ * The mutexes are pthread's process-shared robust ones. The kernel itself walks the robust list of
+ * a thread that ends, before it tears down the memory of the process, so that the next locker
+ * learns of the death at once, without a service thread and without false positives (I-4, I-6).
+ */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../base/check.h"
+#include "../base/limits.h"
+
+_Static_assert(sizeof(pthread_mutex_t) <= DSM_OS_MUTEX_BYTES, "the mutex fits its room");
+
+static pthread_mutex_t *as_mutex(dsm_os_mutex_shm *mutex) {
+  return (pthread_mutex_t *)(void *)mutex;
+}
+
+dsm_status dsm_os_mutex_init(dsm_os_mutex_shm *mutex) {
+  pthread_mutexattr_t attributes;
+  if (pthread_mutexattr_init(&attributes) != 0) return DSM_OS;
+  pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+  pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+  int result = pthread_mutex_init(as_mutex(mutex), &attributes);
+  pthread_mutexattr_destroy(&attributes);
+  return result == 0 ? DSM_OK : DSM_OS;
+}
+
+static dsm_os_lock outcome(int result) {
+  if (result == 0) return DSM_OS_LOCK_TAKEN;
+  if (result == EOWNERDEAD) return DSM_OS_LOCK_OWNER_DIED;
+  return DSM_OS_LOCK_BUSY;
+}
+
+dsm_os_lock dsm_os_mutex_try(dsm_os_mutex_shm *mutex) {
+  return outcome(pthread_mutex_trylock(as_mutex(mutex)));
+}
+
+dsm_os_lock dsm_os_mutex_wait(dsm_os_mutex_shm *mutex, uint32_t wait_ms) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+  until.tv_sec += wait_ms / 1000 + until.tv_nsec / 1000000000;
+  until.tv_nsec %= 1000000000;
+  return outcome(pthread_mutex_clocklock(as_mutex(mutex), CLOCK_MONOTONIC, &until));
+}
+
+void dsm_os_mutex_consistent(dsm_os_mutex_shm *mutex) {
+  pthread_mutex_consistent(as_mutex(mutex));
+}
+
+void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex) {
+  int result = pthread_mutex_unlock(as_mutex(mutex));
+  DSM_ASSERT(result == 0);
+}
+
+void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms) {
+  struct pollfd entries[DSM_PARTICIPANTS_MAX + 1];
+  DSM_ASSERT(count <= DSM_PARTICIPANTS_MAX + 1);
+  for (unsigned i = 0; i < count; i++)
+    entries[i] = (struct pollfd){.fd = descriptors[i], .events = POLLIN};
+  int found = poll(entries, count, (int)wait_ms);
+  for (unsigned i = 0; i < count; i++) ready[i] = found > 0 && (entries[i].revents & POLLIN);
+}
+
+int dsm_os_event_open(void) {
+  return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+void dsm_os_event_set(int event) {
+  uint64_t one = 1;
+  ssize_t written = write(event, &one, sizeof one);
+  (void)written; /* a full counter is already readable */
+}
+
+void dsm_os_event_close(int event) {
+  if (event >= 0) close(event);
+}
+
+struct dsm_os_thread {
+  pthread_t thread;
+  void (*run)(void *);
+  void *argument;
+};
+
+static void *thread_main(void *self) {
+  struct dsm_os_thread *thread = self;
+  thread->run(thread->argument);
+  return NULL;
+}
+
+dsm_status dsm_os_thread_start(void (*run)(void *), void *argument, dsm_os_thread **out) {
+  struct dsm_os_thread *thread = malloc(sizeof *thread);
+  if (!thread) return DSM_OS;
+  *thread = (struct dsm_os_thread){.run = run, .argument = argument};
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = pthread_create(&thread->thread, NULL, thread_main, thread);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (result != 0) {
+    free(thread);
+    return DSM_OS;
+  }
+  *out = thread;
+  return DSM_OK;
+}
+
+void dsm_os_thread_join(dsm_os_thread *thread) {
+  if (!thread) return;
+  pthread_join(thread->thread, NULL);
+  free(thread);
+}
