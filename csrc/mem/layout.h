@@ -1,0 +1,175 @@
+/* The format of the segments: what lies where. docs/segment-format.md shows it as tables.
+ *
+ * A cluster has one control segment (identity, participants, regions, routes, locks, intents, pins)
+ * and one segment per node (subs: one sub-table head per stripe; page map; pages). Offsets follow
+ * from the configuration alone, so that nothing that could be damaged steers where areas begin.
+ * Integers are little-endian and of fixed width; no pointer is ever stored.
+ *
+ *   I  configuration is written once, before any other process can attach, and carries a checksum.
+ *   I  words that steer the engine are sealed (base/word.h); routes, counts and heads among them.
+ *   I  locks live in the control segment only and are never moved, reused or unmapped (I-4).
+ */
+#ifndef DSM_MEM_LAYOUT_H
+#define DSM_MEM_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../base/atomic.h"
+#include "../base/limits.h"
+#include "../base/word.h"
+#include "../os/os.h"
+
+#define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
+#define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
+#define DSM_LAYOUT_VERSION 1u
+#define DSM_BIN_COUNT 112u   /* free-run size bins: four per power of two of pages */
+#define DSM_CLASS_COUNT 26u  /* slab size classes */
+#define DSM_RETIRE_MAX 4u    /* page runs that one operation can let go */
+
+typedef struct dsm_config_shm {
+  uint64_t cluster_id;         /* random; every segment of the cluster repeats it */
+  uint64_t hash_seed;          /* random; keys cannot be chosen to collide */
+  uint64_t pid_namespace;      /* pids below are of this namespace */
+  uint64_t created_ns;         /* CLOCK_REALTIME */
+  uint64_t node_segment_bytes; /* reserved size of each node's segment */
+  uint32_t node_count;
+  uint32_t stripe_count; /* power of two */
+  uint32_t replicas;     /* replication factor */
+  uint32_t reserved;
+  char name[DSM_CLUSTER_NAME_BYTES];
+} dsm_config_shm;
+
+typedef enum dsm_cluster_state {
+  DSM_STATE_STARTING = 1,
+  DSM_STATE_RUNNING = 2,
+  DSM_STATE_STOPPING = 3, /* asked to end; nodes leave */
+} dsm_cluster_state;
+
+/* A lock and who holds it. The owner is for messages and for the service thread, never for safety. */
+typedef struct dsm_lock_shm {
+  dsm_os_mutex_shm mutex;
+  dsm_atomic_u32 owner;       /* participant + 1 of the latest holder; 0 before the first */
+  dsm_atomic_u32 quarantined; /* 1: a repair failed; what it protects is refused */
+  dsm_atomic_u32 repairs;     /* how often a dead owner's work was finished or undone */
+  uint32_t reserved;
+} dsm_lock_shm;
+_Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
+
+typedef struct dsm_control_shm {
+  uint64_t magic;
+  uint32_t layout_version;
+  uint32_t word_bytes;
+  dsm_config_shm config;
+  uint64_t config_check;
+  dsm_atomic_u32 state; /* dsm_cluster_state */
+  dsm_atomic_u32 detached;
+  dsm_atomic_u64 epoch;
+  dsm_atomic_u64 settle_requests; /* counts requests to the service threads, so that they look */
+  _Alignas(64) dsm_lock_shm registry; /* protects participants and regions */
+} dsm_control_shm;
+_Static_assert(sizeof(dsm_control_shm) <= DSM_PAGE_BYTES, "the control header fits its page");
+
+typedef enum dsm_participant_kind {
+  DSM_PARTICIPANT_FREE = 0,
+  DSM_PARTICIPANT_OWNER = 1,
+  DSM_PARTICIPANT_NODE = 2,
+  DSM_PARTICIPANT_CLIENT = 3,
+  DSM_PARTICIPANT_FORKING = 4, /* holds the pins of a child that is being forked */
+} dsm_participant_kind;
+
+typedef struct dsm_participant_shm {
+  dsm_atomic_u32 kind;
+  dsm_atomic_u32 incarnation; /* grows each time the slot is taken */
+  dsm_atomic_u32 pid;
+  dsm_atomic_u32 node; /* node id, for kind NODE */
+  dsm_atomic_u64 start_ticks;
+  dsm_atomic_u64 beat_ns;   /* CLOCK_MONOTONIC of the service thread's latest round */
+  dsm_atomic_u32 pins_high; /* pins above this index were never used */
+  dsm_atomic_u32 ready;
+  uint64_t reserved[11];
+} dsm_participant_shm;
+_Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
+
+typedef struct dsm_region_shm {
+  uint64_t check; /* over everything below */
+  uint32_t in_use;
+  uint32_t replicas;
+  uint32_t allow_pickle;
+  uint32_t name_bytes;
+  char name[DSM_REGION_NAME_BYTES];
+  uint8_t reserved[168];
+} dsm_region_shm;
+_Static_assert(sizeof(dsm_region_shm) == 256, "one region record");
+
+typedef struct dsm_intent_entry_shm {
+  dsm_atomic_u64 locator;
+  dsm_atomic_u64 value;
+} dsm_intent_entry_shm;
+
+typedef struct dsm_intent_shm {
+  dsm_atomic_u64 armed;    /* 0, or the checksum of all below */
+  dsm_atomic_u64 count;    /* entries in use */
+  dsm_atomic_u64 decision; /* 0, or the locator of the word that says whether this happens */
+  dsm_atomic_u64 decided;  /* what that word must hold for the entries to be carried out */
+  dsm_intent_entry_shm entries[DSM_INTENT_ENTRIES_MAX];
+} dsm_intent_shm;
+_Static_assert(sizeof(dsm_intent_shm) == 1536, "one intent");
+
+/* Head of one stripe at one node. Every word is sealed. Protected by the stripe's lock; `gen` and
+ * `table` are also read without it. */
+typedef struct dsm_sub_shm {
+  dsm_atomic_u64 gen;    /* grows with every change; the version given to the latest write */
+  dsm_atomic_u64 table;  /* grain offset << 6 | capacity index; 0: no table yet */
+  dsm_atomic_u64 used;   /* live slots << 22 | slots that are not empty */
+  dsm_atomic_u64 spare;  /* page of an empty slab kept for the next class in need; 0: none */
+  dsm_atomic_u64 reserved; /* page run from the arena, not yet published; 0: none */
+  dsm_atomic_u64 retire[DSM_RETIRE_MAX]; /* page runs to go back to the arena */
+  dsm_atomic_u64 reserved_words[5];
+  dsm_atomic_u64 partial[DSM_CLASS_COUNT]; /* first slab with room, by class; 0: none */
+} dsm_sub_shm;
+_Static_assert(sizeof(dsm_sub_shm) == 320, "five cache lines; the first serves readers");
+_Static_assert(offsetof(dsm_sub_shm, partial) == 112, "heads follow the hot words");
+
+/* One page of a node. Kept for the first page of a run, and `run` also for its last page. */
+typedef struct dsm_page_shm {
+  dsm_atomic_u64 run;  /* sealed: kind << 28 | length in pages */
+  dsm_atomic_u64 link; /* link-sealed: next << 28 | previous; for runs in use: stripe */
+} dsm_page_shm;
+_Static_assert(sizeof(dsm_page_shm) == 16, "two words per page");
+
+typedef struct dsm_arena_shm {
+  dsm_atomic_u64 bins[DSM_BIN_COUNT]; /* sealed page of the first free run; 0: none */
+  dsm_atomic_u64 occupied[DSM_BIN_COUNT / 28]; /* sealed bit per bin, 28 to a word */
+  dsm_atomic_u64 unbacked;       /* sealed page of the first run without memory */
+  dsm_atomic_u64 limbo;          /* sealed page of the first freed run that is still pinned */
+  dsm_atomic_u64 free_pages;     /* sealed: pages in the bins */
+  dsm_atomic_u64 unbacked_pages; /* sealed: pages that the kernel was not yet asked for */
+  dsm_atomic_u64 limbo_pages;    /* sealed */
+  dsm_atomic_u32 limbo_hint;     /* 1: a pin on a run in limbo went away */
+  uint32_t reserved;
+} dsm_arena_shm;
+
+typedef struct dsm_node_shm {
+  uint64_t magic;
+  uint32_t layout_version;
+  uint32_t node;
+  dsm_config_shm config; /* copy, so that the control segment is no single point (I-7) */
+  uint64_t config_check;
+  _Alignas(64) dsm_arena_shm arena;
+} dsm_node_shm;
+_Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");
+
+/* Byte offsets of the areas, from the configuration. */
+typedef struct dsm_layout {
+  uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
+  uint64_t region_counts, pins, control_bytes;
+  uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
+  uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
+} dsm_layout;
+
+/* DSM_USAGE if the configuration is outside the limits or leaves no page to hand out. */
+dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out);
+uint64_t dsm_config_checksum(const dsm_config_shm *config);
+
+#endif

@@ -1,0 +1,60 @@
+/* Taking, repairing and dropping a lock of the control segment. */
+#include "lock.h"
+
+#include "../base/crash.h"
+
+/* About three microseconds: longer than most critical sections, shorter than a futex round trip. */
+#define SPIN_ROUNDS 96
+#define SPIN_PAUSES 4
+
+static dsm_os_lock spin(dsm_lock_shm *lock) {
+  for (int round = 0; round < SPIN_ROUNDS; round++) {
+    for (int pause = 0; pause < SPIN_PAUSES; pause++) dsm_cpu_relax();
+    dsm_os_lock result = dsm_os_mutex_try(&lock->mutex);
+    if (result != DSM_OS_LOCK_BUSY) return result;
+  }
+  return DSM_OS_LOCK_BUSY;
+}
+
+static dsm_status timed_out(dsm_call *call, const dsm_lock_shm *lock) {
+  /* The owner may change while we look: the word only feeds the message. */
+  uint32_t owner = dsm_load_relaxed_u32(&lock->owner);
+  dsm_fail(call, DSM_LOCK_TIMEOUT, "lock held by another", -1, -1, 0, call->wait_ms);
+  if (owner >= 1 && owner <= DSM_PARTICIPANTS_MAX) {
+    const dsm_participant_shm *holder = dsm_space_participant(call->space, owner - 1);
+    call->fault.process = (dsm_os_process){.pid = dsm_load_relaxed_u32(&holder->pid),
+                                           .start_ticks =
+                                               dsm_load_relaxed_u64(&holder->start_ticks)};
+  }
+  return DSM_LOCK_TIMEOUT;
+}
+
+dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *owner_died) {
+  dsm_os_lock result = dsm_os_mutex_try(&lock->mutex);
+  if (DSM_UNLIKELY(result == DSM_OS_LOCK_BUSY)) {
+    result = spin(lock);
+    if (result == DSM_OS_LOCK_BUSY && call->wait_ms > 0)
+      result = dsm_os_mutex_wait(&lock->mutex, call->wait_ms);
+    if (result == DSM_OS_LOCK_BUSY) return timed_out(call, lock);
+  }
+  DSM_CRASH_POINT("lock.taken");
+  dsm_store_relaxed_u32(&lock->owner, call->space->participant + 1);
+  *owner_died = result == DSM_OS_LOCK_OWNER_DIED;
+  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 0 && !*owner_died)) {
+    dsm_os_mutex_unlock(&lock->mutex);
+    return dsm_fail(call, DSM_CORRUPT, "quarantined after a failed repair", -1, -1, 0, 0);
+  }
+  return DSM_OK;
+}
+
+void dsm_lock_repaired(dsm_lock_shm *lock, dsm_status outcome) {
+  dsm_fetch_add_relaxed_u32(&lock->repairs, 1);
+  if (outcome != DSM_OK) dsm_store_release_u32(&lock->quarantined, 1);
+  DSM_CRASH_POINT("lock.repaired");
+  dsm_os_mutex_consistent(&lock->mutex);
+}
+
+void dsm_lock_drop(dsm_lock_shm *lock) {
+  DSM_CRASH_POINT("lock.drop");
+  dsm_os_mutex_unlock(&lock->mutex);
+}

@@ -1,0 +1,159 @@
+/* The mapped segments of one cluster in one process, and what a call carries through the layers.
+ *
+ * A dsm_space is filled by node/cluster.c and read by everything below it; it never changes while
+ * a call runs. A dsm_call belongs to one thread and lives for one operation: how long it may wait,
+ * and, after a failure, the two sides of the broken relation for the message.
+ */
+#ifndef DSM_MEM_SPACE_H
+#define DSM_MEM_SPACE_H
+
+#include "../base/check.h"
+#include "layout.h"
+
+#define DSM_NOBODY UINT32_MAX
+
+typedef struct dsm_space {
+  dsm_os_segment control;
+  dsm_os_segment nodes[DSM_NODES_MAX];
+  dsm_layout layout;
+  uint64_t hash_seed;
+  uint32_t stripe_count;
+  uint32_t stripe_shift; /* a hash shifted right by this is its stripe; 64 - log2(stripes) */
+  uint32_t node_count;
+  uint32_t replicas;
+  uint32_t participant; /* our index, or DSM_NOBODY */
+} dsm_space;
+
+typedef struct dsm_fault {
+  const char *what; /* static text: which relation is broken */
+  int32_t node;     /* or -1 */
+  int64_t stripe;   /* or -1 */
+  uint64_t left, right;
+  dsm_os_process process; /* whom we waited for, if pid is not 0 */
+} dsm_fault;
+
+typedef struct dsm_call {
+  dsm_space *space;
+  uint32_t wait_ms; /* how long a lock may be waited for; 0: a brief spin only */
+  dsm_fault fault;
+} dsm_call;
+
+static inline dsm_call dsm_call_make(dsm_space *space, uint32_t wait_ms) {
+  return (dsm_call){.space = space, .wait_ms = wait_ms, .fault = {.node = -1, .stripe = -1}};
+}
+
+/* Notes why a call fails and returns the status, for `return dsm_fail(...)`. */
+static inline dsm_status dsm_fail(dsm_call *call, dsm_status status, const char *what, int node,
+                                  int64_t stripe, uint64_t left, uint64_t right) {
+  call->fault = (dsm_fault){
+      .what = what, .node = node, .stripe = stripe, .left = left, .right = right};
+  return status;
+}
+
+static inline dsm_control_shm *dsm_space_control(const dsm_space *space) {
+  return (dsm_control_shm *)(void *)space->control.base;
+}
+
+static inline dsm_node_shm *dsm_space_node(const dsm_space *space, unsigned node) {
+  return (dsm_node_shm *)(void *)space->nodes[node].base;
+}
+
+static inline dsm_atomic_u64 *dsm_space_route(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.routes) + stripe;
+}
+
+static inline dsm_lock_shm *dsm_space_lock(const dsm_space *space, uint32_t stripe) {
+  return (dsm_lock_shm *)(void *)(space->control.base + space->layout.locks) + stripe;
+}
+
+static inline dsm_lock_shm *dsm_space_node_lock(const dsm_space *space, unsigned node) {
+  return (dsm_lock_shm *)(void *)(space->control.base + space->layout.node_locks) + node;
+}
+
+static inline dsm_intent_shm *dsm_space_intent(const dsm_space *space, uint32_t stripe) {
+  return (dsm_intent_shm *)(void *)(space->control.base + space->layout.intents) + stripe;
+}
+
+static inline dsm_intent_shm *dsm_space_arena_intent(const dsm_space *space, unsigned node) {
+  return (dsm_intent_shm *)(void *)(space->control.base + space->layout.arena_intents) + node;
+}
+
+static inline dsm_participant_shm *dsm_space_participant(const dsm_space *space, uint32_t index) {
+  return (dsm_participant_shm *)(void *)(space->control.base + space->layout.participants) + index;
+}
+
+static inline dsm_region_shm *dsm_space_region(const dsm_space *space, uint32_t index) {
+  return (dsm_region_shm *)(void *)(space->control.base + space->layout.regions) + index;
+}
+
+static inline dsm_atomic_u64 *dsm_space_region_count(const dsm_space *space, uint32_t region,
+                                                     uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.region_counts) +
+         (uint64_t)region * space->stripe_count + stripe;
+}
+
+static inline dsm_atomic_u64 *dsm_space_pins(const dsm_space *space, uint32_t participant) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.pins) +
+         (uint64_t)participant * DSM_PINS_MAX;
+}
+
+static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, uint32_t stripe) {
+  return (dsm_sub_shm *)(void *)(space->nodes[node].base + space->layout.subs) + stripe;
+}
+
+static inline dsm_page_shm *dsm_space_page(const dsm_space *space, unsigned node, uint64_t page) {
+  return (dsm_page_shm *)(void *)(space->nodes[node].base + space->layout.pages) + page;
+}
+
+static inline dsm_atomic_u64 *dsm_space_unsettled(const dsm_space *space, unsigned node,
+                                                  uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_unsettled) +
+         stripe / 64;
+}
+
+static inline uint8_t *dsm_space_base(const dsm_space *space, unsigned segment) {
+  return segment == DSM_CONTROL_SEGMENT ? space->control.base : space->nodes[segment - 1].base;
+}
+
+static inline dsm_locator dsm_space_locator(const dsm_space *space, unsigned segment,
+                                            const void *word) {
+  return dsm_locator_make(segment,
+                          (uint64_t)((const uint8_t *)word - dsm_space_base(space, segment)));
+}
+
+/* Routes: five node ids of 6 bits, count of 3 bits, low 7 bits of the epoch; sealed by stripe. */
+typedef struct dsm_route {
+  uint64_t word; /* as read, to be compared after the copy */
+  uint32_t count;
+  uint8_t nodes[DSM_REPLICAS_MAX]; /* primary first */
+} dsm_route;
+
+static inline uint64_t dsm_route_seal(const uint8_t *nodes, uint32_t count, uint64_t epoch,
+                                      uint32_t stripe) {
+  uint64_t value = (uint64_t)count << 30 | (epoch & 127) << 33;
+  for (uint32_t i = 0; i < count; i++) value |= (uint64_t)nodes[i] << (6 * i);
+  return dsm_seal(value, 0x524F555445ull + stripe);
+}
+
+/* The primary of a route word, or -1 if the word is damaged. */
+static inline int dsm_route_primary(const dsm_space *space, uint64_t word, uint32_t stripe) {
+  bool ok;
+  uint64_t value = dsm_unseal(word, 0x524F555445ull + stripe, &ok);
+  uint32_t node = value & 63;
+  return DSM_LIKELY(ok && node < space->node_count) ? (int)node : -1;
+}
+
+static inline bool dsm_route_unseal(const dsm_space *space, uint64_t word, uint32_t stripe,
+                                    dsm_route *out) {
+  bool ok;
+  uint64_t value = dsm_unseal(word, 0x524F555445ull + stripe, &ok);
+  *out = (dsm_route){.word = word, .count = (value >> 30) & 7};
+  if (!ok || out->count == 0 || out->count > DSM_REPLICAS_MAX) return false;
+  for (uint32_t i = 0; i < out->count; i++) {
+    out->nodes[i] = (value >> (6 * i)) & 63;
+    if (out->nodes[i] >= space->node_count) return false;
+  }
+  return true;
+}
+
+#endif
