@@ -1,0 +1,95 @@
+/* The tables of pinned runs. */
+#include "pin.h"
+
+#include "../base/crash.h"
+
+static uint64_t pin_word(unsigned node, uint64_t page) {
+  return (uint64_t)(node + 1) << 32 | page;
+}
+
+uint32_t dsm_pin_claim(dsm_space *space, unsigned node, uint64_t page) {
+  dsm_participant_shm *self = dsm_space_participant(space, space->participant);
+  dsm_atomic_u64 *pins = dsm_space_pins(space, space->participant);
+  for (uint32_t i = 0; i < DSM_PINS_MAX; i++) {
+    uint64_t empty = 0;
+    if (dsm_load_relaxed_u64(&pins[i]) != 0) continue;
+    /* The mark is raised first: a scan that misses it would miss the pin. */
+    for (uint32_t high = dsm_load_relaxed_u32(&self->pins_high);
+         high < i + 1 && !dsm_cas_acq_rel_u32(&self->pins_high, &high, i + 1);) {
+    }
+    if (!dsm_cas_acq_rel_u64(&pins[i], &empty, pin_word(node, page))) continue;
+    DSM_CRASH_POINT("pin.claimed");
+    dsm_fence_seq_cst();
+    return i;
+  }
+  return DSM_PIN_NONE;
+}
+
+static void hint_if_limbo(dsm_space *space, uint64_t word) {
+  uint64_t node = (word >> 32) - 1, page = word & UINT32_MAX;
+  if (word == 0 || node >= space->node_count || page >= space->layout.page_count) return;
+  dsm_store_release_u32(&dsm_space_node(space, (unsigned)node)->arena.limbo_hint, 1);
+}
+
+void dsm_pin_release(dsm_space *space, uint32_t index) {
+  dsm_atomic_u64 *pin = dsm_space_pins(space, space->participant) + index;
+  uint64_t word = dsm_load_relaxed_u64(pin);
+  dsm_store_seq_cst_u64(pin, 0);
+  DSM_CRASH_POINT("pin.released");
+  /* Only a run in limbo waits for us; its arena says so in one word, read without a lock: a stale
+   * zero is harmless, because who puts a run into limbo scans the pins once more afterwards. */
+  uint64_t node = (word >> 32) - 1;
+  if (node >= space->node_count) return;
+  const dsm_arena_shm *arena = &dsm_space_node(space, (unsigned)node)->arena;
+  bool ok;
+  dsm_locator locator =
+      dsm_space_locator(space, (unsigned)node + 1, &arena->limbo_pages);
+  uint64_t waiting = dsm_unseal(dsm_load_seq_cst_u64(&arena->limbo_pages), locator, &ok);
+  if (!ok || waiting > 0) hint_if_limbo(space, word);
+}
+
+void dsm_pin_clear(dsm_space *space, uint32_t participant) {
+  dsm_participant_shm *slot = dsm_space_participant(space, participant);
+  dsm_atomic_u64 *pins = dsm_space_pins(space, participant);
+  uint32_t high = dsm_load_acquire_u32(&slot->pins_high);
+  if (high > DSM_PINS_MAX) high = DSM_PINS_MAX;
+  for (uint32_t i = 0; i < high; i++) {
+    uint64_t word = dsm_exchange_acq_rel_u64(&pins[i], 0);
+    DSM_CRASH_POINT("pin.cleared");
+    hint_if_limbo(space, word);
+  }
+  dsm_store_release_u32(&slot->pins_high, 0);
+}
+
+void dsm_pin_copy(dsm_space *space, uint32_t from, uint32_t to) {
+  uint32_t high = dsm_load_acquire_u32(&dsm_space_participant(space, from)->pins_high);
+  dsm_atomic_u64 *source = dsm_space_pins(space, from), *target = dsm_space_pins(space, to);
+  dsm_store_release_u32(&dsm_space_participant(space, to)->pins_high, high);
+  for (uint32_t i = 0; i < high && i < DSM_PINS_MAX; i++)
+    dsm_store_relaxed_u64(&target[i], dsm_load_relaxed_u64(&source[i]));
+  dsm_fence_seq_cst();
+}
+
+bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page) {
+  uint64_t word = pin_word(node, page);
+  dsm_fence_seq_cst();
+  for (uint32_t who = 0; who < DSM_PARTICIPANTS_MAX; who++) {
+    const dsm_participant_shm *slot = dsm_space_participant(space, who);
+    uint32_t high = dsm_load_acquire_u32(&slot->pins_high);
+    if (high == 0) continue;
+    if (high > DSM_PINS_MAX) high = DSM_PINS_MAX;
+    const dsm_atomic_u64 *pins = dsm_space_pins(space, who);
+    for (uint32_t i = 0; i < high; i++)
+      if (dsm_load_seq_cst_u64(&pins[i]) == word) return true;
+  }
+  return false;
+}
+
+uint32_t dsm_pin_count(const dsm_space *space, uint32_t participant) {
+  uint32_t high = dsm_load_acquire_u32(&dsm_space_participant(space, participant)->pins_high);
+  const dsm_atomic_u64 *pins = dsm_space_pins(space, participant);
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < high && i < DSM_PINS_MAX; i++)
+    count += dsm_load_relaxed_u64(&pins[i]) != 0;
+  return count;
+}
