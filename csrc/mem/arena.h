@@ -6,8 +6,8 @@
  * found and merged; runs tile the segment without gaps. Placement is good-fit over segregated bins
  * (two-level segregated fit, Masmano et al. 2004).
  *
- *   I  a run changes hands in one intent, together with the word of the sub that receives or loses it
- *   I  memory is taken from the kernel before a run becomes free (I-9); nothing is ever remapped
+ *   I  a run changes hands in one intent, together with the word of the sub that receives or loses
+ * it I  memory is taken from the kernel before a run becomes free (I-9); nothing is ever remapped
  *   I  the arena's lock and intent live in the control segment; it is taken after a stripe's lock
  *
  * operation         blocks                        may be killed

@@ -11,8 +11,9 @@
  *   I  an intent with a decision locator is carried out only if that word holds `decided`: several
  *      stripes then change by one store elsewhere. The single-key operations leave it 0.
  *
- * A dsm_log is the intent under construction. Reads through it see its own pending stores. The first
- * damaged word it meets makes it fail: later reads give 0 and dsm_log_commit refuses with DSM_CORRUPT.
+ * A dsm_log is the intent under construction. Reads through it see its own pending stores. The
+ * first damaged word it meets makes it fail: later reads give 0 and dsm_log_commit refuses with
+ * DSM_CORRUPT.
  */
 #ifndef DSM_MEM_INTENT_H
 #define DSM_MEM_INTENT_H
@@ -83,7 +84,8 @@ static inline void dsm_log_set_sealed(dsm_log *log, unsigned segment, const dsm_
               dsm_seal(value, dsm_space_locator(log->call->space, segment, word)));
 }
 
-/* Arms the intent, stores its words in order, clears it. Nothing is stored if the log has failed. */
+/* Arms the intent, stores its words in order, clears it. Nothing is stored if the log has failed.
+ */
 dsm_status dsm_log_commit(dsm_log *log);
 
 /* Carries out an armed intent whose owner is dead, or finds none. The lock must be held.

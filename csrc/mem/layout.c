@@ -12,9 +12,8 @@ static uint64_t take(uint64_t *end, uint64_t bytes) {
 static bool configuration_fits(const dsm_config_shm *config) {
   uint32_t stripes = config->stripe_count;
   return stripes >= 1 && stripes <= DSM_STRIPES_MAX && (stripes & (stripes - 1)) == 0 &&
-         config->node_count >= 1 && config->node_count <= DSM_NODES_MAX &&
-         config->replicas >= 1 && config->replicas <= DSM_REPLICAS_MAX &&
-         config->replicas <= config->node_count &&
+         config->node_count >= 1 && config->node_count <= DSM_NODES_MAX && config->replicas >= 1 &&
+         config->replicas <= DSM_REPLICAS_MAX && config->replicas <= config->node_count &&
          config->node_segment_bytes % DSM_PAGE_BYTES == 0 &&
          config->node_segment_bytes <= (uint64_t)DSM_PAGE_BYTES << 28;
 }

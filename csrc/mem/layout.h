@@ -23,9 +23,9 @@
 #define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
 #define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
 #define DSM_LAYOUT_VERSION 1u
-#define DSM_BIN_COUNT 112u   /* free-run size bins: four per power of two of pages */
-#define DSM_CLASS_COUNT 26u  /* slab size classes */
-#define DSM_RETIRE_MAX 4u    /* page runs that one operation can let go */
+#define DSM_BIN_COUNT 112u  /* free-run size bins: four per power of two of pages */
+#define DSM_CLASS_COUNT 26u /* slab size classes */
+#define DSM_RETIRE_MAX 4u   /* page runs that one operation can let go */
 
 typedef struct dsm_config_shm {
   uint64_t cluster_id;         /* random; every segment of the cluster repeats it */
@@ -46,7 +46,8 @@ typedef enum dsm_cluster_state {
   DSM_STATE_STOPPING = 3, /* asked to end; nodes leave */
 } dsm_cluster_state;
 
-/* A lock and who holds it. The owner is for messages and for the service thread, never for safety. */
+/* A lock and who holds it. The owner is for messages and for the service thread, never for safety.
+ */
 typedef struct dsm_lock_shm {
   dsm_os_mutex_shm mutex;
   dsm_atomic_u32 owner;       /* participant + 1 of the latest holder; 0 before the first */
@@ -65,7 +66,8 @@ typedef struct dsm_control_shm {
   dsm_atomic_u32 state; /* dsm_cluster_state */
   dsm_atomic_u32 detached;
   dsm_atomic_u64 epoch;
-  dsm_atomic_u64 settle_requests; /* counts requests to the service threads, so that they look */
+  dsm_atomic_u32 participants_high; /* slots above this index were never taken */
+  uint32_t reserved;
   _Alignas(64) dsm_lock_shm registry; /* protects participants and regions */
 } dsm_control_shm;
 _Static_assert(sizeof(dsm_control_shm) <= DSM_PAGE_BYTES, "the control header fits its page");
@@ -119,10 +121,10 @@ _Static_assert(sizeof(dsm_intent_shm) == 1536, "one intent");
 /* Head of one stripe at one node. Every word is sealed. Protected by the stripe's lock; `gen` and
  * `table` are also read without it. */
 typedef struct dsm_sub_shm {
-  dsm_atomic_u64 gen;    /* grows with every change; the version given to the latest write */
-  dsm_atomic_u64 table;  /* grain offset << 6 | capacity index; 0: no table yet */
-  dsm_atomic_u64 used;   /* live slots << 22 | slots that are not empty */
-  dsm_atomic_u64 spare;  /* page of an empty slab kept for the next class in need; 0: none */
+  dsm_atomic_u64 gen;      /* grows with every change; the version given to the latest write */
+  dsm_atomic_u64 table;    /* grain offset << 6 | capacity index; 0: no table yet */
+  dsm_atomic_u64 used;     /* live slots << 22 | slots that are not empty */
+  dsm_atomic_u64 spare;    /* page of an empty slab kept for the next class in need; 0: none */
   dsm_atomic_u64 reserved; /* page run from the arena, not yet published; 0: none */
   dsm_atomic_u64 retire[DSM_RETIRE_MAX]; /* page runs to go back to the arena */
   dsm_atomic_u64 reserved_words[5];
@@ -139,9 +141,9 @@ typedef struct dsm_page_shm {
 _Static_assert(sizeof(dsm_page_shm) == 16, "two words per page");
 
 typedef struct dsm_arena_shm {
-  dsm_atomic_u64 bins[DSM_BIN_COUNT]; /* sealed page of the first free run; 0: none */
+  dsm_atomic_u64 bins[DSM_BIN_COUNT];          /* sealed page of the first free run; 0: none */
   dsm_atomic_u64 occupied[DSM_BIN_COUNT / 28]; /* sealed bit per bin, 28 to a word */
-  dsm_atomic_u64 unbacked;       /* sealed page of the first run without memory */
+  dsm_atomic_u64 unbacked;                     /* sealed page of the first run without memory */
   dsm_atomic_u64 limbo;          /* sealed page of the first freed run that is still pinned */
   dsm_atomic_u64 free_pages;     /* sealed: pages in the bins */
   dsm_atomic_u64 unbacked_pages; /* sealed: pages that the kernel was not yet asked for */

@@ -22,9 +22,9 @@ static dsm_status timed_out(dsm_call *call, const dsm_lock_shm *lock) {
   dsm_fail(call, DSM_LOCK_TIMEOUT, "lock held by another", -1, -1, 0, call->wait_ms);
   if (owner >= 1 && owner <= DSM_PARTICIPANTS_MAX) {
     const dsm_participant_shm *holder = dsm_space_participant(call->space, owner - 1);
-    call->fault.process = (dsm_os_process){.pid = dsm_load_relaxed_u32(&holder->pid),
-                                           .start_ticks =
-                                               dsm_load_relaxed_u64(&holder->start_ticks)};
+    call->fault.process =
+        (dsm_os_process){.pid = dsm_load_relaxed_u32(&holder->pid),
+                         .start_ticks = dsm_load_relaxed_u64(&holder->start_ticks)};
   }
   return DSM_LOCK_TIMEOUT;
 }

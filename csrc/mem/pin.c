@@ -42,8 +42,7 @@ void dsm_pin_release(dsm_space *space, uint32_t index) {
   if (node >= space->node_count) return;
   const dsm_arena_shm *arena = &dsm_space_node(space, (unsigned)node)->arena;
   bool ok;
-  dsm_locator locator =
-      dsm_space_locator(space, (unsigned)node + 1, &arena->limbo_pages);
+  dsm_locator locator = dsm_space_locator(space, (unsigned)node + 1, &arena->limbo_pages);
   uint64_t waiting = dsm_unseal(dsm_load_seq_cst_u64(&arena->limbo_pages), locator, &ok);
   if (!ok || waiting > 0) hint_if_limbo(space, word);
 }
@@ -73,7 +72,9 @@ void dsm_pin_copy(dsm_space *space, uint32_t from, uint32_t to) {
 bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page) {
   uint64_t word = pin_word(node, page);
   dsm_fence_seq_cst();
-  for (uint32_t who = 0; who < DSM_PARTICIPANTS_MAX; who++) {
+  uint32_t participants = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
+  if (participants > DSM_PARTICIPANTS_MAX) participants = DSM_PARTICIPANTS_MAX;
+  for (uint32_t who = 0; who < participants; who++) {
     const dsm_participant_shm *slot = dsm_space_participant(space, who);
     uint32_t high = dsm_load_acquire_u32(&slot->pins_high);
     if (high == 0) continue;

@@ -8,9 +8,9 @@
  * dsm_pin_release   any thread     no      store, full fence, then the hint if the run is in limbo
  * dsm_pin_holds     arena's holder no      full fence, then all tables; the run must be unlinked
  *
- * Claim-then-validate against unlink-then-scan is the hazard-pointer protocol (Michael 2004): either
- * the reader's validation fails or the scan sees the pin. A dead process's table is cleared by
- * whoever retires the participant; until then its pins only delay reuse.
+ * Claim-then-validate against unlink-then-scan is the hazard-pointer protocol (Michael 2004):
+ * either the reader's validation fails or the scan sees the pin. A dead process's table is cleared
+ * by whoever retires the participant; until then its pins only delay reuse.
  */
 #ifndef DSM_MEM_PIN_H
 #define DSM_MEM_PIN_H

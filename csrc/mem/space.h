@@ -45,8 +45,8 @@ static inline dsm_call dsm_call_make(dsm_space *space, uint32_t wait_ms) {
 /* Notes why a call fails and returns the status, for `return dsm_fail(...)`. */
 static inline dsm_status dsm_fail(dsm_call *call, dsm_status status, const char *what, int node,
                                   int64_t stripe, uint64_t left, uint64_t right) {
-  call->fault = (dsm_fault){
-      .what = what, .node = node, .stripe = stripe, .left = left, .right = right};
+  call->fault =
+      (dsm_fault){.what = what, .node = node, .stripe = stripe, .left = left, .right = right};
   return status;
 }
 
