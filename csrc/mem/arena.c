@@ -16,14 +16,14 @@ static dsm_log arena_log(dsm_call *call, unsigned node) {
 }
 
 static dsm_status arena_lock(dsm_call *call, unsigned node) {
-  bool owner_died;
+  bool must_repair;
   dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
-  dsm_status status = dsm_lock_take(call, lock, &owner_died);
+  dsm_status status = dsm_lock_take(call, lock, &must_repair);
   if (status != DSM_OK) {
     call->fault.node = (int32_t)node;
     return status;
   }
-  if (DSM_UNLIKELY(owner_died)) {
+  if (DSM_UNLIKELY(must_repair)) {
     status = dsm_intent_recover(call, dsm_space_arena_intent(call->space, node), ARENA_SALT + node);
     dsm_lock_repaired(lock, status);
     if (status != DSM_OK) dsm_lock_drop(lock);

@@ -53,9 +53,12 @@ typedef struct dsm_lock_shm {
   dsm_atomic_u32 owner;       /* participant + 1 of the latest holder; 0 before the first */
   dsm_atomic_u32 quarantined; /* 1: a repair failed; what it protects is refused */
   dsm_atomic_u32 repairs;     /* how often a dead owner's work was finished or undone */
-  uint32_t reserved;
+  dsm_atomic_u32 pending;     /* DSM_PENDING_* bits: what the next holder must do first */
 } dsm_lock_shm;
 _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
+
+#define DSM_PENDING_REPAIR 1u /* an owner died and its work is not known to be finished */
+#define DSM_PENDING_SETTLE 2u /* a sub may hold runs that are reserved or retired */
 
 typedef struct dsm_control_shm {
   uint64_t magic;

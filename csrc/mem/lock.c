@@ -29,7 +29,7 @@ static dsm_status timed_out(dsm_call *call, const dsm_lock_shm *lock) {
   return DSM_LOCK_TIMEOUT;
 }
 
-dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *owner_died) {
+dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
   dsm_os_lock result = dsm_os_mutex_try(&lock->mutex);
   if (DSM_UNLIKELY(result == DSM_OS_LOCK_BUSY)) {
     result = spin(lock);
@@ -38,20 +38,26 @@ dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *owner_died) {
     if (result == DSM_OS_LOCK_BUSY) return timed_out(call, lock);
   }
   DSM_CRASH_POINT("lock.taken");
+  if (DSM_UNLIKELY(result == DSM_OS_LOCK_OWNER_DIED)) {
+    dsm_fetch_or_acq_rel_u32(&lock->pending, DSM_PENDING_REPAIR);
+    DSM_CRASH_POINT("lock.inherited");
+    dsm_os_mutex_consistent(&lock->mutex);
+  }
   dsm_store_relaxed_u32(&lock->owner, call->space->participant + 1);
-  *owner_died = result == DSM_OS_LOCK_OWNER_DIED;
-  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 0 && !*owner_died)) {
+  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 0)) {
     dsm_os_mutex_unlock(&lock->mutex);
     return dsm_fail(call, DSM_CORRUPT, "quarantined after a failed repair", -1, -1, 0, 0);
   }
+  *must_repair = dsm_load_relaxed_u32(&lock->pending) & DSM_PENDING_REPAIR;
   return DSM_OK;
 }
 
 void dsm_lock_repaired(dsm_lock_shm *lock, dsm_status outcome) {
-  dsm_fetch_add_relaxed_u32(&lock->repairs, 1);
+  if (outcome == DSM_LOCK_TIMEOUT) return;
   if (outcome != DSM_OK) dsm_store_release_u32(&lock->quarantined, 1);
+  dsm_fetch_add_relaxed_u32(&lock->repairs, 1);
   DSM_CRASH_POINT("lock.repaired");
-  dsm_os_mutex_consistent(&lock->mutex);
+  dsm_store_release_u32(&lock->pending, dsm_load_relaxed_u32(&lock->pending) & ~DSM_PENDING_REPAIR);
 }
 
 void dsm_lock_drop(dsm_lock_shm *lock) {
