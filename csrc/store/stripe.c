@@ -1,0 +1,105 @@
+/* Taking, repairing, reserving for and settling a stripe. */
+#include "stripe.h"
+
+#include "../base/crash.h"
+#include "../mem/lock.h"
+
+void dsm_stripe_init(dsm_space *space, unsigned node, uint32_t stripe) {
+  dsm_sub_shm *sub = dsm_space_sub(space, node, stripe);
+  dsm_atomic_u64 *words = (dsm_atomic_u64 *)(void *)sub;
+  for (size_t i = 0; i < sizeof *sub / sizeof *words; i++)
+    dsm_store_relaxed_u64(&words[i], dsm_seal(0, dsm_space_locator(space, node + 1, &words[i])));
+}
+
+dsm_status dsm_stripe_settle(dsm_call *call, uint32_t stripe, unsigned node) {
+  dsm_sub_shm *sub = dsm_space_sub(call->space, node, stripe);
+  dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
+  if (dsm_log_get_sealed(&log, node + 1, &sub->reserved) != 0)
+    DSM_TRY(dsm_arena_give(call, node, stripe, &sub->reserved));
+  for (unsigned i = 0; i < DSM_RETIRE_MAX && log.status == DSM_OK; i++)
+    if (dsm_log_get_sealed(&log, node + 1, &sub->retire[i]) != 0)
+      DSM_TRY(dsm_arena_give(call, node, stripe, &sub->retire[i]));
+  return log.status;
+}
+
+static dsm_status settle_all(dsm_call *call, uint32_t stripe, const dsm_route *route) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  for (uint32_t i = 0; i < route->count; i++)
+    DSM_TRY(dsm_stripe_settle(call, stripe, route->nodes[i]));
+  dsm_store_release_u32(&lock->pending, dsm_load_relaxed_u32(&lock->pending) & ~DSM_PENDING_SETTLE);
+  return DSM_OK;
+}
+
+static dsm_status repair(dsm_call *call, uint32_t stripe, const dsm_route *route) {
+  /* First the arenas: their intents may hold words of our subs, and must not be stored later. */
+  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_arena_repair(call, route->nodes[i]));
+  DSM_TRY(dsm_intent_recover(call, dsm_space_intent(call->space, stripe), stripe));
+  DSM_CRASH_POINT("stripe.recovered");
+  for (uint32_t i = 0; i < route->count; i++)
+    dsm_stripe_unsettled(call->space, route->nodes[i], stripe);
+  return settle_all(call, stripe, route);
+}
+
+dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  bool must_repair;
+  dsm_status status = dsm_lock_take(call, lock, &must_repair);
+  if (DSM_UNLIKELY(status != DSM_OK)) {
+    call->fault.stripe = stripe;
+    return status;
+  }
+  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
+  if (DSM_UNLIKELY(!dsm_route_unseal(call->space, word, stripe, route)))
+    status = dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
+  if (DSM_UNLIKELY(must_repair)) {
+    if (status == DSM_OK) status = repair(call, stripe, route);
+    dsm_lock_repaired(lock, status);
+  } else if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) != 0) && status == DSM_OK) {
+    status = settle_all(call, stripe, route);
+  }
+  if (DSM_UNLIKELY(status != DSM_OK)) {
+    if (call->fault.stripe < 0) call->fault.stripe = stripe;
+    dsm_lock_drop(lock);
+  }
+  return status;
+}
+
+void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & DSM_PENDING_SETTLE)) {
+    /* The change is done and published whatever comes of this; what stays is settled by the next.
+     */
+    dsm_call own = *call;
+    settle_all(&own, stripe, route);
+  }
+  dsm_lock_drop(lock);
+}
+
+static void owe_settling(dsm_call *call, uint32_t stripe) {
+  dsm_store_relaxed_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_SETTLE);
+}
+
+dsm_status dsm_stripe_reserve_extent(dsm_call *call, unsigned node, uint32_t stripe,
+                                     unsigned size_class) {
+  dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
+  bool needed = dsm_slab_needs_page(&log, node, stripe, size_class);
+  if (log.status != DSM_OK || !needed) return log.status;
+  return dsm_arena_take(call, node, stripe, DSM_RUN_SLAB, 1,
+                        &dsm_space_sub(call->space, node, stripe)->spare);
+}
+
+dsm_status dsm_stripe_reserve_run(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
+                                  uint64_t pages) {
+  dsm_sub_shm *sub = dsm_space_sub(call->space, node, stripe);
+  dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
+  uint64_t held = dsm_log_get_sealed(&log, node + 1, &sub->reserved);
+  if (log.status != DSM_OK) return log.status;
+  if (held) {
+    dsm_run run;
+    DSM_TRY(dsm_run_read(call, node, held, &run));
+    if (run.pages == pages && run.kind == kind) return DSM_OK;
+    DSM_TRY(dsm_arena_give(call, node, stripe, &sub->reserved));
+  }
+  owe_settling(call, stripe);
+  return dsm_arena_take(call, node, stripe, kind, pages, &sub->reserved);
+}
