@@ -141,6 +141,14 @@ static dsm_status grow(dsm_call *call, unsigned node, uint64_t pages) {
   return dsm_log_commit(&log);
 }
 
+/* Frees the pages of a run; its first word says "not live", so that a stray slot finds nothing. */
+static void release(dsm_log *log, unsigned node, uint64_t page, uint64_t pages) {
+  const uint8_t *first = log->call->space->nodes[node].base + page * DSM_PAGE_BYTES;
+  if (log->status == DSM_OK)
+    dsm_log_set(log, node + 1, (const dsm_atomic_u64 *)(const void *)first, 0);
+  dsm_run_merge(log, node, page, pages, DSM_RUN_FREE);
+}
+
 /* Frees runs in limbo that nobody pins any more. */
 static dsm_status reclaim(dsm_call *call, unsigned node) {
   dsm_arena_shm *arena = &dsm_space_node(call->space, node)->arena;
@@ -160,7 +168,7 @@ static dsm_status reclaim(dsm_call *call, unsigned node) {
     if (log.status == DSM_OK && !dsm_pin_holds(call->space, node, page)) {
       dsm_run_list_remove(&log, node, &arena->limbo, page);
       dsm_run_count(&log, node, &arena->limbo_pages, -(int64_t)run.pages);
-      dsm_run_merge(&log, node, page, run.pages, DSM_RUN_FREE);
+      release(&log, node, page, run.pages);
       DSM_TRY(dsm_log_commit(&log));
     }
     page = next;
@@ -256,11 +264,13 @@ static dsm_status give_locked(dsm_call *call, unsigned node, uint32_t stripe,
     if (!dsm_pin_holds(call->space, node, page)) dsm_store_release_u32(&arena->limbo_hint, 1);
     return DSM_OK;
   }
-  if (run.kind == DSM_RUN_COLD)
+  if (run.kind == DSM_RUN_COLD) {
     dsm_os_segment_discard(&call->space->nodes[node], page * DSM_PAGE_BYTES,
                            run.pages * DSM_PAGE_BYTES);
-  dsm_run_merge(&log, node, page, run.pages,
-                run.kind == DSM_RUN_COLD ? DSM_RUN_UNBACKED : DSM_RUN_FREE);
+    dsm_run_merge(&log, node, page, run.pages, DSM_RUN_UNBACKED);
+  } else {
+    release(&log, node, page, run.pages);
+  }
   return dsm_log_commit(&log);
 }
 

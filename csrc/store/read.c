@@ -1,0 +1,187 @@
+/* The read path. */
+#include "read.h"
+
+#include "../base/crash.h"
+#include "../mem/pin.h"
+
+#define RETRIES_BEFORE_YIELD 256
+
+typedef enum probe {
+  PROBE_HIT,
+  PROBE_MISS,
+  PROBE_CHANGED, /* what was read does not hang together: validate, then repeat or report */
+} probe;
+
+/* Looks at one candidate slot: is it our key? Nothing read here is trusted before validation. */
+static probe candidate(const dsm_space *space, const dsm_key *key, uint64_t slot, dsm_read *out) {
+  uint64_t offset = dsm_slot_offset(slot);
+  if (DSM_UNLIKELY(!dsm_offset_fits(space, offset))) return PROBE_CHANGED;
+  const dsm_object_shm *object = dsm_object_at(space, out->node, offset);
+  dsm_header_read(object, &out->header);
+  if (DSM_UNLIKELY(out->header.version == 0 || !dsm_object_fits(space, offset, &out->header)))
+    return PROBE_CHANGED;
+  out->offset = offset;
+  bool same = out->header.key_bytes == key->length && out->header.key_kind == key->kind &&
+              out->header.region == key->region &&
+              dsm_copy_compare((const uint8_t *)object + out->header.key_offset, key->bytes,
+                               key->length) == 0;
+  if (DSM_LIKELY(same)) return PROBE_HIT;
+  /* Two keys may share a tag, but a key that does not have the slot's tag is damage. */
+  uint64_t hash = dsm_key_hash(space, (const uint8_t *)object + out->header.key_offset,
+                               out->header.key_bytes, out->header.key_kind, out->header.region);
+  return dsm_slot_tagged(slot, hash) ? PROBE_MISS : PROBE_CHANGED;
+}
+
+static probe probe_table(const dsm_space *space, const dsm_key *key, const dsm_table *table,
+                         dsm_read *out) {
+  uint32_t at = dsm_slot_home(key->hash, table->capacity);
+  for (uint32_t step = 0; step < table->capacity; step++) {
+    uint64_t slot = dsm_load_acquire_u64(&table->slots[at]);
+    if (slot == DSM_SLOT_EMPTY) return PROBE_MISS;
+    if (dsm_slot_tagged(slot, key->hash)) {
+      probe result = candidate(space, key, slot, out);
+      if (result != PROBE_MISS) return result;
+    }
+    if (++at == table->capacity) at = 0;
+  }
+  return PROBE_MISS;
+}
+
+dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
+  const dsm_space *space = call->space;
+  out->stripe = dsm_key_stripe(space, key->hash);
+  out->key_hash = key->hash;
+  out->pin = DSM_PIN_NONE;
+  for (unsigned retries = 1;; retries++) {
+    out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
+    int primary = dsm_route_primary(space, out->route_word, out->stripe);
+    if (DSM_UNLIKELY(primary < 0))
+      return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe,
+                      out->route_word, 0);
+    out->node = (unsigned)primary;
+    out->sub = dsm_space_sub(space, out->node, out->stripe);
+    out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
+    dsm_table table;
+    probe result = PROBE_CHANGED;
+    if (DSM_LIKELY(dsm_table_decode(space, out->node, out->stripe,
+                                    dsm_load_acquire_u64(&out->sub->table), &table)))
+      result = table.slots ? probe_table(space, key, &table, out) : PROBE_MISS;
+    if (DSM_LIKELY(dsm_read_valid(space, out))) {
+      if (DSM_LIKELY(result == PROBE_HIT)) return DSM_OK;
+      if (result == PROBE_MISS) return DSM_NOT_FOUND;
+      return dsm_fail(call, DSM_CORRUPT, "slot or table of the stripe is damaged", primary,
+                      out->stripe, out->gen_word, out->offset);
+    }
+    if (retries % RETRIES_BEFORE_YIELD == 0) dsm_os_yield();
+  }
+}
+
+static dsm_status damaged(dsm_call *call, const dsm_read *read, const char *what) {
+  return dsm_fail(call, DSM_CORRUPT, what, (int)read->node, read->stripe, read->offset,
+                  read->header.version);
+}
+
+static bool header_holds(const dsm_read *read, uint64_t value_hash) {
+  return (uint32_t)(read->header.binding >> 32) ==
+         dsm_object_checksum(read->header.version, read->header.shape, read->header.binding,
+                             read->key_hash, value_hash);
+}
+
+dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
+  const dsm_space *space = call->space;
+  const dsm_header *header = &read->header;
+  dsm_copy_out(target, dsm_read_value(space, read), header->value_bytes);
+  uint64_t settled = 0;
+  if (header->flags & DSM_OBJECT_LAZY)
+    settled = dsm_load_relaxed_u64(
+        dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  if (read->pin == DSM_PIN_NONE && DSM_UNLIKELY(!dsm_read_valid(space, read))) return DSM_RETRY;
+  if (header->flags & DSM_OBJECT_LAZY) {
+    if (DSM_UNLIKELY(!header_holds(read, 0)))
+      return damaged(call, read, "header's checksum differs");
+    if (settled && DSM_UNLIKELY(settled != dsm_value_hash(target, header->value_bytes)))
+      return damaged(call, read, "value's checksum differs");
+    return DSM_OK;
+  }
+  if (DSM_UNLIKELY(!header_holds(read, dsm_value_hash(target, header->value_bytes))))
+    return damaged(call, read, "object's checksum differs");
+  return DSM_OK;
+}
+
+dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) {
+  dsm_space *space = call->space;
+  if (!(read->header.flags & DSM_OBJECT_ALIGNED)) return DSM_USAGE;
+  uint32_t pin = dsm_pin_claim(space, read->node, read->offset / DSM_PAGE_BYTES);
+  if (pin == DSM_PIN_NONE)
+    return dsm_fail(call, DSM_TOO_MANY, "pins of this process", -1, read->stripe, DSM_PINS_MAX,
+                    0);
+  if (!dsm_read_valid(space, read)) {
+    dsm_pin_release(space, pin);
+    return DSM_RETRY;
+  }
+  if (read->header.flags & DSM_OBJECT_LAZY && !header_holds(read, 0)) {
+    dsm_pin_release(space, pin);
+    return damaged(call, read, "header's checksum differs");
+  }
+  read->pin = pin;
+  return DSM_OK;
+}
+
+void dsm_read_unpin(dsm_space *space, dsm_read *read) {
+  if (read->pin == DSM_PIN_NONE) return;
+  dsm_pin_release(space, read->pin);
+  read->pin = DSM_PIN_NONE;
+}
+
+dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
+  const dsm_space *space = call->space;
+  uint64_t expected = 0, hash = dsm_value_hash(dsm_read_value(space, read), read->header.value_bytes);
+  if (!(read->header.flags & DSM_OBJECT_LAZY))
+    return header_holds(read, hash) ? DSM_OK : damaged(call, read, "object's checksum differs");
+  expected = dsm_load_relaxed_u64(
+      dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  return expected == 0 || expected == hash ? DSM_OK
+                                           : damaged(call, read, "value's checksum differs");
+}
+
+/* The primary's sub of a hash; NULL if the route does not verify. */
+static const dsm_sub_shm *primary_sub(const dsm_space *space, uint64_t hash, unsigned *node) {
+  uint32_t stripe = dsm_key_stripe(space, hash);
+  uint64_t word = dsm_load_relaxed_u64(dsm_space_route(space, stripe));
+  int primary = dsm_route_primary(space, word, stripe);
+  *node = (unsigned)primary;
+  return primary < 0 ? NULL : dsm_space_sub(space, *node, stripe);
+}
+
+static const dsm_atomic_u64 *home_slot(const dsm_space *space, uint64_t hash, unsigned *node) {
+  const dsm_sub_shm *sub = primary_sub(space, hash, node);
+  dsm_table table;
+  if (!sub || !dsm_table_decode(space, *node, dsm_key_stripe(space, hash),
+                                dsm_load_relaxed_u64(&sub->table), &table) ||
+      !table.slots)
+    return NULL;
+  return &table.slots[dsm_slot_home(hash, table.capacity)];
+}
+
+void dsm_read_prefetch_sub(const dsm_space *space, uint64_t hash) {
+  unsigned node;
+  const dsm_sub_shm *sub = primary_sub(space, hash, &node);
+  if (sub) __builtin_prefetch(sub);
+}
+
+void dsm_read_prefetch_slot(const dsm_space *space, uint64_t hash) {
+  unsigned node;
+  const dsm_atomic_u64 *slot = home_slot(space, hash, &node);
+  if (slot) __builtin_prefetch((const void *)slot);
+}
+
+void dsm_read_prefetch_object(const dsm_space *space, uint64_t hash) {
+  unsigned node;
+  const dsm_atomic_u64 *slot = home_slot(space, hash, &node);
+  if (!slot) return;
+  /* Mostly the key sits at home; a wrong guess costs a line, nothing more. */
+  uint64_t offset = dsm_slot_offset(dsm_load_relaxed_u64(slot));
+  if (!dsm_offset_fits(space, offset)) return;
+  __builtin_prefetch(space->nodes[node].base + offset);
+  __builtin_prefetch(space->nodes[node].base + offset + 64);
+}

@@ -1,0 +1,35 @@
+/* Changing objects: put, delete, add. Each is one intent over all replicas, backups first (I-3).
+ *
+ *   1 take the stripe        2 find the key at every replica      3 check the condition
+ *   4 reserve slot and extent at every replica (can fail, changes nothing that is seen)
+ *   5 fill the extents       6 list, arm, store, clear            7 settle, drop
+ *
+ * A kill before the arming of step 6 leaves the old value, after it the new one; a change that fails
+ * leaves everything as it was. Step 5 copies the value under the stripe's lock and without the GIL.
+ */
+#ifndef DSM_STORE_WRITE_H
+#define DSM_STORE_WRITE_H
+
+#include "table.h"
+
+#define DSM_ANY_VERSION UINT64_MAX
+
+/* Replicas wanted (at most those of the route) and the condition: DSM_ANY_VERSION, 0 for "only if
+ * absent", or the version that the object must have. */
+typedef struct dsm_condition {
+  uint32_t replicas;
+  uint64_t if_version;
+} dsm_condition;
+
+/* DSM_VERSION_CONFLICT: *version is what the key has now (0: absent). Blocks for the stripe's lock
+ * at most call->wait_ms, then DSM_LOCK_TIMEOUT with nothing changed. */
+dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                   dsm_condition condition, uint64_t *version);
+/* DSM_NOT_FOUND if absent. *version: the version at which the key ceased to be. */
+dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition condition,
+                      uint64_t *version);
+/* Adds to a signed 64-bit counter; an absent key counts as 0. DSM_OVERFLOW, DSM_WRONG_TYPE. */
+dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
+                   int64_t *result, uint64_t *version);
+
+#endif
