@@ -104,6 +104,19 @@ dsm_status dsm_ring_remove(dsm_ring *ring, uint32_t node) {
   return DSM_OK;
 }
 
+dsm_status dsm_ring_copy(dsm_ring *target, const dsm_ring *source) {
+  if (source->point_count > target->point_count_max) return DSM_TOO_MANY;
+  if (source->node_count_max > target->node_count_max) return DSM_TOO_MANY;
+  memcpy(target->points, source->points, source->point_count * sizeof *source->points);
+  for (uint32_t node = 0; node < target->node_count_max; node++)
+    target->node_points[node] = node < source->node_count_max ? source->node_points[node] : 0;
+  target->point_count = source->point_count;
+  target->node_count = source->node_count;
+  target->seed = source->seed;
+  dsm__ring_index(target);
+  return DSM_OK;
+}
+
 bool dsm_ring_valid(const dsm_ring *ring) {
   if (ring->point_count > ring->point_count_max) return false;
   if (ring->points[ring->point_count] != GUARD) return false;

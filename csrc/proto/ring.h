@@ -56,6 +56,10 @@ dsm_status dsm_ring_add(dsm_ring *ring, uint32_t node, uint32_t points);
 /* Takes a node off the ring; DSM_NOT_FOUND when it is not there. */
 dsm_status dsm_ring_remove(dsm_ring *ring, uint32_t node);
 
+/* Makes target, which is initialised, equal to source, in target's own memory. DSM_TOO_MANY when
+ * source's points or node ids do not fit. */
+dsm_status dsm_ring_copy(dsm_ring *target, const dsm_ring *source);
+
 /* Whether order, index and counts agree with each other. */
 bool dsm_ring_valid(const dsm_ring *ring);
 

@@ -106,6 +106,27 @@ static void test_a_ring_has_no_history(void) {
   free_ring(&backward);
 }
 
+static void test_a_copy_has_its_own_memory(void) {
+  dsm_ring source = make_ring(8, 100), target = make_ring(NODES, 100), small = make_ring(8, 99);
+  dsm_ring narrow = make_ring(7, 100);
+  dsm_ring_add(&source, 2, 60);
+  dsm_ring_add(&source, 7, 40);
+  dsm_ring_add(&target, 30, 5);
+  CHECK_EQUAL(dsm_ring_copy(&small, &source), DSM_TOO_MANY);
+  CHECK_EQUAL(dsm_ring_copy(&narrow, &source), DSM_TOO_MANY);
+  CHECK_EQUAL(dsm_ring_copy(&target, &source), DSM_OK);
+  CHECK(dsm_ring_valid(&target));
+  CHECK_EQUAL(dsm_ring_remove(&source, 7), DSM_OK);
+  CHECK_EQUAL(target.point_count, 100);
+  CHECK_EQUAL(dsm_ring_remove(&target, 7), DSM_OK);
+  CHECK_EQUAL(dsm_ring_remove(&target, 30), DSM_NOT_FOUND);
+  CHECK(memcmp(target.points, source.points, 60 * sizeof *source.points) == 0);
+  free_ring(&source);
+  free_ring(&target);
+  free_ring(&small);
+  free_ring(&narrow);
+}
+
 static void test_preference_lists(void) {
   dsm_ring ring = make_ring(NODES, NODES * DSM_RING_POINTS_DEFAULT);
   uint16_t nodes[NODES];
@@ -308,6 +329,7 @@ int main(void) {
   test_look_up_follows_the_definition();
   test_arguments_are_checked();
   test_a_ring_has_no_history();
+  test_a_copy_has_its_own_memory();
   test_preference_lists();
   test_stripes();
   test_moves_are_minimal();
