@@ -69,6 +69,7 @@ typedef struct dsm_control_shm {
   dsm_atomic_u32 state; /* dsm_cluster_state */
   dsm_atomic_u32 detached;
   dsm_atomic_u64 epoch;
+  dsm_atomic_u64 region_count;      /* sealed: records below this are in use, and must verify */
   dsm_atomic_u32 participants_high; /* slots above this index were never taken */
   uint32_t reserved;
   _Alignas(64) dsm_lock_shm registry; /* protects participants and regions */
@@ -81,6 +82,7 @@ typedef enum dsm_participant_kind {
   DSM_PARTICIPANT_NODE = 2,
   DSM_PARTICIPANT_CLIENT = 3,
   DSM_PARTICIPANT_FORKING = 4, /* holds the pins of a child that is being forked */
+  DSM_PARTICIPANT_DEAD = 5,    /* the owner or a node whose end was dealt with */
 } dsm_participant_kind;
 
 typedef struct dsm_participant_shm {
@@ -98,12 +100,11 @@ _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share li
 
 typedef struct dsm_region_shm {
   uint64_t check; /* over everything below */
-  uint32_t in_use;
   uint32_t replicas;
   uint32_t allow_pickle;
   uint32_t name_bytes;
   char name[DSM_REGION_NAME_BYTES];
-  uint8_t reserved[168];
+  uint8_t reserved[172];
 } dsm_region_shm;
 _Static_assert(sizeof(dsm_region_shm) == 256, "one region record");
 

@@ -42,6 +42,10 @@ dsm_status dsm_os_segment_alone(const char *name, bool *alone);
 dsm_status dsm_os_segment_sweep(const char *name, bool *removed);
 /* Room that the file system of the segments has left, in bytes. */
 uint64_t dsm_os_room_bytes(void);
+/* Size of that file system, or of the machine's memory if that is less. */
+uint64_t dsm_os_capacity_bytes(void);
+/* Number of the user, part of every segment's name. */
+unsigned dsm_os_user(void);
 
 #define DSM_OS_MUTEX_BYTES 48
 typedef struct dsm_os_mutex_shm {

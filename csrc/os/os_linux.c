@@ -194,3 +194,16 @@ uint64_t dsm_os_room_bytes(void) {
   uint64_t room = (uint64_t)info.f_bavail * info.f_frsize;
   return room < memory ? room : memory;
 }
+
+uint64_t dsm_os_capacity_bytes(void) {
+  struct statvfs info;
+  uint64_t kib, memory = UINT64_MAX;
+  if (read_number("/proc/meminfo", "MemTotal:", &kib)) memory = kib * 1024;
+  if (statvfs(SHM_FOLDER, &info) < 0) return memory;
+  uint64_t capacity = (uint64_t)info.f_blocks * info.f_frsize;
+  return capacity < memory ? capacity : memory;
+}
+
+unsigned dsm_os_user(void) {
+  return (unsigned)geteuid();
+}

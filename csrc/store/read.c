@@ -56,8 +56,8 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
     out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
     int primary = dsm_route_primary(space, out->route_word, out->stripe);
     if (DSM_UNLIKELY(primary < 0))
-      return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe,
-                      out->route_word, 0);
+      return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, out->route_word,
+                      0);
     out->node = (unsigned)primary;
     out->sub = dsm_space_sub(space, out->node, out->stripe);
     out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
@@ -93,8 +93,8 @@ dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   dsm_copy_out(target, dsm_read_value(space, read), header->value_bytes);
   uint64_t settled = 0;
   if (header->flags & DSM_OBJECT_LAZY)
-    settled = dsm_load_relaxed_u64(
-        dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+    settled =
+        dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
   if (read->pin == DSM_PIN_NONE && DSM_UNLIKELY(!dsm_read_valid(space, read))) return DSM_RETRY;
   if (header->flags & DSM_OBJECT_LAZY) {
     if (DSM_UNLIKELY(!header_holds(read, 0)))
@@ -113,8 +113,7 @@ dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) {
   if (!(read->header.flags & DSM_OBJECT_ALIGNED)) return DSM_USAGE;
   uint32_t pin = dsm_pin_claim(space, read->node, read->offset / DSM_PAGE_BYTES);
   if (pin == DSM_PIN_NONE)
-    return dsm_fail(call, DSM_TOO_MANY, "pins of this process", -1, read->stripe, DSM_PINS_MAX,
-                    0);
+    return dsm_fail(call, DSM_TOO_MANY, "pins of this process", -1, read->stripe, DSM_PINS_MAX, 0);
   if (!dsm_read_valid(space, read)) {
     dsm_pin_release(space, pin);
     return DSM_RETRY;
@@ -135,11 +134,12 @@ void dsm_read_unpin(dsm_space *space, dsm_read *read) {
 
 dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
   const dsm_space *space = call->space;
-  uint64_t expected = 0, hash = dsm_value_hash(dsm_read_value(space, read), read->header.value_bytes);
+  uint64_t expected = 0,
+           hash = dsm_value_hash(dsm_read_value(space, read), read->header.value_bytes);
   if (!(read->header.flags & DSM_OBJECT_LAZY))
     return header_holds(read, hash) ? DSM_OK : damaged(call, read, "object's checksum differs");
-  expected = dsm_load_relaxed_u64(
-      dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  expected =
+      dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
   return expected == 0 || expected == hash ? DSM_OK
                                            : damaged(call, read, "value's checksum differs");
 }
@@ -156,8 +156,9 @@ static const dsm_sub_shm *primary_sub(const dsm_space *space, uint64_t hash, uns
 static const dsm_atomic_u64 *home_slot(const dsm_space *space, uint64_t hash, unsigned *node) {
   const dsm_sub_shm *sub = primary_sub(space, hash, node);
   dsm_table table;
-  if (!sub || !dsm_table_decode(space, *node, dsm_key_stripe(space, hash),
-                                dsm_load_relaxed_u64(&sub->table), &table) ||
+  if (!sub ||
+      !dsm_table_decode(space, *node, dsm_key_stripe(space, hash),
+                        dsm_load_relaxed_u64(&sub->table), &table) ||
       !table.slots)
     return NULL;
   return &table.slots[dsm_slot_home(hash, table.capacity)];

@@ -35,7 +35,8 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out);
 dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target);
 
 /* Pins the value's run, so that it stays as it is until dsm_read_unpin. DSM_RETRY: begin again.
- * DSM_TOO_MANY: the pin table is full; DSM_USAGE: the value lies in a slab and is copied instead. */
+ * DSM_TOO_MANY: the pin table is full; DSM_USAGE: the value lies in a slab and is copied instead.
+ */
 dsm_status dsm_read_pin(dsm_call *call, dsm_read *read);
 void dsm_read_unpin(dsm_space *space, dsm_read *read);
 

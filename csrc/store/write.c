@@ -19,8 +19,8 @@ typedef struct change {
 
 static dsm_status find_all(change *self) {
   for (uint32_t i = 0; i < self->replicas; i++)
-    DSM_TRY(dsm_table_find(self->call, self->route.nodes[i], self->stripe, self->key,
-                           &self->found[i]));
+    DSM_TRY(
+        dsm_table_find(self->call, self->route.nodes[i], self->stripe, self->key, &self->found[i]));
   return DSM_OK;
 }
 
@@ -46,8 +46,8 @@ static dsm_status next_gen(change *self) {
   for (uint32_t i = 0; i < self->route.count; i++) {
     unsigned node = self->route.nodes[i];
     dsm_log log = dsm_log_make(self->call, NULL, 0);
-    uint64_t gen = dsm_log_get_sealed(
-        &log, node + 1, &dsm_space_sub(self->call->space, node, self->stripe)->gen);
+    uint64_t gen = dsm_log_get_sealed(&log, node + 1,
+                                      &dsm_space_sub(self->call->space, node, self->stripe)->gen);
     if (log.status != DSM_OK) return log.status;
     if (gen > self->gen) self->gen = gen;
   }
@@ -113,8 +113,8 @@ static dsm_status reserve(change *self, const plan *wanted) {
 static void fill(const change *self, dsm_object_shm *object, const plan *wanted,
                  const dsm_value *value, uint64_t value_hash) {
   uint8_t *bytes = (uint8_t *)object;
-  uint64_t checksum = dsm_object_checksum(self->gen, wanted->shape, wanted->binding,
-                                          self->key->hash, value_hash);
+  uint64_t checksum =
+      dsm_object_checksum(self->gen, wanted->shape, wanted->binding, self->key->hash, value_hash);
   dsm_store_relaxed_u64(&object->version, 0);
   dsm_store_relaxed_u64(&object->shape, wanted->shape);
   dsm_store_relaxed_u64(&object->binding, checksum << 32 | wanted->binding);
@@ -141,8 +141,7 @@ static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_fo
 }
 
 static void list_count(dsm_log *log, const change *self, int difference) {
-  dsm_atomic_u64 *count =
-      dsm_space_region_count(log->call->space, self->key->region, self->stripe);
+  dsm_atomic_u64 *count = dsm_space_region_count(log->call->space, self->key->region, self->stripe);
   uint64_t value = dsm_log_get_sealed(log, DSM_CONTROL_SEGMENT, count);
   if (log->status == DSM_OK && difference < 0 && value == 0)
     dsm_log_corrupt(log, "count of the region is below one", DSM_CONTROL_SEGMENT, value, 0);
@@ -155,8 +154,8 @@ static uint64_t take_extent(dsm_log *log, unsigned node, uint32_t stripe, const 
     return dsm_slab_take(log, node, stripe, dsm_slab_class_of(wanted->bytes));
   dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
   uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->reserved);
-  if (log->status == DSM_OK && (page < log->call->space->layout.data_page ||
-                                page >= log->call->space->layout.page_count))
+  if (log->status == DSM_OK &&
+      (page < log->call->space->layout.data_page || page >= log->call->space->layout.page_count))
     dsm_log_corrupt(log, "reserved run outside the segment", node + 1, page, 0);
   dsm_log_set_sealed(log, node + 1, &sub->reserved, 0);
   return page * DSM_PAGE_BYTES;
@@ -200,8 +199,7 @@ static dsm_status put_locked(change *self, const dsm_value *value, uint64_t valu
   DSM_TRY(next_gen(self));
   dsm_log log =
       dsm_log_make(self->call, dsm_space_intent(self->call->space, self->stripe), self->stripe);
-  for (uint32_t i = self->replicas; i-- > 0;)
-    list_put(self, &log, i, &wanted, value, &value_hash);
+  for (uint32_t i = self->replicas; i-- > 0;) list_put(self, &log, i, &wanted, value, &value_hash);
   if (!self->found[0].offset) list_count(&log, self, 1);
   DSM_TRY(dsm_log_commit(&log));
   if (wanted.flags & DSM_OBJECT_LAZY)
@@ -282,8 +280,8 @@ static dsm_status read_counter(const change *self, int64_t *out) {
   if (found->header.codec != DSM_CODEC_INT64 || found->header.value_bytes != sizeof *out)
     return dsm_fail(self->call, DSM_WRONG_TYPE, "counter", self->route.nodes[0], self->stripe,
                     found->header.codec, DSM_CODEC_INT64);
-  const uint8_t *object = (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0],
-                                                         found->offset);
+  const uint8_t *object =
+      (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0], found->offset);
   dsm_copy_out(out, object + found->header.value_offset, sizeof *out);
   uint32_t checksum =
       dsm_object_checksum(found->header.version, found->header.shape, found->header.binding,

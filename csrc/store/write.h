@@ -4,8 +4,9 @@
  *   4 reserve slot and extent at every replica (can fail, changes nothing that is seen)
  *   5 fill the extents       6 list, arm, store, clear            7 settle, drop
  *
- * A kill before the arming of step 6 leaves the old value, after it the new one; a change that fails
- * leaves everything as it was. Step 5 copies the value under the stripe's lock and without the GIL.
+ * A kill before the arming of step 6 leaves the old value, after it the new one; a change that
+ * fails leaves everything as it was. Step 5 copies the value under the stripe's lock and without
+ * the GIL.
  */
 #ifndef DSM_STORE_WRITE_H
 #define DSM_STORE_WRITE_H

@@ -1,0 +1,182 @@
+/* Attaching to a cluster, references, leaving. Creation is in creation.c. */
+#define _GNU_SOURCE
+#include "cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/crash.h"
+#include "../mem/pin.h"
+#include "registry.h"
+#include "service.h"
+
+#define ATTACH_WAIT_MS 2000u
+
+void dsm_cluster_segment_name(char *out, const char *cluster, int node) {
+  unsigned user = dsm_os_user();
+  if (node < 0)
+    snprintf(out, DSM_SEGMENT_NAME_BYTES, "/dsm-%u-%s", user, cluster);
+  else
+    snprintf(out, DSM_SEGMENT_NAME_BYTES, "/dsm-%u-%s-n%d", user, cluster, node);
+}
+
+void dsm_cluster_unlink(const char *name, uint32_t node_count) {
+  char segment[DSM_SEGMENT_NAME_BYTES];
+  for (uint32_t node = 0; node < node_count; node++) {
+    dsm_cluster_segment_name(segment, name, (int)node);
+    dsm_os_segment_unlink(segment);
+    DSM_CRASH_POINT("cluster.unlinked");
+  }
+  dsm_cluster_segment_name(segment, name, -1);
+  dsm_os_segment_unlink(segment);
+}
+
+static void unmap(dsm_cluster *cluster) {
+  for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
+    dsm_os_segment_close(&cluster->space.nodes[node]);
+  dsm_os_segment_close(&cluster->space.control);
+  dsm_os_fork_flag_close(cluster->fork_flag);
+  free(cluster);
+}
+
+static dsm_status check_control(dsm_call *call, dsm_cluster *cluster) {
+  dsm_space *space = call->space;
+  const dsm_control_shm *control = dsm_space_control(space);
+  if (dsm_load_acquire_u64((const dsm_atomic_u64 *)(const void *)&control->magic) !=
+      DSM_CONTROL_MAGIC)
+    return dsm_fail(call, control->magic == 0 ? DSM_NO_CLUSTER : DSM_CORRUPT,
+                    "magic of the control segment", -1, -1, control->magic, DSM_CONTROL_MAGIC);
+  if (control->layout_version != DSM_LAYOUT_VERSION || control->word_bytes != sizeof(void *))
+    return dsm_fail(call, DSM_LAYOUT, "layout version", -1, -1, control->layout_version,
+                    DSM_LAYOUT_VERSION);
+  dsm_config_shm config = control->config;
+  if (dsm_config_checksum(&config) != control->config_check ||
+      dsm_layout_compute(&config, &space->layout) != DSM_OK)
+    return dsm_fail(call, DSM_CORRUPT, "configuration does not verify", -1, -1,
+                    control->config_check, 0);
+  if (space->control.bytes != space->layout.control_bytes)
+    return dsm_fail(call, DSM_CORRUPT, "size of the control segment", -1, -1, space->control.bytes,
+                    space->layout.control_bytes);
+  if (config.pid_namespace != dsm_os_pid_namespace())
+    return dsm_fail(call, DSM_USAGE, "pid namespace", -1, -1, dsm_os_pid_namespace(),
+                    config.pid_namespace);
+  space->hash_seed = config.hash_seed;
+  space->stripe_count = config.stripe_count;
+  space->stripe_shift = 64 - (uint32_t)__builtin_ctz(config.stripe_count);
+  space->node_count = config.node_count;
+  space->replicas = config.replicas;
+  memcpy(cluster->name, config.name, sizeof cluster->name);
+  cluster->name[sizeof cluster->name - 1] = 0;
+  return DSM_OK;
+}
+
+static dsm_status open_node(dsm_call *call, const dsm_cluster *cluster, uint32_t node) {
+  char segment[DSM_SEGMENT_NAME_BYTES];
+  dsm_space *space = call->space;
+  dsm_cluster_segment_name(segment, cluster->name, (int)node);
+  dsm_status status = dsm_os_segment_open(segment, &space->nodes[node]);
+  if (status != DSM_OK)
+    return dsm_fail(call, status == DSM_NO_CLUSTER ? DSM_CORRUPT : status,
+                    "node segment cannot be opened", (int)node, -1, 0, 0);
+  const dsm_node_shm *header = dsm_space_node(space, node);
+  const dsm_control_shm *control = dsm_space_control(space);
+  if (space->nodes[node].bytes != space->layout.node_bytes)
+    return dsm_fail(call, DSM_CORRUPT, "size of the node segment", (int)node, -1,
+                    space->nodes[node].bytes, space->layout.node_bytes);
+  if (header->magic != DSM_NODE_MAGIC || header->layout_version != DSM_LAYOUT_VERSION ||
+      header->node != node || header->config_check != control->config_check ||
+      header->config.cluster_id != control->config.cluster_id)
+    return dsm_fail(call, DSM_CORRUPT, "node segment is not this cluster's", (int)node, -1,
+                    header->magic, DSM_NODE_MAGIC);
+  return DSM_OK;
+}
+
+static dsm_status retire_dead(dsm_call *call) {
+  for (uint32_t i = 0; i < DSM_PARTICIPANTS_MAX; i++) {
+    bool retired;
+    DSM_TRY(dsm_registry_retire(call, i, &retired));
+  }
+  return DSM_OK;
+}
+
+static dsm_status attach(dsm_call *call, dsm_cluster *cluster, int node) {
+  DSM_TRY(check_control(call, cluster));
+  if (dsm_cluster_state_read(cluster) == DSM_STATE_STOPPING)
+    return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
+  if (node >= (int)call->space->node_count) return DSM_USAGE;
+  for (uint32_t i = 0; i < call->space->node_count; i++) DSM_TRY(open_node(call, cluster, i));
+  dsm_participant_kind kind = node < 0 ? DSM_PARTICIPANT_CLIENT : DSM_PARTICIPANT_NODE;
+  uint32_t participant;
+  dsm_status status = dsm_registry_join(call, kind, node, &participant);
+  if (status == DSM_TOO_MANY) {
+    DSM_TRY(retire_dead(call));
+    status = dsm_registry_join(call, kind, node, &participant);
+  }
+  DSM_TRY(status);
+  call->space->participant = participant;
+  return DSM_OK;
+}
+
+dsm_status dsm_cluster_attach(const char *name, int node, dsm_cluster **out, dsm_fault *fault) {
+  char segment[DSM_SEGMENT_NAME_BYTES];
+  *fault = (dsm_fault){.node = -1, .stripe = -1};
+  dsm_cluster *cluster = calloc(1, sizeof *cluster);
+  if (!cluster) return DSM_OS;
+  cluster->space.participant = DSM_NOBODY;
+  dsm_call call = dsm_call_make(&cluster->space, ATTACH_WAIT_MS);
+  dsm_cluster_segment_name(segment, name, -1);
+  dsm_status status = dsm_os_segment_open(segment, &cluster->space.control);
+  if (status == DSM_OK) {
+    cluster->fork_flag = dsm_os_fork_flag_open();
+    status = cluster->fork_flag ? attach(&call, cluster, node) : DSM_OS;
+  }
+  if (status != DSM_OK) {
+    *fault = call.fault;
+    unmap(cluster);
+    return status;
+  }
+  dsm_store_relaxed_u32(&cluster->references, 1);
+  *out = cluster;
+  return DSM_OK;
+}
+
+uint32_t dsm_cluster_fork_prepare(dsm_cluster *cluster) {
+  dsm_space *space = &cluster->space;
+  uint32_t slot = DSM_NOBODY;
+  if (space->participant == DSM_NOBODY || dsm_pin_count(space, space->participant) == 0)
+    return DSM_NOBODY;
+  dsm_call call = dsm_call_make(space, ATTACH_WAIT_MS);
+  if (dsm_registry_join(&call, DSM_PARTICIPANT_FORKING, -1, &slot) != DSM_OK) return DSM_NOBODY;
+  dsm_pin_copy(space, space->participant, slot);
+  return slot;
+}
+
+dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault *fault) {
+  dsm_call call = dsm_call_make(&cluster->space, ATTACH_WAIT_MS);
+  dsm_os_fork_flag_close(cluster->fork_flag);
+  cluster->fork_flag = dsm_os_fork_flag_open();
+  cluster->service = NULL; /* the thread is the parent's; here there never was one */
+  dsm_status status = cluster->fork_flag ? DSM_OK : DSM_OS;
+  if (slot != DSM_NOBODY)
+    dsm_registry_adopt(&cluster->space, slot);
+  else if (status == DSM_OK)
+    status = dsm_registry_join(&call, DSM_PARTICIPANT_CLIENT, -1, &slot);
+  *fault = call.fault;
+  if (status == DSM_OK) cluster->space.participant = slot;
+  return status;
+}
+
+void dsm_cluster_hold(dsm_cluster *cluster) {
+  dsm_fetch_add_relaxed_u32(&cluster->references, 1);
+}
+
+void dsm_cluster_drop(dsm_cluster *cluster) {
+  if (atomic_fetch_sub_explicit(&cluster->references, 1, memory_order_acq_rel) != 1) return;
+  dsm_service_stop(cluster);
+  if (cluster->space.participant != DSM_NOBODY && !dsm_cluster_forked(cluster)) {
+    dsm_call call = dsm_call_make(&cluster->space, ATTACH_WAIT_MS);
+    dsm_registry_leave(&call);
+  }
+  unmap(cluster);
+}

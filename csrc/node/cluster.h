@@ -1,0 +1,65 @@
+/* A cluster in this process: its segments created or attached, its participant, its close.
+ *
+ *   names      "/dsm-<uid>-<name>" for control, "…-n<k>" for node k
+ *   creation   all segments are made and filled first, the control segment's magic is stored last:
+ *              who attaches sees a whole cluster or none; a killed creator leaves segments without
+ *              a presence lock, which the next start under that name and every sweep remove (I-11)
+ *   lifetime   a handle is freed by its last reference; views hold references, so that closing a
+ *              cluster never unmaps what somebody still looks at
+ *
+ * dsm_cluster_create and dsm_cluster_attach may run in any number of processes at once.
+ */
+#ifndef DSM_NODE_CLUSTER_H
+#define DSM_NODE_CLUSTER_H
+
+#include "../mem/space.h"
+
+struct dsm_service;
+
+typedef struct dsm_cluster {
+  dsm_space space;
+  char name[DSM_CLUSTER_NAME_BYTES];
+  const volatile uint32_t *fork_flag;
+  struct dsm_service *service;
+  dsm_atomic_u32 references;
+  dsm_atomic_u32 closed;
+} dsm_cluster;
+
+typedef struct dsm_options {
+  const char *name;
+  uint32_t node_count, replicas, stripe_count;
+  uint64_t node_segment_bytes; /* reserved, not taken; 0: as much as the file system holds */
+} dsm_options;
+
+#define DSM_SEGMENT_NAME_BYTES 112
+void dsm_cluster_segment_name(char *out, const char *cluster, int node);
+
+/* DSM_EXISTS, DSM_STORE_FULL, DSM_USAGE. The caller becomes the owner, with one reference. */
+dsm_status dsm_cluster_create(const dsm_options *options, dsm_cluster **out, dsm_fault *fault);
+
+/* Attaches as a client (node < 0) or as the process of a node. DSM_NO_CLUSTER, DSM_CORRUPT,
+ * DSM_LAYOUT, DSM_TOO_MANY. */
+dsm_status dsm_cluster_attach(const char *name, int node, dsm_cluster **out, dsm_fault *fault);
+
+/* After a fork: gives the child its own participant on the mappings it inherited; `slot` is what
+ * dsm_cluster_fork_prepare returned in the parent, or DSM_NOBODY. */
+dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault *fault);
+/* Before a fork: a participant that holds copies of our pins for the child; DSM_NOBODY if none. */
+uint32_t dsm_cluster_fork_prepare(dsm_cluster *cluster);
+
+void dsm_cluster_hold(dsm_cluster *cluster);
+/* Drops a reference. The last one retires the participant and unmaps. */
+void dsm_cluster_drop(dsm_cluster *cluster);
+
+/* Removes the names of all segments. Mappings stay valid until they are closed. */
+void dsm_cluster_unlink(const char *name, uint32_t node_count);
+
+static inline dsm_cluster_state dsm_cluster_state_read(const dsm_cluster *cluster) {
+  return (dsm_cluster_state)dsm_load_relaxed_u32(&dsm_space_control(&cluster->space)->state);
+}
+
+static inline bool dsm_cluster_forked(const dsm_cluster *cluster) {
+  return *cluster->fork_flag == 0;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* Joining, leaving and retiring participants. */
+#include "registry.h"
+
+#include "../base/crash.h"
+#include "../mem/arena.h"
+#include "../mem/lock.h"
+#include "../mem/pin.h"
+#include "../store/stripe.h"
+
+static dsm_status registry_lock(dsm_call *call) {
+  bool must_repair;
+  dsm_lock_shm *lock = &dsm_space_control(call->space)->registry;
+  DSM_TRY(dsm_lock_take(call, lock, &must_repair));
+  /* Every change under this lock ends with one store, so there is nothing to finish. */
+  if (must_repair) dsm_lock_repaired(lock, DSM_OK);
+  return DSM_OK;
+}
+
+static void registry_unlock(dsm_call *call) {
+  dsm_lock_drop(&dsm_space_control(call->space)->registry);
+}
+
+static dsm_os_process identity(const dsm_participant_shm *slot) {
+  return (dsm_os_process){.pid = dsm_load_relaxed_u32(&slot->pid),
+                          .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks)};
+}
+
+static dsm_status back_pins(dsm_call *call, uint32_t participant) {
+  dsm_status status = dsm_os_segment_back(
+      &call->space->control, call->space->layout.pins + (uint64_t)participant * DSM_PINS_MAX * 8,
+      DSM_PINS_MAX * 8);
+  return status == DSM_STORE_FULL ? dsm_fail(call, status, "no room for a pin table", -1, -1,
+                                             DSM_PINS_MAX * 8, dsm_os_room_bytes())
+                                  : status;
+}
+
+static void fill(dsm_space *space, uint32_t participant, dsm_participant_kind kind, int node) {
+  dsm_participant_shm *slot = dsm_space_participant(space, participant);
+  dsm_os_process self;
+  dsm_os_process_self(&self);
+  dsm_store_relaxed_u32(&slot->pid, self.pid);
+  dsm_store_relaxed_u64(&slot->start_ticks, self.start_ticks);
+  dsm_store_relaxed_u32(&slot->node, node < 0 ? DSM_NOBODY : (uint32_t)node);
+  dsm_store_relaxed_u32(&slot->ready, 0);
+  dsm_store_relaxed_u64(&slot->beat_ns, dsm_os_monotonic_ns());
+  dsm_fetch_add_relaxed_u32(&slot->incarnation, 1);
+  DSM_CRASH_POINT("registry.filled");
+  dsm_store_release_u32(&slot->kind, kind);
+}
+
+static void raise_high(dsm_space *space, uint32_t participant) {
+  dsm_atomic_u32 *high = &dsm_space_control(space)->participants_high;
+  if (dsm_load_relaxed_u32(high) < participant + 1) dsm_store_release_u32(high, participant + 1);
+}
+
+/* A free slot for a client; slots of the dead are freed on the way if there is no other. */
+static dsm_status find_slot(dsm_call *call, uint32_t *participant) {
+  for (uint32_t i = call->space->node_count + 1; i < DSM_PARTICIPANTS_MAX; i++)
+    if (dsm_load_acquire_u32(&dsm_space_participant(call->space, i)->kind) ==
+        DSM_PARTICIPANT_FREE) {
+      *participant = i;
+      return DSM_OK;
+    }
+  return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1, DSM_PARTICIPANTS_MAX, 0);
+}
+
+dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node,
+                             uint32_t *participant) {
+  DSM_TRY(registry_lock(call));
+  dsm_status status = DSM_OK;
+  if (kind == DSM_PARTICIPANT_OWNER)
+    *participant = 0;
+  else if (kind == DSM_PARTICIPANT_NODE)
+    *participant = 1 + (uint32_t)node;
+  else
+    status = find_slot(call, participant);
+  if (status == DSM_OK) status = back_pins(call, *participant);
+  if (status == DSM_OK) {
+    raise_high(call->space, *participant);
+    fill(call->space, *participant, kind, node);
+  }
+  registry_unlock(call);
+  return status;
+}
+
+void dsm_registry_adopt(dsm_space *space, uint32_t participant) {
+  fill(space, participant, DSM_PARTICIPANT_CLIENT, -1);
+}
+
+dsm_status dsm_registry_leave(dsm_call *call) {
+  uint32_t self = call->space->participant;
+  dsm_pin_clear(call->space, self);
+  DSM_CRASH_POINT("registry.leave");
+  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind, DSM_PARTICIPANT_FREE);
+  return DSM_OK;
+}
+
+/* Repairs every lock whose latest owner was the dead participant and that is not held by others. */
+static dsm_status repair_held(dsm_call *call, uint32_t participant) {
+  dsm_space *space = call->space;
+  dsm_status first = DSM_OK;
+  for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
+    if (dsm_load_relaxed_u32(&dsm_space_lock(space, stripe)->owner) != participant + 1) continue;
+    dsm_route route;
+    dsm_status status = dsm_stripe_take(call, stripe, &route);
+    if (status == DSM_OK) dsm_stripe_drop(call, stripe, &route);
+    if (status != DSM_OK && first == DSM_OK) first = status;
+  }
+  for (uint32_t node = 0; node < space->node_count; node++) {
+    if (dsm_load_relaxed_u32(&dsm_space_node_lock(space, node)->owner) != participant + 1) continue;
+    dsm_status status = dsm_arena_repair(call, node);
+    if (status != DSM_OK && first == DSM_OK) first = status;
+  }
+  return first;
+}
+
+dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retired) {
+  dsm_participant_shm *slot = dsm_space_participant(call->space, participant);
+  *retired = false;
+  uint32_t kind = dsm_load_acquire_u32(&slot->kind);
+  uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+  dsm_os_process process = identity(slot);
+  if (kind == DSM_PARTICIPANT_FREE || kind == DSM_PARTICIPANT_DEAD ||
+      dsm_os_process_alive(&process))
+    return DSM_OK;
+  /* Before the registry lock: repairs may wait, and joining must not wait with them. A stripe that
+   * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. */
+  repair_held(call, participant);
+  DSM_CRASH_POINT("registry.repaired");
+  DSM_TRY(registry_lock(call));
+  if (dsm_load_acquire_u32(&slot->kind) == kind &&
+      dsm_load_relaxed_u32(&slot->incarnation) == incarnation) {
+    dsm_pin_clear(call->space, participant);
+    DSM_CRASH_POINT("registry.unpinned");
+    bool kept = kind == DSM_PARTICIPANT_NODE || kind == DSM_PARTICIPANT_OWNER;
+    dsm_store_release_u32(&slot->kind, kept ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);
+    *retired = true;
+  }
+  registry_unlock(call);
+  return DSM_OK;
+}
