@@ -25,6 +25,8 @@ void dsm_sim_stop(void);
 
 /* A new living process; its pid. */
 uint32_t dsm_sim_process_new(void);
+/* Pid of the process that runs. */
+uint32_t dsm_sim_process_pid(void);
 /* Calls are made by that process from now on. */
 void dsm_sim_process_run(uint32_t pid);
 /* The process is dead: its mappings and presence locks are gone, its mutexes report it. */

@@ -22,6 +22,10 @@ uint32_t dsm_sim_process_new(void) {
   return 0;
 }
 
+uint32_t dsm_sim_process_pid(void) {
+  return world->running;
+}
+
 void dsm_sim_process_run(uint32_t pid) {
   DSM_ASSERT(life_of(pid) == SIM_RUNNING);
   world->running = pid;
