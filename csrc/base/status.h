@@ -10,7 +10,7 @@
 
 #define DSM_STATUS_LIST(X)                                                                         \
   X(OK, "", "success")                                                                             \
-  X(NOT_FOUND, "KeyError", "no such key")                                                          \
+  X(NOT_FOUND, "KeyNotFoundError", "no such key")                                                  \
   X(RETRY, "DSMError", "a concurrent change was met; the caller repeats the call")                 \
   X(CLOSED, "ClosedError", "the handle or its cluster is closed")                                  \
   X(FORKED, "ForkedError", "the handle belongs to the parent process")                             \

@@ -14,7 +14,9 @@ typedef struct change {
   uint32_t stripe, replicas;
   dsm_route route;
   dsm_found found[DSM_REPLICAS_MAX];
-  uint64_t gen; /* the version that this change gives */
+  uint64_t gen;      /* the generation that the subs have afterwards */
+  uint64_t version;  /* of the object that is put */
+  uint64_t transfer; /* 0, or the version that a transferred object keeps */
 } change;
 
 static dsm_status find_all(change *self) {
@@ -25,9 +27,7 @@ static dsm_status find_all(change *self) {
 }
 
 static dsm_status begin(change *self, dsm_call *call, const dsm_key *key, uint32_t replicas) {
-  self->call = call;
-  self->key = key;
-  self->stripe = dsm_key_stripe(call->space, key->hash);
+  *self = (change){.call = call, .key = key, .stripe = dsm_key_stripe(call->space, key->hash)};
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
   dsm_status status = find_all(self);
@@ -51,9 +51,9 @@ static dsm_status next_gen(change *self) {
     if (log.status != DSM_OK) return log.status;
     if (gen > self->gen) self->gen = gen;
   }
-  self->gen++;
+  self->version = ++self->gen;
   const dsm_header *old = &self->found[0].header;
-  if (self->found[0].offset && old->version >= self->gen)
+  if (self->found[0].offset && !self->transfer && old->version >= self->gen)
     return dsm_fail(self->call, DSM_CORRUPT, "object is newer than its stripe",
                     self->route.nodes[0], self->stripe, old->version, self->gen);
   return DSM_OK;
@@ -113,8 +113,8 @@ static dsm_status reserve(change *self, const plan *wanted) {
 static void fill(const change *self, dsm_object_shm *object, const plan *wanted,
                  const dsm_value *value, uint64_t value_hash) {
   uint8_t *bytes = (uint8_t *)object;
-  uint64_t checksum =
-      dsm_object_checksum(self->gen, wanted->shape, wanted->binding, self->key->hash, value_hash);
+  uint64_t checksum = dsm_object_checksum(self->version, wanted->shape, wanted->binding,
+                                          self->key->hash, value_hash);
   dsm_store_relaxed_u64(&object->version, 0);
   dsm_store_relaxed_u64(&object->shape, wanted->shape);
   dsm_store_relaxed_u64(&object->binding, checksum << 32 | wanted->binding);
@@ -177,7 +177,7 @@ static void list_put(change *self, dsm_log *log, uint32_t replica, const plan *w
     *value_hash = dsm_value_hash((const uint8_t *)object + wanted->value_offset, value->length);
   }
   fill(self, object, wanted, value, lazy ? 0 : *value_hash);
-  dsm_log_set(log, segment, &object->version, self->gen);
+  dsm_log_set(log, segment, &object->version, self->version);
   dsm_log_set(log, segment, found->slot, dsm_slot_make(offset, self->key->hash));
   if (!found->offset)
     dsm_log_set_sealed(log, segment, &sub->used,
@@ -200,7 +200,7 @@ static dsm_status put_locked(change *self, const dsm_value *value, uint64_t valu
   dsm_log log =
       dsm_log_make(self->call, dsm_space_intent(self->call->space, self->stripe), self->stripe);
   for (uint32_t i = self->replicas; i-- > 0;) list_put(self, &log, i, &wanted, value, &value_hash);
-  if (!self->found[0].offset) list_count(&log, self, 1);
+  if (!self->found[0].offset && !self->transfer) list_count(&log, self, 1);
   DSM_TRY(dsm_log_commit(&log));
   if (wanted.flags & DSM_OBJECT_LAZY)
     for (uint32_t i = 0; i < self->replicas; i++)
@@ -313,4 +313,21 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
     *version = self.gen;
   }
   return end(&self, status);
+}
+
+dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
+                        const dsm_key *key, uint64_t slot, const dsm_header *header) {
+  const uint8_t *object =
+      (const uint8_t *)dsm_object_at(call->space, source, dsm_slot_offset(slot));
+  dsm_part part = {object + header->value_offset, header->value_bytes};
+  dsm_value value = {&part, 1, header->codec, header->value_bytes};
+  change self = {.call = call,
+                 .key = key,
+                 .stripe = stripe,
+                 .replicas = 1,
+                 .route = {.count = 1, .nodes = {(uint8_t)target}},
+                 .transfer = header->version};
+  DSM_TRY(find_all(&self));
+  DSM_TRY(put_locked(&self, &value, hash_ahead(&value)));
+  return dsm_stripe_settle(call, stripe, target);
 }

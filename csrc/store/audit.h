@@ -1,0 +1,59 @@
+/* The state of one check, shared by its parts: check.c (the walk), audit_sub.c (one stripe at one
+ * node), audit_replicas.c (replicas against each other), mend.c (repairs). Not for other callers.
+ */
+#ifndef DSM_STORE_AUDIT_H
+#define DSM_STORE_AUDIT_H
+
+#include "check.h"
+
+typedef struct dsm_audit {
+  dsm_call *call;
+  dsm_check_tell *tell;
+  void *context;
+  dsm_check_report *report;
+  bool repair;
+  uint64_t *claimed[DSM_NODES_MAX]; /* bit per page: some sub refers to its run */
+  uint64_t *extents;                /* offsets of the small extents that the sub refers to */
+  uint64_t extent_count, extent_room;
+  uint32_t region_replicas[DSM_REGIONS_MAX];
+  uint32_t region_count;
+  /* of the stripe under examination */
+  uint32_t stripe;
+  dsm_route route;
+  uint32_t region_objects[DSM_REGIONS_MAX];
+} dsm_audit;
+
+/* Reports a problem; the fault is made from the arguments. Returns false for `return dsm_audit_…`.
+ */
+bool dsm_audit_problem(dsm_audit *audit, const char *what, unsigned node, uint64_t left,
+                       uint64_t right);
+/* Reports the fault that the audit's call carries. */
+bool dsm_audit_fault(dsm_audit *audit);
+
+/* Verifies header, key and value of the object in a slot. */
+bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header *header,
+                      dsm_key *key);
+
+/* Examines one sub; the stripe's lock is held. Returns whether everything holds. Claims the pages
+ * that the sub refers to. */
+bool dsm_audit_sub(dsm_audit *audit, uint32_t replica);
+
+/* Compares the backups with the primary, and the region counters with the primary. */
+bool dsm_audit_replicas(dsm_audit *audit);
+
+/* Repairs, all under the stripe's lock; each returns whether it mended something. `unsound` has a
+ * bit per replica whose sub did not hold. */
+bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound);
+bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page);
+/* Before a quarantined stripe is taken: drops the intent that does not verify. */
+void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe);
+
+static inline bool dsm_audit_claimed(const dsm_audit *audit, unsigned node, uint64_t page) {
+  return audit->claimed[node][page / 64] >> (page % 64) & 1;
+}
+
+static inline void dsm_audit_claim(dsm_audit *audit, unsigned node, uint64_t page) {
+  audit->claimed[node][page / 64] |= 1ull << (page % 64);
+}
+
+#endif

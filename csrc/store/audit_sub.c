@@ -1,0 +1,231 @@
+/* Examining one stripe at one node. */
+#include <stdlib.h>
+
+#include "audit.h"
+#include "settle.h"
+
+static dsm_log quiet_log(dsm_audit *audit) {
+  return dsm_log_make(audit->call, dsm_space_intent(audit->call->space, audit->stripe),
+                      audit->stripe);
+}
+
+bool dsm_audit_problem(dsm_audit *audit, const char *what, unsigned node, uint64_t left,
+                       uint64_t right) {
+  dsm_fail(audit->call, DSM_CORRUPT, what, (int)node, audit->stripe, left, right);
+  return dsm_audit_fault(audit);
+}
+
+bool dsm_audit_fault(dsm_audit *audit) {
+  audit->report->problems++;
+  if (audit->tell) audit->tell(audit->context, &audit->call->fault);
+  return false;
+}
+
+bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header *header,
+                      dsm_key *key) {
+  const dsm_space *space = audit->call->space;
+  uint64_t hash;
+  if (dsm_slot_object(audit->call, node, audit->stripe, slot, header, &hash) != DSM_OK)
+    return false;
+  dsm_object_shm *object = dsm_object_at(space, node, dsm_slot_offset(slot));
+  const uint8_t *bytes = (const uint8_t *)object;
+  *key = (dsm_key){bytes + header->key_offset, header->key_bytes, header->key_kind, header->region,
+                   hash};
+  bool lazy = header->flags & DSM_OBJECT_LAZY;
+  uint64_t value_hash = dsm_value_hash(bytes + header->value_offset, header->value_bytes);
+  uint64_t settled = lazy ? dsm_load_relaxed_u64(dsm_object_settled(object)) : value_hash;
+  uint32_t checksum = dsm_object_checksum(header->version, header->shape, header->binding, hash,
+                                          lazy ? 0 : value_hash);
+  if (checksum == (uint32_t)(header->binding >> 32) && (settled == 0 || settled == value_hash))
+    return true;
+  dsm_fail(audit->call, DSM_CORRUPT, "object's checksum differs", (int)node, audit->stripe,
+           dsm_slot_offset(slot), header->version);
+  return false;
+}
+
+static bool remember_extent(dsm_audit *audit, uint64_t offset) {
+  if (audit->extent_count == audit->extent_room) {
+    uint64_t room = audit->extent_room ? audit->extent_room * 2 : 256;
+    uint64_t *larger = realloc(audit->extents, room * sizeof *larger);
+    if (!larger) return false;
+    audit->extents = larger;
+    audit->extent_room = room;
+  }
+  audit->extents[audit->extent_count++] = offset;
+  return true;
+}
+
+/* A run that the sub refers to: its page map entry must say the same. */
+static bool claim_run(dsm_audit *audit, unsigned node, uint64_t page, dsm_run_kind kind,
+                      uint64_t pages) {
+  dsm_run run;
+  if (dsm_run_read(audit->call, node, page, &run) != DSM_OK) return dsm_audit_fault(audit);
+  if (run.kind != kind || run.stripe != audit->stripe)
+    return dsm_audit_problem(audit, "page map knows the run differently", node, run.kind,
+                             run.stripe);
+  dsm_audit_claim(audit, node, page);
+  return pages == run.pages ||
+         dsm_audit_problem(audit, "run has another length", node, run.pages, pages);
+}
+
+static bool audit_slot(dsm_audit *audit, uint32_t replica, dsm_atomic_u64 *slot_word) {
+  unsigned node = audit->route.nodes[replica];
+  uint64_t slot = dsm_load_relaxed_u64(slot_word);
+  dsm_header header;
+  dsm_key key;
+  if (!dsm_audit_object(audit, node, slot, &header, &key)) return dsm_audit_fault(audit);
+  dsm_found found;
+  if (dsm_table_find(audit->call, node, audit->stripe, &key, &found) != DSM_OK)
+    return dsm_audit_fault(audit);
+  if (found.slot != slot_word)
+    return dsm_audit_problem(audit, "key is not found from its home", node, slot, found.slot_word);
+  const dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  dsm_log log = quiet_log(audit);
+  uint64_t gen = dsm_log_get_sealed(&log, node + 1, &sub->gen);
+  if (header.version > gen)
+    return dsm_audit_problem(audit, "object is newer than its stripe", node, header.version, gen);
+  if (replica == 0) {
+    audit->report->objects++;
+    audit->report->value_bytes += header.value_bytes;
+    if (header.region < DSM_REGIONS_MAX) audit->region_objects[header.region]++;
+  }
+  uint64_t offset = dsm_slot_offset(slot);
+  if (header.flags & DSM_OBJECT_ALIGNED)
+    return claim_run(audit, node, offset / DSM_PAGE_BYTES, DSM_RUN_VALUE,
+                     (header.value_offset + header.value_bytes + DSM_PAGE_BYTES - 1) /
+                         DSM_PAGE_BYTES);
+  return remember_extent(audit, offset);
+}
+
+static bool audit_table(dsm_audit *audit, uint32_t replica) {
+  unsigned node = audit->route.nodes[replica];
+  const dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  dsm_table table;
+  bool sound = true;
+  uint64_t live = 0, filled = 0;
+  if (dsm_table_read(audit->call, node, audit->stripe, &table) != DSM_OK)
+    return dsm_audit_fault(audit);
+  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
+    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
+    filled += slot != DSM_SLOT_EMPTY;
+    live += slot > DSM_SLOT_TOMBSTONE;
+    if (slot > DSM_SLOT_TOMBSTONE) sound &= audit_slot(audit, replica, &table.slots[i]);
+  }
+  dsm_log log = quiet_log(audit);
+  uint64_t used = dsm_log_get_sealed(&log, node + 1, &sub->used);
+  if (log.status != DSM_OK)
+    sound = dsm_audit_fault(audit);
+  else if (used != (live << 22 | filled))
+    sound = dsm_audit_problem(audit, "counts of slots differ", node, used, live << 22 | filled);
+  if (!table.slots) return sound;
+  if (dsm_load_relaxed_u64(table.slots - 1) == 0)
+    sound = dsm_audit_problem(audit, "table is not marked live", node, table.offset, 0);
+  if (dsm_table_bytes(table.size) <= DSM_SMALL_BYTES_MAX)
+    return remember_extent(audit, table.offset) && sound;
+  return claim_run(audit, node, table.offset / DSM_PAGE_BYTES, DSM_RUN_TABLE,
+                   dsm_table_bytes(table.size) / DSM_PAGE_BYTES) &&
+         sound;
+}
+
+static int by_offset(const void *left, const void *right) {
+  uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+  return (a > b) - (a < b);
+}
+
+/* One slab page: as many bits as extents referred to, and a bit for each of them. */
+static bool audit_slab(dsm_audit *audit, unsigned node, const uint64_t *extents, uint64_t count,
+                       bool *has_room) {
+  uint64_t page = extents[0] / DSM_PAGE_BYTES;
+  const dsm_slab_shm *slab =
+      (const dsm_slab_shm *)(const void *)(audit->call->space->nodes[node].base +
+                                           page * DSM_PAGE_BYTES);
+  unsigned size_class;
+  uint32_t index;
+  if (!claim_run(audit, node, page, DSM_RUN_SLAB, 1)) return false;
+  for (uint64_t i = 0; i < count; i++) {
+    if (dsm_slab_locate(audit->call, node, audit->stripe, extents[i], &size_class, &index) !=
+        DSM_OK)
+      return dsm_audit_fault(audit);
+    if (i > 0 && extents[i] == extents[i - 1])
+      return dsm_audit_problem(audit, "two slots name one extent", node, extents[i], 0);
+    if (!(dsm_load_relaxed_u64(&slab->bits[index / 64]) >> (index % 64) & 1))
+      return dsm_audit_problem(audit, "extent in use is marked free", node, extents[i], index);
+  }
+  uint64_t marked = 0;
+  for (int word = 0; word < 4; word++)
+    marked += (uint64_t)__builtin_popcountll(dsm_load_relaxed_u64(&slab->bits[word]));
+  if (marked != count)
+    return dsm_audit_problem(audit, "extents are marked but not referred to", node, marked, count);
+  *has_room = count < dsm_slab_class_count(size_class);
+  return true;
+}
+
+/* The lists of slabs with room: as many entries as slabs that have room. */
+static bool audit_lists(dsm_audit *audit, unsigned node, uint64_t with_room) {
+  const dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  dsm_log log = quiet_log(audit);
+  uint64_t listed = 0;
+  for (unsigned size_class = 0; size_class < DSM_CLASS_COUNT; size_class++) {
+    uint64_t page = dsm_log_get_sealed(&log, node + 1, &sub->partial[size_class]);
+    for (uint64_t steps = 0; page && log.status == DSM_OK; steps++) {
+      if (steps > with_room)
+        return dsm_audit_problem(audit, "list of slabs is a ring", node, page, steps);
+      unsigned found;
+      uint32_t index;
+      if (page >= audit->call->space->layout.page_count ||
+          dsm_slab_locate(audit->call, node, audit->stripe,
+                          page * DSM_PAGE_BYTES + sizeof(dsm_slab_shm), &found, &index) != DSM_OK)
+        return dsm_audit_fault(audit);
+      if (found != size_class)
+        return dsm_audit_problem(audit, "slab hangs in another class", node, found, size_class);
+      listed++;
+      const dsm_slab_shm *slab =
+          (const dsm_slab_shm *)(const void *)(audit->call->space->nodes[node].base +
+                                               page * DSM_PAGE_BYTES);
+      bool ok;
+      page = dsm_link_unseal(dsm_load_relaxed_u64(&slab->link),
+                             dsm_space_locator(audit->call->space, node + 1, &slab->link), &ok) >>
+             28;
+      if (!ok) return dsm_audit_problem(audit, "slab link does not verify", node, page, 0);
+    }
+  }
+  if (log.status != DSM_OK) return dsm_audit_fault(audit);
+  return listed == with_room || dsm_audit_problem(audit, "slabs with room are not in their lists",
+                                                  node, listed, with_room);
+}
+
+static bool audit_slabs(dsm_audit *audit, unsigned node) {
+  bool sound = true;
+  uint64_t with_room = 0;
+  qsort(audit->extents, audit->extent_count, sizeof *audit->extents, by_offset);
+  for (uint64_t first = 0, end; first < audit->extent_count; first = end) {
+    bool has_room = false;
+    for (end = first + 1; end < audit->extent_count && audit->extents[end] / DSM_PAGE_BYTES ==
+                                                           audit->extents[first] / DSM_PAGE_BYTES;)
+      end++;
+    sound &= audit_slab(audit, node, audit->extents + first, end - first, &has_room);
+    with_room += has_room;
+  }
+  return sound && audit_lists(audit, node, with_room);
+}
+
+/* The words that steer the sub: sealed, and nothing reserved or retired between operations. */
+static bool audit_words(dsm_audit *audit, unsigned node) {
+  const dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  dsm_log log = quiet_log(audit);
+  const dsm_atomic_u64 *words = (const dsm_atomic_u64 *)(const void *)sub;
+  for (size_t i = 0; i < sizeof *sub / sizeof *words; i++)
+    dsm_log_get_sealed(&log, node + 1, &words[i]);
+  if (log.status != DSM_OK) return dsm_audit_fault(audit);
+  uint64_t spare = dsm_log_get_sealed(&log, node + 1, &sub->spare);
+  return spare == 0 || claim_run(audit, node, spare, DSM_RUN_SLAB, 1);
+}
+
+bool dsm_audit_sub(dsm_audit *audit, uint32_t replica) {
+  unsigned node = audit->route.nodes[replica];
+  audit->extent_count = 0;
+  bool words = audit_words(audit, node);
+  if (dsm_settle_locked(audit->call, node, audit->stripe) != DSM_OK) return dsm_audit_fault(audit);
+  bool sound = audit_table(audit, replica);
+  return words && sound && audit_slabs(audit, node);
+}

@@ -1,0 +1,175 @@
+/* The walk over stripes and arenas. */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "stripe.h"
+
+static void read_regions(dsm_audit *audit) {
+  const dsm_space *space = audit->call->space;
+  bool ok;
+  const dsm_atomic_u64 *word = &dsm_space_control(space)->region_count;
+  uint64_t count = dsm_unseal(dsm_load_acquire_u64(word),
+                              dsm_space_locator(space, DSM_CONTROL_SEGMENT, word), &ok);
+  audit->region_count = ok && count <= DSM_REGIONS_MAX ? (uint32_t)count : 0;
+  for (uint32_t i = 0; i < audit->region_count; i++)
+    audit->region_replicas[i] = dsm_space_region(space, i)->replicas;
+}
+
+/* Examines the stripe; *unsound has a bit per replica whose sub does not hold. */
+static bool examine(dsm_audit *audit, uint32_t *unsound) {
+  *unsound = 0;
+  read_regions(audit);
+  memset(audit->region_objects, 0, sizeof audit->region_objects);
+  for (uint32_t replica = 0; replica < audit->route.count; replica++) {
+    if (!dsm_audit_sub(audit, replica)) *unsound |= 1u << replica;
+  }
+  return dsm_audit_replicas(audit) && *unsound == 0;
+}
+
+static dsm_status check_stripe(dsm_audit *audit, uint32_t stripe) {
+  const dsm_space *space = audit->call->space;
+  audit->stripe = stripe;
+  if (audit->repair && dsm_load_acquire_u32(&dsm_space_lock(space, stripe)->quarantined))
+    dsm_mend_quarantine(audit, stripe);
+  dsm_status status = dsm_stripe_take(audit->call, stripe, &audit->route);
+  if (status == DSM_CORRUPT) {
+    dsm_audit_fault(audit);
+    return DSM_OK;
+  }
+  DSM_TRY(status);
+  uint32_t unsound;
+  audit->report->stripes++;
+  uint64_t objects = audit->report->objects, value_bytes = audit->report->value_bytes;
+  if (!examine(audit, &unsound) && audit->repair && dsm_mend_stripe(audit, unsound)) {
+    /* Once more: what the mending moved must be claimed, and the counts must be the new ones. */
+    dsm_check_tell *tell = audit->tell;
+    uint64_t problems = audit->report->problems;
+    audit->tell = NULL;
+    audit->report->objects = objects;
+    audit->report->value_bytes = value_bytes;
+    examine(audit, &unsound);
+    audit->tell = tell;
+    audit->report->problems = problems;
+  }
+  dsm_stripe_drop(audit->call, stripe, &audit->route);
+  return DSM_OK;
+}
+
+/* Runs in use that no sub claimed. They may have changed hands since, so each is looked at again.
+ */
+typedef struct suspects {
+  dsm_audit *audit;
+  unsigned node;
+  uint64_t *pages;
+  uint32_t *stripes;
+  uint64_t count, room;
+  bool out_of_memory;
+} suspects;
+
+static void suspect(void *context, uint64_t page, const dsm_run *run) {
+  suspects *self = context;
+  if (run->kind < DSM_RUN_SLAB || run->kind > DSM_RUN_COLD ||
+      dsm_audit_claimed(self->audit, self->node, page))
+    return;
+  if (self->count == self->room) {
+    uint64_t room = self->room ? self->room * 2 : 64;
+    uint64_t *pages = realloc(self->pages, room * sizeof *pages);
+    if (pages) self->pages = pages;
+    uint32_t *stripes = realloc(self->stripes, room * sizeof *stripes);
+    if (stripes) self->stripes = stripes;
+    self->out_of_memory |= !pages || !stripes;
+    if (!pages || !stripes) return;
+    self->room = room;
+  }
+  self->pages[self->count] = page;
+  self->stripes[self->count++] = run->stripe;
+}
+
+static dsm_status check_suspect(dsm_audit *audit, unsigned node, uint64_t page, uint32_t stripe) {
+  audit->stripe = stripe;
+  if (stripe >= audit->call->space->stripe_count) {
+    dsm_audit_problem(audit, "run belongs to no stripe", node, page, stripe);
+    return DSM_OK;
+  }
+  dsm_status status = dsm_stripe_take(audit->call, stripe, &audit->route);
+  if (status == DSM_CORRUPT) return DSM_OK; /* reported by the walk over the stripes */
+  DSM_TRY(status);
+  dsm_check_tell *tell = audit->tell;
+  dsm_check_report before = *audit->report;
+  uint32_t unsound;
+  audit->tell = NULL;
+  examine(audit, &unsound);
+  audit->tell = tell;
+  *audit->report = before;
+  dsm_run run;
+  if (!dsm_audit_claimed(audit, node, page) &&
+      dsm_run_read(audit->call, node, page, &run) == DSM_OK && run.stripe == stripe &&
+      run.kind >= DSM_RUN_SLAB && run.kind <= DSM_RUN_COLD) {
+    dsm_audit_problem(audit, "run is in use but nothing refers to it", node, page, run.pages);
+    if (audit->repair && dsm_mend_leak(audit, node, page)) audit->report->repaired++;
+  }
+  dsm_stripe_drop(audit->call, stripe, &audit->route);
+  return DSM_OK;
+}
+
+static dsm_status check_node(dsm_audit *audit, unsigned node) {
+  suspects found = {.audit = audit, .node = node};
+  audit->stripe = 0;
+  dsm_status status = DSM_OK;
+  if (dsm_os_segment_truncated(&audit->call->space->nodes[node])) {
+    dsm_audit_problem(audit, "segment was truncated", node, 0, 0);
+  } else {
+    status = dsm_arena_valid(audit->call, node, suspect, &found);
+    if (status == DSM_CORRUPT) {
+      dsm_audit_fault(audit);
+      status = DSM_OK;
+    }
+  }
+  for (uint64_t i = 0; i < found.count && status == DSM_OK; i++)
+    status = check_suspect(audit, node, found.pages[i], found.stripes[i]);
+  if (found.out_of_memory && status == DSM_OK) status = DSM_OS;
+  free(found.pages);
+  free(found.stripes);
+  return status;
+}
+
+static dsm_status check_regions(dsm_audit *audit) {
+  bool ok;
+  const dsm_space *space = audit->call->space;
+  const dsm_atomic_u64 *word = &dsm_space_control(space)->region_count;
+  dsm_unseal(dsm_load_acquire_u64(word), dsm_space_locator(space, DSM_CONTROL_SEGMENT, word), &ok);
+  if (!ok) {
+    dsm_fail(audit->call, DSM_CORRUPT, "count of regions does not verify", -1, -1, 0, 0);
+    dsm_audit_fault(audit);
+  }
+  return DSM_OK;
+}
+
+dsm_status dsm_check(dsm_call *call, bool repair, dsm_check_tell *tell, void *context,
+                     dsm_check_report *report) {
+  dsm_space *space = call->space;
+  dsm_audit *audit = calloc(1, sizeof *audit);
+  *report = (dsm_check_report){0};
+  if (!audit) return DSM_OS;
+  audit->call = call;
+  audit->tell = tell;
+  audit->context = context;
+  audit->report = report;
+  audit->repair = repair;
+  dsm_status status = check_regions(audit);
+  for (uint32_t node = 0; node < space->node_count && status == DSM_OK; node++) {
+    audit->claimed[node] = calloc(space->layout.page_count / 64 + 1, 8);
+    if (!audit->claimed[node]) status = DSM_OS;
+  }
+  for (uint32_t stripe = 0; stripe < space->stripe_count && status == DSM_OK; stripe++)
+    status = check_stripe(audit, stripe);
+  for (uint32_t node = 0; node < space->node_count && status == DSM_OK; node++)
+    status = check_node(audit, node);
+  for (uint32_t node = 0; node < space->node_count; node++) free(audit->claimed[node]);
+  free(audit->extents);
+  free(audit);
+  return status;
+}

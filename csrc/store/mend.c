@@ -1,0 +1,189 @@
+/* Repairs of what a check found, under the stripe's lock.
+ *
+ * What is trusted: an object whose checksum holds, at whichever replica. A sub in which anything is
+ * wrong is given up and filled again from a replica that is sound; where no replica is, slots that
+ * name nothing valid are emptied and what is left is compared. Each step is an intent, so a kill in
+ * the middle leaves a stripe that the next check mends further.
+ */
+#include "audit.h"
+#include "stripe.h"
+#include "write.h"
+
+static dsm_log mend_log(dsm_audit *audit) {
+  return dsm_log_make(audit->call, dsm_space_intent(audit->call->space, audit->stripe),
+                      audit->stripe);
+}
+
+void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe) {
+  dsm_lock_shm *lock = dsm_space_lock(audit->call->space, stripe);
+  dsm_fail(audit->call, DSM_CORRUPT, "stripe was quarantined", -1, stripe, 0, 0);
+  dsm_audit_fault(audit);
+  dsm_store_release_u64(&dsm_space_intent(audit->call->space, stripe)->armed, 0);
+  dsm_store_release_u32(&lock->quarantined, 0);
+  audit->report->repaired++;
+}
+
+/* True if the slot's offset is a small extent of this stripe that no other slot names. */
+static bool owns_extent(dsm_audit *audit, unsigned node, const dsm_table *table,
+                        const dsm_atomic_u64 *slot_word) {
+  uint64_t offset = dsm_slot_offset(dsm_load_relaxed_u64(slot_word));
+  unsigned size_class;
+  uint32_t index;
+  dsm_run run;
+  if (!dsm_offset_fits(audit->call->space, offset) ||
+      dsm_run_read(audit->call, node, offset / DSM_PAGE_BYTES, &run) != DSM_OK ||
+      run.kind != DSM_RUN_SLAB || run.stripe != audit->stripe ||
+      dsm_slab_locate(audit->call, node, audit->stripe, offset, &size_class, &index) != DSM_OK)
+    return false;
+  for (uint32_t i = 0; i < table->capacity; i++)
+    if (&table->slots[i] != slot_word &&
+        dsm_slot_offset(dsm_load_relaxed_u64(&table->slots[i])) == offset)
+      return false;
+  return offset != table->offset;
+}
+
+/* Empties a slot that names no valid object, and frees the extent if it was the slot's own. */
+static bool drop_slot(dsm_audit *audit, unsigned node, const dsm_table *table,
+                      const dsm_atomic_u64 *slot) {
+  dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  uint64_t offset = dsm_slot_offset(dsm_load_relaxed_u64(slot));
+  bool own = owns_extent(audit, node, table, slot);
+  dsm_log log = mend_log(audit);
+  dsm_log_set(&log, node + 1, slot, DSM_SLOT_TOMBSTONE);
+  dsm_log_set_sealed(&log, node + 1, &sub->gen, dsm_log_get_sealed(&log, node + 1, &sub->gen) + 1);
+  dsm_log with_extent = log;
+  if (own) dsm_slab_give(&with_extent, node, audit->stripe, offset);
+  if (with_extent.status == DSM_OK) log = with_extent;
+  return dsm_log_commit(&log) == DSM_OK;
+}
+
+static bool drop_bad_slots(dsm_audit *audit, unsigned node) {
+  dsm_table table;
+  bool mended = false;
+  if (dsm_table_read(audit->call, node, audit->stripe, &table) != DSM_OK) return false;
+  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
+    dsm_header header;
+    dsm_key key;
+    dsm_found found;
+    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
+    if (slot <= DSM_SLOT_TOMBSTONE) continue;
+    bool good = dsm_audit_object(audit, node, slot, &header, &key) &&
+                dsm_table_find(audit->call, node, audit->stripe, &key, &found) == DSM_OK &&
+                found.slot == &table.slots[i];
+    if (!good) mended |= drop_slot(audit, node, &table, &table.slots[i]);
+  }
+  return mended;
+}
+
+/* Recounts the slots. */
+static bool recount(dsm_audit *audit, unsigned node) {
+  dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  dsm_table table;
+  uint64_t live = 0, filled = 0;
+  if (dsm_table_read(audit->call, node, audit->stripe, &table) != DSM_OK) return false;
+  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
+    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
+    filled += slot != DSM_SLOT_EMPTY;
+    live += slot > DSM_SLOT_TOMBSTONE;
+  }
+  uint64_t wanted =
+      dsm_seal(live << 22 | filled, dsm_space_locator(audit->call->space, node + 1, &sub->used));
+  if (dsm_load_relaxed_u64(&sub->used) == wanted) return false;
+  dsm_store_release_u64(&sub->used, wanted);
+  return true;
+}
+
+/* Gives up a sub: it becomes empty, and its runs are found unclaimed by the walk over the arena. */
+static void give_up(dsm_audit *audit, unsigned node) {
+  dsm_space *space = audit->call->space;
+  dsm_sub_shm *sub = dsm_space_sub(space, node, audit->stripe);
+  uint64_t highest = 0;
+  for (uint32_t i = 0; i < audit->route.count; i++) {
+    bool ok;
+    unsigned other = audit->route.nodes[i];
+    const dsm_atomic_u64 *gen = &dsm_space_sub(space, other, audit->stripe)->gen;
+    uint64_t value =
+        dsm_unseal(dsm_load_relaxed_u64(gen), dsm_space_locator(space, other + 1, gen), &ok);
+    if (ok && value > highest) highest = value;
+  }
+  dsm_stripe_init(space, node, audit->stripe);
+  dsm_store_release_u64(&sub->gen,
+                        dsm_seal(highest + 1, dsm_space_locator(space, node + 1, &sub->gen)));
+}
+
+/* Copies to replica `to` every valid object that replica `from` has and `to` lacks or has older. */
+static bool refill(dsm_audit *audit, uint32_t from, uint32_t to) {
+  unsigned source = audit->route.nodes[from], target = audit->route.nodes[to];
+  dsm_table table;
+  bool mended = false;
+  if (dsm_table_read(audit->call, source, audit->stripe, &table) != DSM_OK) return false;
+  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
+    dsm_header header;
+    dsm_key key;
+    dsm_found found;
+    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
+    if (slot <= DSM_SLOT_TOMBSTONE || !dsm_audit_object(audit, source, slot, &header, &key))
+      continue;
+    if (header.region < audit->region_count && to >= audit->region_replicas[header.region])
+      continue;
+    if (dsm_table_find(audit->call, target, audit->stripe, &key, &found) != DSM_OK) continue;
+    if (found.offset && found.header.version >= header.version) continue;
+    mended |=
+        dsm_transfer(audit->call, audit->stripe, source, target, &key, slot, &header) == DSM_OK;
+  }
+  return mended;
+}
+
+static bool recount_regions(dsm_audit *audit) {
+  dsm_space *space = audit->call->space;
+  uint32_t objects[DSM_REGIONS_MAX] = {0};
+  unsigned primary = audit->route.nodes[0];
+  dsm_table table;
+  bool mended = false;
+  if (dsm_table_read(audit->call, primary, audit->stripe, &table) != DSM_OK) return false;
+  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
+    dsm_header header;
+    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]), hash;
+    if (slot > DSM_SLOT_TOMBSTONE &&
+        dsm_slot_object(audit->call, primary, audit->stripe, slot, &header, &hash) == DSM_OK &&
+        header.region < DSM_REGIONS_MAX)
+      objects[header.region]++;
+  }
+  for (uint32_t region = 0; region < audit->region_count; region++) {
+    dsm_atomic_u64 *count = dsm_space_region_count(space, region, audit->stripe);
+    uint64_t wanted =
+        dsm_seal(objects[region], dsm_space_locator(space, DSM_CONTROL_SEGMENT, count));
+    if (dsm_load_relaxed_u64(count) == wanted) continue;
+    dsm_store_release_u64(count, wanted);
+    mended = true;
+  }
+  return mended;
+}
+
+bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
+  bool mended = false;
+  uint32_t all = (1u << audit->route.count) - 1;
+  for (uint32_t i = 0; i < audit->route.count; i++) {
+    unsigned node = audit->route.nodes[i];
+    if ((unsound >> i & 1) && unsound != all) {
+      give_up(audit, node);
+      mended = true;
+    } else {
+      mended |= drop_bad_slots(audit, node);
+      mended |= recount(audit, node);
+    }
+  }
+  for (uint32_t from = 0; from < audit->route.count; from++)
+    for (uint32_t to = 0; to < audit->route.count; to++)
+      if (from != to) mended |= refill(audit, from, to);
+  mended |= recount_regions(audit);
+  if (mended) audit->report->repaired++;
+  return mended;
+}
+
+bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page) {
+  dsm_log log = mend_log(audit);
+  dsm_slab_retire(&log, node, audit->stripe, page);
+  return dsm_log_commit(&log) == DSM_OK &&
+         dsm_stripe_settle(audit->call, audit->stripe, node) == DSM_OK;
+}
