@@ -10,6 +10,7 @@
 #include "../../csrc/mem/pin.h"
 #include "../../csrc/node/registry.h"
 #include "../../csrc/store/check.h"
+#include "../../csrc/store/stripe.h"
 
 #define CALL_WAIT_MS 2000u
 

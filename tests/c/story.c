@@ -117,12 +117,22 @@ void story_act(const story *self, fixture *by) {
     bring(by, self->after);
 }
 
-void story_judge(const story *self, fixture *by, const item *also) {
+static item present_item(const story *self, fixture *by, const item *also) {
   item present = fixture_get(by, 0);
   fixture_require(item_equal(present, self->before) || item_equal(present, self->after) ||
                       (also && item_equal(present, *also)),
                   "the value is the old or the new one");
+  return present;
+}
+
+void story_judge(const story *self, fixture *by, const item *also) {
+  /* A read takes no lock and repairs nothing; the next look is after the stripe was taken. */
+  item unlocked = present_item(self, by, also);
   fixture_check_replicas(by, 0);
+  item present = present_item(self, by, also);
+  fixture_require(item_equal(present, unlocked) || !item_equal(unlocked, self->after) ||
+                      item_equal(unlocked, self->before) || also,
+                  "what was read once is not un-read");
   for (uint64_t key = 1; key <= self->others; key++) {
     item other = {ITEM_VALUE, self->other_bytes, 100 + key};
     fixture_require(item_equal(fixture_get(by, key), other), "the other keys are untouched");
