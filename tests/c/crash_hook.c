@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../../csrc/base/crash.h"
+#include "../../csrc/os/os.h"
 
 static jmp_buf way_out;
 static unsigned met, wanted;
@@ -32,14 +33,19 @@ bool crash_jump(unsigned at, void (*action)(void *), void *context) {
   return left;
 }
 
+static dsm_atomic_u64 *died_ns;
+
 static void end_process(const char *name) {
   (void)name;
-  if (++met == wanted) kill(getpid(), SIGKILL);
+  if (++met != wanted) return;
+  dsm_store_release_u64(died_ns, dsm_os_monotonic_ns());
+  kill(getpid(), SIGKILL);
 }
 
-void crash_kill_at(unsigned at) {
+void crash_kill_at(unsigned at, dsm_atomic_u64 *now_ns) {
   met = 0;
   wanted = at;
+  died_ns = now_ns;
   dsm_crash_hook = end_process;
 }
 
