@@ -43,6 +43,9 @@ static void unmap(dsm_cluster *cluster) {
 static dsm_status check_control(dsm_call *call, dsm_cluster *cluster) {
   dsm_space *space = call->space;
   const dsm_control_shm *control = dsm_space_control(space);
+  /* A creator may have been killed, or be about, to ask for this page: looking at it would raise
+   * SIGBUS where the file system is full (I-9). */
+  DSM_TRY(dsm_os_segment_back(&space->control, 0, DSM_PAGE_BYTES));
   if (dsm_load_acquire_u64((const dsm_atomic_u64 *)(const void *)&control->magic) !=
       DSM_CONTROL_MAGIC)
     return dsm_fail(call, control->magic == 0 ? DSM_NO_CLUSTER : DSM_CORRUPT,
