@@ -170,6 +170,19 @@ dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault
   return status;
 }
 
+void dsm_cluster_stop(dsm_cluster *cluster) {
+  dsm_store_release_u32(&dsm_space_control(&cluster->space)->state, DSM_STATE_STOPPING);
+}
+
+void dsm_cluster_detach(dsm_cluster *cluster) {
+  dsm_store_release_u32(&dsm_space_control(&cluster->space)->detached, 1);
+}
+
+void dsm_cluster_ready(dsm_cluster *cluster) {
+  dsm_space *space = &cluster->space;
+  dsm_store_release_u32(&dsm_space_participant(space, space->participant)->ready, 1);
+}
+
 void dsm_cluster_hold(dsm_cluster *cluster) {
   dsm_fetch_add_relaxed_u32(&cluster->references, 1);
 }
