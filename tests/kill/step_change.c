@@ -119,6 +119,7 @@ step_counts step_change(stage *self, step_thoroughness thoroughness) {
   step_counts counts = {0};
   trace run = {0};
   picture_lay(&self->before, &self->victim);
+  world_value_ready(self->change.target, &self->change.after);
   trace_start(&run, &self->victim, operate, self);
   while (trace_step(&run)) {
     if (!trace_changed(&run)) continue;

@@ -28,6 +28,7 @@ step_counts step_kill(stage *self) {
   for (uint64_t i = 0; i < self->kept_count; i++) {
     survivor_outcome outcome = SAW_OLD;
     picture_lay(&self->before, &self->victim);
+    world_value_ready(self->change.target, &self->change.after);
     trace_start(&run, &self->victim, operate, self);
     trace_run_to(&run, &self->kept[i].place);
     uint32_t participant = run.participant;
