@@ -4,6 +4,7 @@
  * words of a cluster come from a seed, so that an image can be made again: --wrap=dsm_os_random_u64.
  */
 #define _GNU_SOURCE
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
