@@ -25,6 +25,11 @@ static dsm_status arena_lock(dsm_call *call, unsigned node) {
   }
   if (DSM_UNLIKELY(must_repair)) {
     status = dsm_intent_recover(call, dsm_space_arena_intent(call->space, node), ARENA_SALT + node);
+    /* The dead holder may have taken the hint down and looked at nothing, or owed it (reclaim,
+     * give).
+     */
+    dsm_store_release_u32(&dsm_space_node(call->space, node)->arena.limbo_hint, 1);
+    DSM_CRASH_POINT("arena.recovered");
     dsm_lock_repaired(lock, status);
     if (status != DSM_OK) dsm_lock_drop(lock);
   }
@@ -154,6 +159,7 @@ static dsm_status reclaim(dsm_call *call, unsigned node) {
   dsm_arena_shm *arena = &dsm_space_node(call->space, node)->arena;
   if (dsm_load_acquire_u32(&arena->limbo_hint) == 0) return DSM_OK;
   dsm_store_seq_cst_u32(&arena->limbo_hint, 0);
+  DSM_CRASH_POINT("arena.hint taken");
   dsm_log log = arena_log(call, node);
   uint64_t page = dsm_log_get_sealed(&log, node + 1, &arena->limbo);
   for (int step = 0; page && log.status == DSM_OK; step++) {

@@ -25,26 +25,22 @@ uint32_t dsm_pin_claim(dsm_space *space, unsigned node, uint64_t page) {
   return DSM_PIN_NONE;
 }
 
-static void hint_if_limbo(dsm_space *space, uint64_t word) {
-  uint64_t node = (word >> 32) - 1, page = word & UINT32_MAX;
-  if (word == 0 || node >= space->node_count || page >= space->layout.page_count) return;
-  dsm_store_release_u32(&dsm_space_node(space, (unsigned)node)->arena.limbo_hint, 1);
+/* Only a run in limbo waits for a pin; its arena says so in one word, read without a lock: a stale
+ * zero is harmless, because who puts a run into limbo scans the pins once more afterwards. */
+static void hint_if_limbo(dsm_space *space, unsigned node) {
+  dsm_arena_shm *arena = &dsm_space_node(space, node)->arena;
+  bool ok;
+  dsm_locator locator = dsm_space_locator(space, node + 1, &arena->limbo_pages);
+  uint64_t waiting = dsm_unseal(dsm_load_seq_cst_u64(&arena->limbo_pages), locator, &ok);
+  if (!ok || waiting > 0) dsm_store_release_u32(&arena->limbo_hint, 1);
 }
 
 void dsm_pin_release(dsm_space *space, uint32_t index) {
   dsm_atomic_u64 *pin = dsm_space_pins(space, space->participant) + index;
-  uint64_t word = dsm_load_relaxed_u64(pin);
+  uint64_t node = (dsm_load_relaxed_u64(pin) >> 32) - 1;
   dsm_store_seq_cst_u64(pin, 0);
   DSM_CRASH_POINT("pin.released");
-  /* Only a run in limbo waits for us; its arena says so in one word, read without a lock: a stale
-   * zero is harmless, because who puts a run into limbo scans the pins once more afterwards. */
-  uint64_t node = (word >> 32) - 1;
-  if (node >= space->node_count) return;
-  const dsm_arena_shm *arena = &dsm_space_node(space, (unsigned)node)->arena;
-  bool ok;
-  dsm_locator locator = dsm_space_locator(space, (unsigned)node + 1, &arena->limbo_pages);
-  uint64_t waiting = dsm_unseal(dsm_load_seq_cst_u64(&arena->limbo_pages), locator, &ok);
-  if (!ok || waiting > 0) hint_if_limbo(space, word);
+  if (node < space->node_count) hint_if_limbo(space, (unsigned)node);
 }
 
 void dsm_pin_clear(dsm_space *space, uint32_t participant) {
@@ -53,10 +49,13 @@ void dsm_pin_clear(dsm_space *space, uint32_t participant) {
   uint32_t high = dsm_load_acquire_u32(&slot->pins_high);
   if (high > DSM_PINS_MAX) high = DSM_PINS_MAX;
   for (uint32_t i = 0; i < high; i++) {
-    uint64_t word = dsm_exchange_acq_rel_u64(&pins[i], 0);
+    dsm_exchange_acq_rel_u64(&pins[i], 0);
     DSM_CRASH_POINT("pin.cleared");
-    hint_if_limbo(space, word);
   }
+  dsm_fence_seq_cst();
+  /* Every node, not those of the pins just dropped: the process may have died between dropping one
+   * and the hint, in dsm_pin_release or here. */
+  for (uint32_t node = 0; node < space->node_count; node++) hint_if_limbo(space, node);
   dsm_store_release_u32(&slot->pins_high, 0);
 }
 

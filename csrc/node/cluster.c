@@ -43,6 +43,9 @@ static void unmap(dsm_cluster *cluster) {
 static dsm_status check_control(dsm_call *call, dsm_cluster *cluster) {
   dsm_space *space = call->space;
   const dsm_control_shm *control = dsm_space_control(space);
+  /* A creator may have been killed, or be about, to ask for this page: looking at it would raise
+   * SIGBUS where the file system is full (I-9). */
+  DSM_TRY(dsm_os_segment_back(&space->control, 0, DSM_PAGE_BYTES));
   if (dsm_load_acquire_u64((const dsm_atomic_u64 *)(const void *)&control->magic) !=
       DSM_CONTROL_MAGIC)
     return dsm_fail(call, control->magic == 0 ? DSM_NO_CLUSTER : DSM_CORRUPT,
@@ -165,6 +168,19 @@ dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault
   *fault = call.fault;
   if (status == DSM_OK) cluster->space.participant = slot;
   return status;
+}
+
+void dsm_cluster_stop(dsm_cluster *cluster) {
+  dsm_store_release_u32(&dsm_space_control(&cluster->space)->state, DSM_STATE_STOPPING);
+}
+
+void dsm_cluster_detach(dsm_cluster *cluster) {
+  dsm_store_release_u32(&dsm_space_control(&cluster->space)->detached, 1);
+}
+
+void dsm_cluster_ready(dsm_cluster *cluster) {
+  dsm_space *space = &cluster->space;
+  dsm_store_release_u32(&dsm_space_participant(space, space->participant)->ready, 1);
 }
 
 void dsm_cluster_hold(dsm_cluster *cluster) {

@@ -58,6 +58,17 @@ static inline dsm_cluster_state dsm_cluster_state_read(const dsm_cluster *cluste
   return (dsm_cluster_state)dsm_load_relaxed_u32(&dsm_space_control(&cluster->space)->state);
 }
 
+static inline bool dsm_cluster_running(const dsm_cluster *cluster) {
+  return dsm_cluster_state_read(cluster) == DSM_STATE_RUNNING;
+}
+
+/* Asks every participant to leave: operations end in "closed" from here on. */
+void dsm_cluster_stop(dsm_cluster *cluster);
+/* From now on the cluster outlives its owner, until dsm_cluster_stop. */
+void dsm_cluster_detach(dsm_cluster *cluster);
+/* Tells that this participant's process has started up. */
+void dsm_cluster_ready(dsm_cluster *cluster);
+
 static inline bool dsm_cluster_forked(const dsm_cluster *cluster) {
   return *cluster->fork_flag == 0;
 }

@@ -139,3 +139,30 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   registry_unlock(call);
   return DSM_OK;
 }
+
+bool dsm_participant_read(const dsm_space *space, uint32_t index, dsm_participant_info *out) {
+  if (index >= DSM_PARTICIPANTS_MAX) return false;
+  const dsm_participant_shm *slot = dsm_space_participant(space, index);
+  *out = (dsm_participant_info){.kind = dsm_load_acquire_u32(&slot->kind),
+                                .incarnation = dsm_load_relaxed_u32(&slot->incarnation),
+                                .pid = dsm_load_relaxed_u32(&slot->pid),
+                                .node = dsm_load_relaxed_u32(&slot->node),
+                                .ready = dsm_load_relaxed_u32(&slot->ready),
+                                .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks),
+                                .beat_ns = dsm_load_relaxed_u64(&slot->beat_ns)};
+  if (out->kind == DSM_PARTICIPANT_FREE) return false;
+  out->pins = dsm_pin_count(space, index);
+  return true;
+}
+
+uint64_t dsm_node_objects(const dsm_space *space, unsigned node) {
+  uint64_t objects = 0;
+  for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
+    bool ok;
+    const dsm_atomic_u64 *used = &dsm_space_sub(space, node, stripe)->used;
+    objects += dsm_unseal(dsm_load_relaxed_u64(used), dsm_space_locator(space, node + 1, used),
+                          &ok) >>
+               22;
+  }
+  return objects;
+}

@@ -24,6 +24,17 @@ dsm_status dsm_registry_leave(dsm_call *call);
  * pins, frees its slot (a node's slot stays, as dead). *retired tells. Safe from many processes. */
 dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retired);
 
+/* What a participant's slot says, for listings; every field may be stale by the time it is read. */
+typedef struct dsm_participant_info {
+  uint32_t kind, incarnation, pid, node, ready, pins;
+  uint64_t start_ticks, beat_ns;
+} dsm_participant_info;
+
+/* False if the slot is free or the index is out of range. */
+bool dsm_participant_read(const dsm_space *space, uint32_t index, dsm_participant_info *out);
+/* Objects at a node: live slots of its subs, without a lock, as of about now. */
+uint64_t dsm_node_objects(const dsm_space *space, unsigned node);
+
 typedef struct dsm_region_settings {
   uint32_t replicas, allow_pickle;
 } dsm_region_settings;

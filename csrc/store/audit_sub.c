@@ -197,7 +197,8 @@ static bool audit_lists(dsm_audit *audit, unsigned node, uint64_t with_room) {
 static bool audit_slabs(dsm_audit *audit, unsigned node) {
   bool sound = true;
   uint64_t with_room = 0;
-  qsort(audit->extents, audit->extent_count, sizeof *audit->extents, by_offset);
+  if (audit->extent_count > 1)
+    qsort(audit->extents, audit->extent_count, sizeof *audit->extents, by_offset);
   for (uint64_t first = 0, end; first < audit->extent_count; first = end) {
     bool has_room = false;
     for (end = first + 1; end < audit->extent_count && audit->extents[end] / DSM_PAGE_BYTES ==

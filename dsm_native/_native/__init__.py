@@ -1,0 +1,1 @@
+"""Thin Cython skins over the C core. Import `dsm_native`, not this."""

@@ -1,0 +1,119 @@
+# From a status and its fault to a typed exception whose message names both sides of the relation.
+from dsm_native._native.core cimport (
+    DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG, DSM_LAYOUT,
+    DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_OS, DSM_OVERFLOW, DSM_STATUS_COUNT,
+    DSM_STORE_FULL, DSM_TOO_MANY, DSM_USAGE, DSM_VERSION_CONFLICT, DSM_WRONG_TYPE, dsm_fault,
+    dsm_os_process_state, dsm_os_room_bytes, dsm_status, dsm_status_exception,
+    dsm_status_message, dsm_status_name,
+)
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
+
+import os
+
+from dsm_native import exceptions
+
+cdef dict STATES = {"T": "stopped", "t": "traced", "R": "running", "S": "sleeping",
+                    "D": "in the kernel", "Z": "dead, not yet reaped", "?": "gone"}
+
+
+def status_table():
+    """List of (name, exception name, message) of every status of the core, in order."""
+    cdef int i
+    return [(dsm_status_name(<dsm_status>i).decode(),
+             dsm_status_exception(<dsm_status>i).decode(),
+             dsm_status_message(<dsm_status>i).decode()) for i in range(DSM_STATUS_COUNT)]
+
+
+cdef str where(const dsm_fault *fault):
+    parts = []
+    if fault.node >= 0:
+        parts.append(f"node {fault.node}")
+    if fault.stripe >= 0:
+        parts.append(f"stripe {fault.stripe}")
+    return " of ".join(reversed(parts)) if parts else "the control segment"
+
+
+cdef str fault_text(const dsm_fault *fault):
+    what = fault.what.decode() if fault.what != NULL else "unknown relation"
+    return f"{what} ({where(fault)}: {fault.left:#x} against {fault.right:#x})"
+
+
+cdef str holder_text(const dsm_fault *fault):
+    if fault.process.pid == 0:
+        return "an unknown process"
+    letter = chr(dsm_os_process_state(&fault.process))
+    text = f"pid {fault.process.pid}, state {letter} ({STATES.get(letter, 'in the kernel')})"
+    if letter in "Tt":
+        text += f"; continue it with `kill -CONT {fault.process.pid}`"
+    return text
+
+
+cdef str usage_text(const dsm_fault *fault, object subject):
+    if fault.what == NULL:
+        return f"{subject!r} is outside its documented range"
+    what = fault.what.decode()
+    return f"{subject!r}: {what} is {fault.right}, asked for was {fault.left}"
+
+
+cdef str full_text(const dsm_fault *fault, object subject):
+    what = fault.what.decode() if fault.what != NULL else "no room"
+    whom = f"node {fault.node}" if fault.node >= 0 else "the cluster"
+    room = dsm_os_room_bytes()
+    return (f"{what}: {whom} asked for {fault.left:,} bytes for {subject!r}; it has "
+            f"{fault.right:,} bytes in use and /dev/shm has {room:,} left. Nothing was changed; "
+            f"delete objects, or give /dev/shm or the memory limit more room")
+
+
+cdef object fault_error(dsm_status status, const dsm_fault *fault, object subject, double waited):
+    cdef int number = errno
+    if status == DSM_NOT_FOUND:
+        return exceptions.KeyNotFoundError(subject)
+    if status == DSM_LOCK_TIMEOUT:
+        return exceptions.LockTimeoutError(
+            f"{subject!r}: the lock of {where(fault)} was not granted within {waited:.3g} s; it "
+            f"is held by {holder_text(fault)}. Nothing was changed")
+    if status == DSM_VERSION_CONFLICT:
+        return exceptions.VersionConflictError(
+            f"{subject!r}: expected version {fault.left}, found "
+            + (f"version {fault.right}" if fault.right else "no object"), fault.right)
+    if status == DSM_STORE_FULL:
+        return exceptions.StoreFullError(full_text(fault, subject))
+    if status == DSM_KEY_TOO_LONG:
+        return exceptions.KeyTooLongError(
+            f"key takes {fault.left:,} bytes encoded; at most {fault.right:,} are possible")
+    if status == DSM_WRONG_TYPE:
+        return exceptions.ValueTypeError(
+            f"{subject!r}: add() needs an int below 2**63 in size; the stored value is of another "
+            f"type (codec {fault.left})")
+    if status == DSM_OVERFLOW:
+        return exceptions.CounterOverflowError(
+            f"{subject!r}: {<int64_t>fault.left} plus {<int64_t>fault.right} leaves the signed "
+            f"64-bit range; the counter was left unchanged")
+    if status == DSM_CORRUPT:
+        return exceptions.CorruptError(
+            f"{subject!r}: {fault_text(fault)}. Other stripes are unaffected; "
+            f"Cluster.check(repair=True) mends what replicas still tell")
+    if status == DSM_LAYOUT:
+        return exceptions.CorruptError(
+            f"{subject!r}: segments have layout version {fault.left}, this package reads "
+            f"{fault.right}; use the package that made the cluster, or `dsm stop` it")
+    if status == DSM_TOO_MANY:
+        what = fault.what.decode() if fault.what != NULL else "entries"
+        return exceptions.LimitError(f"{subject!r}: at most {fault.left} {what} are possible")
+    if status == DSM_USAGE:
+        return exceptions.UsageError(usage_text(fault, subject))
+    if status == DSM_EXISTS:
+        return exceptions.ClusterExistsError(
+            f"a cluster named {subject!r} is running; attach({subject!r}) joins it, "
+            f"`dsm stop {subject}` ends it")
+    if status == DSM_NO_CLUSTER:
+        return exceptions.ClusterNotFoundError(
+            f"no cluster named {subject!r} is running for this user; `dsm ls` lists them")
+    if status == DSM_CLOSED:
+        return exceptions.ClosedError(f"{subject!r} is closed")
+    if status == DSM_FORKED:
+        return exceptions.ForkedError(f"{subject!r} belongs to the parent process")
+    if status == DSM_OS:
+        return exceptions.SystemCallError(number, os.strerror(number), str(subject))
+    return exceptions.DSMError(f"{subject!r}: {dsm_status_message(status).decode()}")

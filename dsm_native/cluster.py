@@ -1,0 +1,374 @@
+"""A cluster: node processes, their segments, and the regions in them.
+
+The owner (who calls `Cluster(...)`) creates the segments and starts the nodes; the nodes end with
+it. Other processes join by `attach(name)` or by unpickling a handle. All of them read and write the
+segments directly; the node processes serve as workers, watch for deaths and settle checksums.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import secrets
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dsm_native import sweep
+from dsm_native._native.handle import Handle
+from dsm_native.exceptions import ForkedError, UsageError
+from dsm_native.region import Region
+
+STRIPES = 4096
+DEFAULT_REGION = "default"
+
+_attached: weakref.WeakValueDictionary[str, Cluster]
+_current: Cluster | None = None
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """One node: its process, and what its segment holds. A dead node's segment goes on serving."""
+
+    id: int
+    pid: int
+    incarnation: int
+    state: str  # "alive", "dead"
+    heartbeat_age_s: float
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Outcome of `Cluster.check`: what was seen, and the problems as text (at most 256 of them)."""
+
+    stripes: int
+    objects: int
+    value_bytes: int
+    problems: int
+    repaired: int
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was wrong."""
+        return self.problems == 0
+
+
+def _check_count(name: str, value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise UsageError(f"{name} must be an int from {low} to {high}, not {value!r}")
+    return value
+
+
+def _check_name(name: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(sweep.NAME, name):
+        raise UsageError(
+            f"a cluster's name has 1 to 63 letters, digits, '_' or '.' and begins with a letter or "
+            f"digit, so not {name!r}"
+        )
+    return name
+
+
+class Cluster:
+    """Starts `nodes` node processes and keeps replicated objects in shared memory.
+
+    nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
+    distinct nodes, 1 to 5 and at most `nodes`, default 2 (1 with one node). name: others attach by
+    it; default: a random one. stripes: partitions of the key space, a power of two up to 65,536;
+    more of them mean less contention and more memory. segment_bytes: address space reserved per
+    node (memory is taken as needed), default: as much as /dev/shm can hold. lock_timeout: seconds
+    that a change may wait for a stripe. detach: the cluster outlives this process and is ended by
+    `dsm stop NAME`.
+
+    Raises ClusterExistsError, StoreFullError, UsageError, NodeLostError. Use it as a context
+    manager: leaving the block ends the nodes and removes everything from /dev/shm.
+    """
+
+    def __init__(
+        self,
+        nodes: int | None = None,
+        replication_factor: int | None = None,
+        name: str | None = None,
+        *,
+        stripes: int = STRIPES,
+        segment_bytes: int = 0,
+        lock_timeout: float = 10.0,
+        detach: bool = False,
+    ) -> None:
+        nodes = _check_count("nodes", nodes or os.cpu_count() or 1, 1, 63)
+        if replication_factor is None:
+            replication_factor = min(2, nodes)
+        _check_count("replication_factor", replication_factor, 1, min(5, nodes))
+        _check_count("stripes", stripes, 1, 65536)
+        if stripes & (stripes - 1):
+            raise UsageError(f"stripes must be a power of two, not {stripes}")
+        _check_count("segment_bytes", segment_bytes, 0, 1 << 40)
+        if detach and name is None:
+            raise UsageError("a detached cluster needs a name, by which `dsm stop` can end it")
+        name = _check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
+        sweep.clean()
+        handle = Handle.create(name, nodes, replication_factor, stripes, segment_bytes)
+        self._set_up(handle, lock_timeout)
+        self._detached = detach
+        try:
+            handle.start_service()
+            from dsm_native.workers import Workers
+
+            self._workers = Workers(self, nodes)
+            if detach:
+                handle.detach()
+        except BaseException:
+            self._shut_down()
+            raise
+
+    def _set_up(self, handle: Handle, lock_timeout: float) -> None:
+        handle.lock_timeout = float(lock_timeout)
+        self._handle = handle
+        self._owner_pid = os.getpid() if handle.owner else 0
+        self._detached = False
+        self._workers: Any = None
+        self._regions: dict[str, Region] = {}
+        _attached[handle.name] = self
+        try:
+            self.default = self.region(DEFAULT_REGION)
+        except BaseException:
+            self._shut_down()
+            raise
+
+    @classmethod
+    def _of(cls, handle: Handle, lock_timeout: float) -> Cluster:
+        self = cls.__new__(cls)
+        self._set_up(handle, lock_timeout)
+        return self
+
+    # ---- objects --------------------------------------------------------------------------------
+
+    def region(
+        self,
+        name: str,
+        *,
+        consistency: str = "strong",
+        replication_factor: int | None = None,
+        allow_pickle: bool | None = None,
+    ) -> Region:
+        """Opens the region of that name, or creates it.
+
+        consistency: "strong", the one level of this version. replication_factor: at most the
+        cluster's, which is the default. allow_pickle: whether values of other types than `None`,
+        `bool`, `int`, `float`, `str`, `bytes` and arrays are accepted (default True). Settings that
+        differ from those of the existing region raise UsageError; left out, they are taken from it.
+        """
+        if consistency != "strong":
+            raise UsageError(f"consistency must be 'strong', not {consistency!r}")
+        known = self._regions.get(name)
+        if known is not None and replication_factor is None and allow_pickle is None:
+            return known
+        if not isinstance(name, str) or not 0 < len(name.encode()) <= 64:
+            raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
+        replicas = self._handle.replicas
+        if replication_factor is not None:
+            _check_count("replication_factor", replication_factor, 1, replicas)
+        index, actual, pickles = self._handle.open_region(
+            name,
+            replicas if replication_factor is None else replication_factor,
+            allow_pickle is not False,
+            False,
+        )
+        for label, asked, has in (
+            ("replication_factor", replication_factor, actual),
+            ("allow_pickle", allow_pickle, pickles),
+        ):
+            if asked is not None and asked != has:
+                raise UsageError(f"region {name!r} exists with {label}={has}, not {asked}")
+        region = Region(self._handle, name, index, actual, pickles)
+        self._regions[name] = region
+        return region
+
+    @property
+    def regions(self) -> list[str]:
+        """Names of the regions, in order of creation."""
+        return self._handle.region_names()
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.default[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.default[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self.default[key]
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self.default
+
+    __iter__ = None  # item access alone would make a cluster look iterable
+
+    # ---- work -----------------------------------------------------------------------------------
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        retries: int = 1,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Any]:
+        """Runs function(item) for each item on the nodes; returns the results in order.
+
+        Functions travel by cloudpickle, so lambdas and functions of `__main__` work; in them,
+        `dsm_native.current()` is this cluster. An exception of a task is raised here, with the
+        remote traceback as its cause. If a worker is killed, what it was running runs again
+        elsewhere, up to `retries` times, then WorkerLostError: tasks should be idempotent.
+        `progress` is called with 1 for each finished task. Blocks. Only the owner has workers.
+        """
+        if self._workers is None:
+            raise UsageError("only the process that started the cluster can run tasks on its nodes")
+        self._own("map()")
+        return self._workers.map(function, items, retries, progress)
+
+    # ---- state ----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name by which other processes attach."""
+        return self._handle.name
+
+    @property
+    def nodes(self) -> list[NodeInfo]:
+        """The nodes, by id."""
+        found = []
+        for entry in self._handle.participants():
+            if entry["kind"] != "node":
+                continue
+            usage = self._handle.usage(entry["node"])
+            found.append(
+                NodeInfo(
+                    id=entry["node"],
+                    pid=entry["pid"],
+                    incarnation=entry["incarnation"],
+                    state="alive" if entry["alive"] else "dead",
+                    heartbeat_age_s=entry["beat_age_s"],
+                    objects=usage["objects"],
+                    bytes=usage["used_bytes"],
+                )
+            )
+        return found
+
+    def stats(self) -> dict[str, Any]:
+        """Sizes and counts, as plain data: per node, per region, attached processes."""
+        handle = self._handle
+        return {
+            "name": handle.name,
+            "stripes": handle.stripes,
+            "replication_factor": handle.replicas,
+            "nodes": {node: handle.usage(node) for node in range(handle.node_count)},
+            "regions": {name: len(self.region(name)) for name in self.regions},
+            "participants": handle.participants(),
+        }
+
+    def check(self, repair: bool = False) -> CheckReport:
+        """Verifies everything in the segments, while they are used; see CheckReport.
+
+        repair: mend what replicas still tell: damaged objects and tables are taken from a replica
+        that validates, counts are recomputed, memory that nothing refers to is freed. Blocks for
+        one stripe at a time; LockTimeoutError if a stopped process holds one.
+        """
+        return CheckReport(*self._handle.check(repair))
+
+    @property
+    def closed(self) -> bool:
+        """Whether this handle was closed or the cluster has stopped."""
+        return self._handle.closed
+
+    def _own(self, what: str) -> None:
+        if self._owner_pid and os.getpid() != self._owner_pid:
+            raise ForkedError(
+                f"{what} is for process {self._owner_pid}, which started the cluster; this is its "
+                f"forked child {os.getpid()}"
+            )
+
+    def _shut_down(self) -> None:
+        handle = self._handle
+        mine = handle.owner and os.getpid() == self._owner_pid
+        if mine and not self._detached:
+            handle.stop()
+        if self._workers is not None and mine:
+            self._workers.close(wait=not self._detached)
+        self._workers = None
+        if mine and not self._detached:
+            handle.unlink()
+        handle.close()
+
+    def close(self) -> None:
+        """Leaves the cluster; the owner's close also ends its nodes and removes the segments.
+
+        Views stay valid, everything else raises ClosedError afterwards. Idempotent.
+        """
+        self._shut_down()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<Cluster {self._handle.name!r}, {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reattach, (self._handle.name,)
+
+
+_attached = weakref.WeakValueDictionary()
+
+
+def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:
+    """Joins the running cluster of that name, from any process of the same user.
+
+    Raises ClusterNotFoundError, CorruptError, and LimitError beyond 256 attached processes.
+    """
+    return Cluster._of(Handle.attach(_check_name(name)), lock_timeout)
+
+
+def reattach(name: str) -> Cluster:
+    """Where a pickled handle arrives: this process's attachment to the cluster, or a new one."""
+    known = _attached.get(name)
+    if known is not None and not known.closed:
+        return known
+    return attach(name)
+
+
+def reattach_region(cluster: str, region: str) -> Region:
+    """Where a pickled region arrives."""
+    found = reattach(cluster).region(region)
+    _kept_alive[cluster] = _attached[cluster]
+    return found
+
+
+_kept_alive: dict[str, Cluster] = {}
+
+
+def current() -> Cluster:
+    """In a function that runs on a node: the node's cluster. UsageError elsewhere."""
+    if _current is None:
+        raise UsageError("current() is for functions that run on a node of a cluster")
+    return _current
+
+
+def set_current(cluster: Cluster) -> None:
+    """For the node's main program."""
+    global _current
+    _current = cluster
+
+
+def _close_all() -> None:
+    for cluster in list(_attached.values()):
+        cluster.close()
+
+
+atexit.register(_close_all)

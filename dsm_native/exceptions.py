@@ -1,0 +1,90 @@
+"""Every error that dsm_native raises. One base, `DSMError`; names say whose fault it is.
+
+Where Python has a fitting built-in, the class derives from it too, so that code written against a
+dict, a lock or a file goes on working.
+"""
+
+from __future__ import annotations
+
+
+class DSMError(Exception):
+    """Base of all errors of this package."""
+
+
+class UsageError(DSMError, ValueError):
+    """An argument is outside its documented range, or settings conflict with the existing ones."""
+
+
+class ClosedError(DSMError, ValueError):
+    """The handle was closed, or its cluster has stopped."""
+
+
+class ForkedError(UsageError):
+    """A handle inherited by fork was used for something that only the parent may do."""
+
+
+class KeyNotFoundError(DSMError, KeyError):
+    """The region holds no object under that key."""
+
+    def __str__(self) -> str:
+        return repr(self.args[0]) if self.args else ""
+
+
+class KeyTypeError(DSMError, TypeError):
+    """A key is not a str, bytes, int, or tuple of these."""
+
+
+class KeyTooLongError(UsageError):
+    """A key takes more than 65,535 bytes once encoded."""
+
+
+class ValueTypeError(DSMError, TypeError):
+    """The stored or given value is not of the type that the operation needs."""
+
+
+class CounterOverflowError(DSMError, OverflowError):
+    """A counter would leave the signed 64-bit range; it was left unchanged."""
+
+
+class VersionConflictError(DSMError):
+    """The object is not at the version asked for; `version` is what it has (0: absent)."""
+
+    def __init__(self, message: str = "", version: int = 0) -> None:
+        super().__init__(message)
+        self.version = version
+
+
+class LockTimeoutError(DSMError, TimeoutError):
+    """A lock was not granted in time; nothing was changed. The message names the holder."""
+
+
+class StoreFullError(DSMError, MemoryError):
+    """The kernel or the segment has no room for the value; nothing was changed."""
+
+
+class LimitError(DSMError):
+    """A fixed table of the control segment (participants, regions) is full."""
+
+
+class ClusterExistsError(DSMError, FileExistsError):
+    """A cluster of that name is running already."""
+
+
+class ClusterNotFoundError(DSMError, FileNotFoundError):
+    """No cluster of that name is running."""
+
+
+class CorruptError(DSMError):
+    """Bytes in a segment are damaged; the message names where. `Cluster.check` tells more."""
+
+
+class SystemCallError(DSMError, OSError):
+    """The kernel refused a system call."""
+
+
+class NodeLostError(DSMError):
+    """A node process ended before it was ready."""
+
+
+class WorkerLostError(DSMError):
+    """The process that ran a task ended, as often as the task may be repeated."""

@@ -1,0 +1,229 @@
+"""The owner's side of the nodes: starting their processes, and running tasks on them.
+
+A node is started by executing our own module, so scripts without a main guard, notebooks and
+standard input work. Tasks go over one socket pair per node, one at a time; a node that is killed
+closes its end, which is how its death is learnt, and its task is run again elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from dsm_native.exceptions import NodeLostError, UsageError, WorkerLostError
+
+if TYPE_CHECKING:
+    from dsm_native.cluster import Cluster
+
+START_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 5.0
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a task's exception on its node; the cause of the exception raised here."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+class _Worker:
+    """One node process and our end of its socket pair."""
+
+    def __init__(self, cluster: str, node: int) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dsm_native.node", cluster, str(node), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                process_group=0,  # Ctrl-C in a terminal is for the owner, who ends the nodes
+            )
+        self.node = node
+        self.connection = Connection(ours.detach())
+        self.task: int | None = None
+        self.alive = True
+
+    def send(self, message: tuple[Any, ...]) -> bool:
+        try:
+            self.connection.send_bytes(cloudpickle.dumps(message, 5))
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the folder of this package on the path, wherever it was imported from."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    known = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": folder + (os.pathsep + known if known else "")}
+
+
+class Workers:
+    """The node processes of a cluster. One map runs at a time; a lock keeps threads apart."""
+
+    def __init__(self, cluster: Cluster, count: int) -> None:
+        if not sys.executable:
+            raise UsageError("sys.executable is empty, so no node process can be started")
+        self._lock = threading.Lock()
+        self._job = 0
+        self._workers: list[_Worker] = []
+        try:
+            for node in range(count):
+                self._workers.append(_Worker(cluster.name, node))
+            for worker in self._workers:
+                self._await_ready(worker)
+                worker.send(("path", sys.path))
+        except BaseException:
+            cluster._handle.stop()
+            self.close(wait=True)
+            raise
+
+    @staticmethod
+    def _await_ready(worker: _Worker) -> None:
+        if worker.connection.poll(START_TIMEOUT_S):
+            try:
+                worker.connection.recv_bytes()
+                return
+            except EOFError:
+                worker.process.wait(END_TIMEOUT_S)
+        raise NodeLostError(
+            f"node {worker.node} (pid {worker.process.pid}) was not ready within "
+            f"{START_TIMEOUT_S:g} s; {_ending(worker.process)}"
+        )
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        retries: int,
+        progress: Callable[[int], None] | None,
+    ) -> list[Any]:
+        with self._lock:
+            self._job += 1
+            return _Map(self._job, self._workers, function, list(items), retries, progress).run()
+
+    def close(self, wait: bool) -> None:
+        """Closes the socket pairs; with `wait`, until every node has ended, by SIGKILL at last."""
+        for worker in self._workers:
+            worker.connection.close()
+        if not wait:
+            for worker in self._workers:
+                worker.process.returncode = 0  # it lives on by itself; no warning when collected
+            return
+        deadline = time.monotonic() + END_TIMEOUT_S
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def _ending(process: subprocess.Popen[bytes]) -> str:
+    code = process.poll()
+    if code is None:
+        return "it is still running"
+    if code < 0:
+        return f"it was ended by {signal.Signals(-code).name}"
+    return f"it ended with status {code}"
+
+
+class _Map:
+    """One run of map(): what is queued, what runs where, what came back."""
+
+    def __init__(
+        self,
+        job: int,
+        workers: list[_Worker],
+        function: Callable[[Any], Any],
+        items: list[Any],
+        retries: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.job = job
+        self.workers = [worker for worker in workers if worker.alive]
+        self.definition = ("define", job, cloudpickle.dumps(function, 5))
+        self.items = items
+        self.results: list[Any] = [None] * len(items)
+        self.tries = [0] * len(items)
+        self.queue = deque(range(len(items)))
+        self.retries = retries
+        self.progress = progress
+        self.missing = len(items)
+        self.error: BaseException | None = None
+
+    def run(self) -> list[Any]:
+        for worker in list(self.workers):
+            if not worker.send(self.definition):
+                self._lost(worker)
+        while self.missing and self.error is None:
+            self._hand_out()
+            self._collect()
+        # Running tasks of a failed map are waited for, so that no result of theirs comes later.
+        while any(worker.task is not None for worker in self.workers):
+            self._collect()
+        if self.error is not None:
+            raise self.error
+        return self.results
+
+    def _hand_out(self) -> None:
+        for worker in list(self.workers):
+            if worker.task is None and self.queue:
+                index = self.queue.popleft()
+                worker.task = index
+                self.tries[index] += 1
+                if not worker.send(("run", self.job, index, self.items[index])):
+                    self._lost(worker)
+        if not self.workers and self.error is None:
+            self.error = WorkerLostError(
+                f"no node process is left to run the remaining {self.missing} tasks"
+            )
+
+    def _collect(self) -> None:
+        busy = {worker.connection: worker for worker in self.workers if worker.task is not None}
+        for connection in wait(list(busy)) if busy else []:
+            worker = busy[connection]  # type: ignore[index]
+            try:
+                message = cloudpickle.loads(worker.connection.recv_bytes())
+            except (EOFError, ConnectionResetError):
+                self._lost(worker)
+                continue
+            worker.task = None
+            self._take(*message)
+
+    def _take(self, index: int, good: bool, result: Any, trace: str) -> None:
+        if good:
+            self.results[index] = result
+            self.missing -= 1
+            if self.progress is not None:
+                self.progress(1)
+        elif self.error is None:
+            result.__cause__ = RemoteTraceback(trace)
+            self.error = result
+
+    def _lost(self, worker: _Worker) -> None:
+        worker.alive = False
+        self.workers.remove(worker)
+        worker.process.wait()
+        index, worker.task = worker.task, None
+        if index is None:
+            return
+        if self.tries[index] <= self.retries:
+            self.queue.appendleft(index)
+        elif self.error is None:
+            self.error = WorkerLostError(
+                f"task {index} was lost {self.tries[index]} times, last on node {worker.node} (pid "
+                f"{worker.process.pid}; {_ending(worker.process)}); retries={self.retries}"
+            )
