@@ -1,11 +1,20 @@
 """Vector clocks, hybrid clock and dotted version sets against naive twins."""
 
+import pathlib
+import platform
+import shutil
+import subprocess
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dsm_native._native.clocks import ClockOrder, DottedVersionSet, HybridClock, VectorClock
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COMPILER = shutil.which("gcc") or "cc"
+WIDTHS_BITS = [64, 256, 512] if platform.machine() == "x86_64" else [64]
 
 counters = st.dictionaries(st.integers(0, 200), st.integers(1, 2**64 - 1), max_size=12)
 
@@ -43,6 +52,17 @@ def test_vector_clocks_compare_and_merge_as_dicts_do(left, right):
     assert merged == clock_of(expected)
     assert list(merged) == list(clock_of(expected))
     assert list(one) == list(clock_of(left)), "merging into a copy leaves the original"
+
+
+@pytest.mark.parametrize("width_bits", WIDTHS_BITS)
+def test_every_vector_width_passes_the_c_test(width_bits, tmp_path):
+    """On a processor without the widest vectors the narrower code runs in their place."""
+    program = tmp_path / "test_vector_clock"
+    sources = ["tests/c/test_vector_clock.c", "csrc/proto/vector_clock.c", "csrc/base/check.c"]
+    flags = ["-std=gnu11", "-O2", f"-DDSM_VECTOR_CLOCK_WIDTH_BITS={width_bits}"]
+    subprocess.run([COMPILER, *flags, "-o", program, *sources], check=True, cwd=ROOT)
+    output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    assert output.endswith(" 0 failed\n")
 
 
 @given(base=counters, node=st.integers(0, 300))

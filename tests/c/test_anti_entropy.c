@@ -86,6 +86,16 @@ static void test_digests_forget_their_history(void) {
   free(other.words);
 }
 
+static uint32_t level_of(uint32_t node) {
+  return node == 0 ? 0 : 1 + level_of((node - 1) / DSM_DIGEST_CHILDREN);
+}
+
+/* Deeper nodes lie nearer to the end of the stack, which is what bounds it. */
+static void check_pending_order(const dsm_anti_entropy *exchange) {
+  for (uint32_t i = 1; i < exchange->pending_count; i++)
+    CHECK(level_of(exchange->pending[i - 1]) <= level_of(exchange->pending[i]));
+}
+
 /* Runs an exchange over a bad link; found gets a flag per bucket. Returns the number of answers. */
 static int exchange_over_bad_link(const dsm_digest_tree *mine, const dsm_digest_tree *theirs,
                                   uint32_t loss_percent, uint8_t *found) {
@@ -104,6 +114,7 @@ static int exchange_over_bad_link(const dsm_digest_tree *mine, const dsm_digest_
     for (int copy = 0; copy < 2; copy++) { /* it arrives twice, and an old one after it */
       CHECK_EQUAL(dsm_anti_entropy_receive(&exchange, &answer, buckets, &count), DSM_OK);
       CHECK(copy == 0 || count == 0);
+      check_pending_order(&exchange);
       for (uint32_t i = 0; i < count; i++) {
         CHECK(buckets[i] < BUCKETS && !found[buckets[i]]);
         found[buckets[i]] = 1;
@@ -147,25 +158,30 @@ static void test_an_exchange_finds_what_differs(void) {
   }
 }
 
-static void test_the_deepest_tree_stays_in_bounds(void) {
+/* In a deep tree of which every sparsity-th bucket differs. With all of them the stack holds the
+ * most that it ever can; with few, queries hold nodes of several levels. */
+static void test_a_deep_tree_stays_in_bounds(uint64_t sparsity) {
   replica one, other;
   make_replica(&one, 5);
   make_replica(&other, 5);
-  /* Every bucket differs: the stack holds the most that it ever can. */
-  for (uint64_t bucket = 0; bucket < UINT64_C(1) << 20; bucket++)
+  uint64_t expected = 0, total = 0;
+  for (uint64_t bucket = 0; bucket < UINT64_C(1) << 20; bucket++) {
+    if (random_next() % sparsity != 0) continue;
     dsm_digest_tree_add(&other.tree, bucket << 44, bucket + 1);
+    expected++;
+  }
   static dsm_anti_entropy exchange;
   static dsm_anti_entropy_answer answer;
   uint32_t buckets[DSM_ANTI_ENTROPY_CHILDREN_MAX], count, most = 0;
-  uint64_t total = 0;
   dsm_anti_entropy_start(&exchange, &one.tree, 1);
   while (dsm_anti_entropy_next(&exchange) != NULL) {
     dsm_anti_entropy_respond(&other.tree, dsm_anti_entropy_next(&exchange), &answer);
     CHECK_EQUAL(dsm_anti_entropy_receive(&exchange, &answer, buckets, &count), DSM_OK);
+    check_pending_order(&exchange);
     total += count;
     if (exchange.pending_count > most) most = exchange.pending_count;
   }
-  CHECK_EQUAL(total, UINT64_C(1) << 20);
+  CHECK_EQUAL(total, expected);
   CHECK(most <= 3 * DSM_ANTI_ENTROPY_CHILDREN_MAX);
   free(one.words);
   free(other.words);
@@ -268,7 +284,9 @@ int main(void) {
   make_keys();
   test_digests_forget_their_history();
   test_an_exchange_finds_what_differs();
-  test_the_deepest_tree_stays_in_bounds();
+  test_a_deep_tree_stays_in_bounds(1);
+  test_a_deep_tree_stays_in_bounds(300);
+  test_a_deep_tree_stays_in_bounds(20000);
   test_messages_are_input();
   test_repair_moves_the_least_and_converges(DSM_CONFLICT_LAST_WRITE_WINS);
   test_repair_moves_the_least_and_converges(DSM_CONFLICT_FIRST_WRITE_WINS);
