@@ -160,9 +160,8 @@ uint64_t dsm_node_objects(const dsm_space *space, unsigned node) {
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     bool ok;
     const dsm_atomic_u64 *used = &dsm_space_sub(space, node, stripe)->used;
-    objects += dsm_unseal(dsm_load_relaxed_u64(used), dsm_space_locator(space, node + 1, used),
-                          &ok) >>
-               22;
+    objects +=
+        dsm_unseal(dsm_load_relaxed_u64(used), dsm_space_locator(space, node + 1, used), &ok) >> 22;
   }
   return objects;
 }
