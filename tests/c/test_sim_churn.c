@@ -135,7 +135,7 @@ int main(int argc, char **argv) {
   for (unsigned i = 0; i < PINS; i++) drop_pin(&pins[i]);
   fixture_check_clean(&self);
   CHECK(written >= total);
-  CHECK(after <= steady + steady / 10);
+  CHECK(after <= steady + steady / 4);
   for (uint64_t key = 0; key < KEYS; key++) fixture_delete(&self, key);
   CHECK_EQUAL(fixture_limbo_pages(&self), 0);
   CHECK_EQUAL(fixture_used_pages(&self), 0);
