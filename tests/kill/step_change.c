@@ -71,7 +71,10 @@ static void keep(stage *self, const trace *run, uint64_t digest, bool bytes) {
     if (!self->kept) give_up("out of memory");
   }
   kept_state *state = &self->kept[self->kept_count++];
-  *state = (kept_state){.step = run->steps, .digest = digest, .thread = (uint32_t)run->child};
+  *state = (kept_state){.step = run->steps,
+                        .place = run->place,
+                        .digest = digest,
+                        .thread = (uint32_t)run->child};
   if (bytes) picture_copy(&run->shadow, &state->bytes);
 }
 
@@ -89,8 +92,8 @@ static void lay_dead(const stage *self, const picture *bytes, const outside *cop
   outside_bury(copy, thread, &self->owner->space.layout, self->owner->space.stripe_count);
 }
 
-static void verify_state(stage *self, const outside *copy, const char *phase, uint64_t step,
-                         step_counts *counts) {
+static survivor_outcome verify_state(stage *self, const outside *copy, const char *phase,
+                                     uint64_t step, step_counts *counts) {
   survivor_outcome outcome = SAW_OLD;
   const char *wrong = survivor_verify(copy->name, &self->world, &self->change, DSM_NOBODY,
                                       &outcome);
@@ -99,6 +102,7 @@ static void verify_state(stage *self, const outside *copy, const char *phase, ui
   counts->saw_new += !wrong && outcome == SAW_NEW;
   counts->wrong += wrong != NULL;
   if (wrong) step_report(self, phase, step, wrong);
+  return outcome;
 }
 
 static void finish(stage *self, trace *run, const char *phase, step_counts *counts) {
@@ -115,13 +119,15 @@ step_counts step_change(stage *self, step_thoroughness thoroughness) {
   step_counts counts = {0};
   trace run = {0};
   picture_lay(&self->before, &self->victim);
+  world_value_ready(self->change.target, &self->change.after);
   trace_start(&run, &self->victim, operate, self);
   while (trace_step(&run)) {
     if (!trace_changed(&run)) continue;
     lay_dead(self, &run.shadow, &self->copy, (uint32_t)run.child);
     uint64_t digest = recovery_digest(self);
     keep(self, &run, digest, thoroughness == STEP_LONG || !seen(self, digest));
-    verify_state(self, &self->copy, "change", run.steps, &counts);
+    self->kept[self->kept_count - 1].outcome =
+        verify_state(self, &self->copy, "change", run.steps, &counts);
   }
   finish(self, &run, "change", &counts);
   trace_close(&run);
