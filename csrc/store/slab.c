@@ -115,6 +115,7 @@ static uint64_t prepare_spare(dsm_log *log, unsigned node, uint32_t stripe, unsi
     dsm_log_corrupt(log, "spare page is not this stripe's", node + 1, page, run.stripe);
   if (log->status != DSM_OK) return 0;
   dsm_slab_shm *slab = slab_at(log->call, node, page);
+  dsm_fence_release(); /* as in a put: the page may have held what readers still look at */
   dsm_copy_in(slab, zeros, DSM_PAGE_BYTES);
   DSM_CRASH_POINT("slab.prepared");
   uint64_t salt = dsm_space_locator(log->call->space, node + 1, &slab->shape);
