@@ -309,6 +309,13 @@ dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *o
   return DSM_OK;
 }
 
+dsm_status dsm_arena_look(dsm_call *call, unsigned node, uint64_t page, dsm_run *out) {
+  DSM_TRY(arena_lock(call, node));
+  dsm_status status = dsm_run_read(call, node, page, out);
+  arena_unlock(call, node);
+  return status;
+}
+
 dsm_status dsm_arena_usage_read(dsm_call *call, unsigned node, dsm_arena_usage *out) {
   dsm_log log = arena_log(call, node);
   const dsm_arena_shm *arena = dsm_arena_of(&log, node);

@@ -183,6 +183,7 @@ static uint64_t prepare_spare(dsm_log *log, unsigned node, uint32_t stripe) {
   if (log->status != DSM_OK) return 0;
   static const uint8_t zeros[DSM_ARENA_PAGE_BYTES];
   dsm_slab_shm *slab = slab_of(log->call, node, page);
+  dsm_fence_release(); /* as in a put: the page may have held what readers still look at */
   dsm_copy_in(slab, zeros, DSM_ARENA_PAGE_BYTES);
   DSM_CRASH_POINT("slab.prepared");
   dsm_store_relaxed_u64(&slab->shape, shape_word(log, node, stripe, slab, DSM_FIT_COUNT));

@@ -125,6 +125,7 @@ static void extent_give(dsm_log *log, unsigned node, uint32_t stripe, const dsm_
 static dsm_status fill(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *old,
                        dsm_atomic_u64 *slots, uint32_t capacity, uint64_t *live) {
   *live = 0;
+  dsm_fence_release(); /* as in a put: the extent may have held what readers still look at */
   for (uint32_t i = 0; i < capacity; i++) dsm_store_relaxed_u64(&slots[i], DSM_SLOT_EMPTY);
   for (uint32_t i = 0; old->slots && i < old->capacity; i++) {
     uint64_t slot = dsm_load_relaxed_u64(&old->slots[i]);

@@ -120,6 +120,9 @@ static void fill(const change *self, dsm_object_shm *object, const plan *wanted,
   uint8_t *bytes = (uint8_t *)object;
   uint64_t checksum = dsm_object_checksum(self->version, wanted->shape, wanted->binding,
                                           self->key->hash, value_hash);
+  /* A reader that meets a byte of this object in memory that it still takes for another one's must
+   * see the generation that freed that memory. The same holds for slabs and tables. */
+  dsm_fence_release();
   dsm_store_relaxed_u64(&object->version, 0);
   dsm_store_relaxed_u64(&object->shape, wanted->shape);
   dsm_store_relaxed_u64(&object->binding, checksum << 32 | wanted->binding);

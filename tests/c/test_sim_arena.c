@@ -65,6 +65,10 @@ static void give(unsigned holder) {
   CHECK_EQUAL(dsm_arena_give(&self.call, NODE, holder / WORDS, holder_word(holder)), DSM_OK);
   CHECK_EQUAL(holder_page(holder), 0);
   held[holder] = 0;
+  /* Whoever kept the number of the page is not told that the run is still in use. */
+  dsm_run run;
+  CHECK(dsm_arena_look(&self.call, NODE, page, &run) != DSM_OK || run.kind < DSM_RUN_SLAB ||
+        run.kind > DSM_RUN_COLD);
 }
 
 typedef struct walk {
