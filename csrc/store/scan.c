@@ -14,7 +14,12 @@ static bool append(const dsm_space *space, unsigned node, uint64_t slot, uint16_
   dsm_header header;
   dsm_header_read(object, &header);
   if (header.version == 0 || !dsm_object_fits(space, offset, &header)) return false;
-  if (header.region != region) return true;
+  if (header.region != region) {
+    /* A flipped bit in the region must not hide a key. */
+    uint64_t theirs = dsm_key_hash(space, (const uint8_t *)object + header.key_offset,
+                                   header.key_bytes, header.key_kind, header.region);
+    return dsm_slot_tagged(slot, theirs);
+  }
   uint64_t padded = (header.key_bytes + 7ull) & ~7ull, start = *used;
   *used += 8 + padded;
   if (*used > capacity) return true;
