@@ -136,6 +136,14 @@ static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_fo
     dsm_slab_give(log, node, stripe, found->offset);
     return;
   }
+  /* A flipped bit in the flags must not give away a slab with other objects in it. */
+  dsm_run run;
+  if (log->status == DSM_OK)
+    log->status = dsm_run_read(log->call, node, found->offset / DSM_PAGE_BYTES, &run);
+  if (log->status == DSM_OK && (run.kind != DSM_RUN_VALUE || run.stripe != stripe ||
+                                found->offset % DSM_PAGE_BYTES != 0))
+    dsm_log_corrupt(log, "value is not the run that it lies in", node + 1, run.kind, run.stripe);
+  if (log->status != DSM_OK) return;
   /* The object may be pinned: its words stay as they are while it is in limbo. */
   dsm_slab_retire(log, node, stripe, found->offset / DSM_PAGE_BYTES);
 }
