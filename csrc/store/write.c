@@ -160,7 +160,9 @@ static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_fo
                                 found->offset % DSM_PAGE_BYTES != 0))
     dsm_log_corrupt(log, "value is not the run that it lies in", node + 1, run.kind, run.stripe);
   if (log->status != DSM_OK) return;
-  /* The object may be pinned: its words stay as they are while it is in limbo. */
+  /* The value may be pinned and stays as it is; who pinned it has a copy of the header. Without a
+   * version, no damaged slot can find the old object while it waits in limbo. */
+  dsm_log_set(log, node + 1, &dsm_object_at(log->call->space, node, found->offset)->version, 0);
   dsm_slab_retire(log, node, stripe, found->offset / DSM_PAGE_BYTES);
 }
 
