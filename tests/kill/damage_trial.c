@@ -56,19 +56,11 @@ static bool matches(uint32_t key, const damage_item *item, const dsm_header *hea
   return item->length == 0 || memcmp(bytes, wanted, item->length) == 0;
 }
 
-/* The key has this item now, if the model allows it. */
-static bool settle_doubt(run *self, uint32_t key, bool is_doubt) {
-  if (self->in_doubt != (int)key) return !is_doubt;
-  /* Damage may hide the intent, so the doubt ends only when the key is changed. */
-  return true;
-}
-
 static void check_value(run *self, uint32_t key, const dsm_header *header, const uint8_t *bytes,
                         const char *what) {
   if (matches(key, &self->items[key], header, bytes)) return;
-  if (self->in_doubt == (int)key && matches(key, &self->doubt, header, bytes) &&
-      settle_doubt(self, key, true))
-    return;
+  /* Damage may hide the intent, so the doubt ends only when the key is changed. */
+  if (self->in_doubt == (int)key && matches(key, &self->doubt, header, bytes)) return;
   wrong(self, what, key, DSM_OK);
 }
 
@@ -118,6 +110,7 @@ static void put(run *self) {
   if (status == DSM_OK && absent_only && !may_be_absent(self, key)) missed(self, key);
   if (status == DSM_OK) changed(self, key, &now);
   if (status == DSM_OK || refused(self, status)) return;
+  if (status == DSM_VERSION_CONFLICT && self->in_doubt == (int)key && absent_only) return;
   if (status != DSM_VERSION_CONFLICT || !absent_only || !self->items[key].present)
     wrong(self, "put", key, status);
 }
