@@ -81,9 +81,9 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
             (segment == 0 ? space->control.bytes : space->layout.node_bytes))
       return dsm_fail(call, DSM_CORRUPT, "decision points outside", -1, -1, decision, 0);
     const uint8_t *base = dsm_space_base(space, segment);
-    carried = dsm_load_acquire_u64(
-                  (const dsm_atomic_u64 *)(const void *)(base + dsm_locator_offset(decision))) ==
-              decided;
+    carried =
+        dsm_load_acquire_u64(
+            (const dsm_atomic_u64 *)(const void *)(base + dsm_locator_offset(decision))) == decided;
   }
   DSM_CRASH_POINT("recover.verified");
   if (carried) carry_out(space, intent, count);

@@ -15,8 +15,8 @@ static bool append(const dsm_space *space, unsigned node, uint64_t slot, uint16_
   dsm_header_read(object, &header);
   if (header.version == 0 || !dsm_object_fits(space, offset, &header)) return false;
   /* A flipped bit must neither hide a key nor become a key that nobody stored. */
-  uint64_t hash = dsm_key_hash(space, (const uint8_t *)object + header.key_offset,
-                               header.key_bytes, header.key_kind, header.region);
+  uint64_t hash = dsm_key_hash(space, (const uint8_t *)object + header.key_offset, header.key_bytes,
+                               header.key_kind, header.region);
   if (!dsm_slot_tagged(slot, hash)) return false;
   if (header.region != region) return true;
   uint64_t padded = (header.key_bytes + 7ull) & ~7ull, start = *used;

@@ -17,8 +17,8 @@ static bool unsettled(const dsm_space *space, unsigned node, uint64_t slot, dsm_
   dsm_object_shm *object = dsm_object_at(space, node, offset);
   dsm_header_read(object, header);
   return header->version != 0 && dsm_object_fits(space, offset, header) &&
-         header->flags & DSM_OBJECT_LAZY &&
-         dsm_load_relaxed_u64(dsm_object_settled(object)) == 0 && holds(space, object, header);
+         header->flags & DSM_OBJECT_LAZY && dsm_load_relaxed_u64(dsm_object_settled(object)) == 0 &&
+         holds(space, object, header);
 }
 
 static void hash_object(const dsm_space *space, unsigned node, uint64_t offset,

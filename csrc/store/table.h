@@ -2,7 +2,8 @@
  *
  * A slot is one word: 36 bits of grain offset under 28 bits of the key's hash; two small constants
  * say empty and tombstone. The table's place and capacity are one sealed word of the sub, so that a
- * reader takes both in one load. The first word of a table's extent marks it live; the slots follow.
+ * reader takes both in one load. The first word of a table's extent marks it live; the slots
+ * follow.
  *
  *   I  slots do not move within a table; a table grows by copy and publish (one word)
  *   I  a live slot names a live object whose hash has the slot's tag: anything else is damage

@@ -62,8 +62,8 @@ static dsm_status next_gen(change *self) {
 /* Before an answer that rests on the old object's header: does the object verify? */
 static dsm_status verify_found(const change *self) {
   const dsm_header *header = &self->found[0].header;
-  const uint8_t *object = (const uint8_t *)dsm_object_at(
-      self->call->space, self->route.nodes[0], self->found[0].offset);
+  const uint8_t *object = (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0],
+                                                         self->found[0].offset);
   uint64_t value_hash = header->flags & DSM_OBJECT_LAZY
                             ? 0
                             : dsm_value_hash(object + header->value_offset, header->value_bytes);
@@ -156,8 +156,8 @@ static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_fo
   dsm_run run;
   if (log->status == DSM_OK)
     log->status = dsm_run_read(log->call, node, found->offset / DSM_PAGE_BYTES, &run);
-  if (log->status == DSM_OK && (run.kind != DSM_RUN_VALUE || run.stripe != stripe ||
-                                found->offset % DSM_PAGE_BYTES != 0))
+  if (log->status == DSM_OK &&
+      (run.kind != DSM_RUN_VALUE || run.stripe != stripe || found->offset % DSM_PAGE_BYTES != 0))
     dsm_log_corrupt(log, "value is not the run that it lies in", node + 1, run.kind, run.stripe);
   if (log->status != DSM_OK) return;
   /* The value may be pinned and stays as it is; who pinned it has a copy of the header. Without a

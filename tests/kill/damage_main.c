@@ -37,9 +37,9 @@ static damage_trial trial;
 
 static void on_death(void) {
   char line[320];
-  int length = snprintf(line, sizeof line, "CRASHED: seed %llu, number %llu (%s)\n",
-                        (unsigned long long)trial.seed, (unsigned long long)trial.number,
-                        trial.what);
+  int length =
+      snprintf(line, sizeof line, "CRASHED: seed %llu, number %llu (%s)\n",
+               (unsigned long long)trial.seed, (unsigned long long)trial.number, trial.what);
   if (write(2, line, (size_t)length) < 0) _exit(2);
   outside_unlink(&world.segments);
 }

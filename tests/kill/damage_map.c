@@ -39,21 +39,18 @@ static void map_control(const damage_world *self, damage_image *image) {
   const dsm_layout *layout = &space->layout;
   append(image, AREA_CONTROL, 0, 0, offsetof(dsm_control_shm, registry) + sizeof(dsm_lock_shm));
   append(image, AREA_PARTICIPANTS, 0, layout->participants, 6 * sizeof(dsm_participant_shm));
-  append(image, AREA_REGIONS, 0, layout->regions,
-         (DAMAGE_REGIONS + 1) * sizeof(dsm_region_shm));
+  append(image, AREA_REGIONS, 0, layout->regions, (DAMAGE_REGIONS + 1) * sizeof(dsm_region_shm));
   append(image, AREA_ROUTES, 0, layout->routes, space->stripe_count * 8);
   for (uint32_t i = 0; i < space->stripe_count; i++)
     append(image, AREA_LOCKS, 0, layout->locks + i * sizeof(dsm_lock_shm) + DSM_OS_MUTEX_BYTES,
            sizeof(dsm_lock_shm) - DSM_OS_MUTEX_BYTES);
   for (uint32_t i = 0; i < space->node_count; i++)
-    append(image, AREA_LOCKS, 0,
-           layout->node_locks + i * sizeof(dsm_lock_shm) + DSM_OS_MUTEX_BYTES,
+    append(image, AREA_LOCKS, 0, layout->node_locks + i * sizeof(dsm_lock_shm) + DSM_OS_MUTEX_BYTES,
            sizeof(dsm_lock_shm) - DSM_OS_MUTEX_BYTES);
   for (uint32_t i = 0; i < space->stripe_count; i++)
     map_intent(self, image, AREA_INTENTS, layout->intents + i * sizeof(dsm_intent_shm));
   for (uint32_t i = 0; i < space->node_count; i++)
-    map_intent(self, image, AREA_ARENA_INTENTS,
-               layout->arena_intents + i * sizeof(dsm_intent_shm));
+    map_intent(self, image, AREA_ARENA_INTENTS, layout->arena_intents + i * sizeof(dsm_intent_shm));
   append(image, AREA_COUNTS, 0, layout->region_counts, DAMAGE_REGIONS * space->stripe_count * 8);
   append(image, AREA_PINS, 0, layout->pins, 64);
 }

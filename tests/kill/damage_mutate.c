@@ -57,7 +57,9 @@ static void change_range(damage_world *self, damage_trial *trial, const damage_r
       change_byte(self, range->segment, offset + i, 0xFF, (uint8_t)(1u << random % 8));
     else
       change_byte(self, range->segment, offset + i, 0,
-                  kind == ZERO ? 0 : kind == ONES ? 0xFF : random);
+                  kind == ZERO   ? 0
+                  : kind == ONES ? 0xFF
+                                 : random);
   }
 }
 
@@ -84,6 +86,5 @@ void damage_mutate(damage_world *self, damage_trial *trial) {
   if (trial->image->areas[trial->area].count == 0)
     trial->area = trial->image->areas[AREA_INTENTS].count ? AREA_INTENTS : AREA_ARENA_INTENTS;
   uint64_t count = trial->image->areas[trial->area].count;
-  change_range(self, trial,
-               &trial->image->areas[trial->area].ranges[damage_random(trial) % count]);
+  change_range(self, trial, &trial->image->areas[trial->area].ranges[damage_random(trial) % count]);
 }
