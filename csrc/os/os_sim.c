@@ -144,8 +144,10 @@ dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, u
 }
 
 void dsm_os_segment_discard(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
-  DSM_ASSERT(offset % DSM_PAGE_BYTES == 0 && bytes % DSM_PAGE_BYTES == 0);
-  unback(&world->segments[segment->handle], offset / DSM_PAGE_BYTES, bytes / DSM_PAGE_BYTES);
+  /* Whole pages go; the pages at the ends may belong to a neighbour as well and stay. */
+  uint64_t first = (offset + DSM_PAGE_BYTES - 1) / DSM_PAGE_BYTES;
+  uint64_t end = (offset + bytes) / DSM_PAGE_BYTES;
+  if (end > first) unback(&world->segments[segment->handle], first, end - first);
 }
 
 bool dsm_os_segment_truncated(const dsm_os_segment *segment) {

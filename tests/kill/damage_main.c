@@ -19,6 +19,12 @@
 #define TRIAL_SECONDS_MAX 20u
 
 void __sanitizer_set_death_callback(void (*callback)(void));
+const char *__ubsan_default_options(void);
+
+/* Undefined behaviour ends in a signal too, so that the trial is named. */
+const char *__ubsan_default_options(void) {
+  return "abort_on_error=1:print_stacktrace=1";
+}
 
 typedef struct tally {
   uint64_t outcomes[AREA_COUNT][OUTCOME_COUNT];
@@ -31,9 +37,9 @@ static damage_trial trial;
 
 static void on_death(void) {
   char line[320];
-  int length = snprintf(line, sizeof line, "CRASHED: seed %llu, number %llu (%s)\n",
-                        (unsigned long long)trial.seed, (unsigned long long)trial.number,
-                        trial.what);
+  int length =
+      snprintf(line, sizeof line, "CRASHED: seed %llu, number %llu (%s)\n",
+               (unsigned long long)trial.seed, (unsigned long long)trial.number, trial.what);
   if (write(2, line, (size_t)length) < 0) _exit(2);
   outside_unlink(&world.segments);
 }
