@@ -93,6 +93,10 @@ dsm_status dsm_os_segment_unlink(const char *name) {
   return shm_unlink(name) == 0 || errno == ENOENT ? DSM_OK : DSM_OS;
 }
 
+dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
+  return still_named(segment->handle, name) ? dsm_os_segment_unlink(name) : DSM_OK;
+}
+
 /* Reads one unsigned number that follows `label` in a small file of the kernel; false if absent. */
 static bool read_number(const char *path, const char *label, uint64_t *out) {
   char text[4096];
