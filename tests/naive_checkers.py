@@ -37,13 +37,13 @@ def apply(state: State, operation: Operation) -> State | None:
             fits = same(value, operation.expected)
         elif operation.expected == 0:
             fits = value is None
-        elif result is False or operation.is_open:
+        elif result is False:
             fits = value is not None and state[NAMES].get(operation.expected) == write
         else:
             after = None if value is None else name(state, operation.expected, write)
             fits = after is not None
         if operation.is_open and not fits:
-            return state
+            return None
         if not operation.is_open and fits != (result is not False):
             return None
         if not fits:
@@ -91,7 +91,9 @@ def explained_orders(
             yield [chosen, *rest]
 
 
-def is_linearizable(operations: list[Operation], initial: dict[object, object] | None = None) -> bool:
+def is_linearizable(
+    operations: list[Operation], initial: dict[object, object] | None = None
+) -> bool:
     def must_precede(first: Operation, second: Operation) -> bool:
         return first.returned is not None and first.returned < second.invoked
 

@@ -32,9 +32,7 @@ def run_atomic_store(
 
 
 class _Run:
-    def __init__(
-        self, draw: random.Random, keys: int, kinds: tuple[str, ...], kill: float
-    ) -> None:
+    def __init__(self, draw: random.Random, keys: int, kinds: tuple[str, ...], kill: float) -> None:
         self.draw = draw
         self.keys = [f"k{number}" for number in range(keys)]
         self.kinds = kinds
@@ -114,7 +112,7 @@ class _Run:
 
 
 def change_one_outcome(operations: list[Operation], draw: random.Random) -> list[Operation]:
-    """The history with one outcome replaced by another that occurs in it, or would in another run."""
+    """The history with one outcome replaced by another that is of the same kind."""
     candidates = [
         number
         for number, item in enumerate(operations)

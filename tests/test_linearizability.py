@@ -230,8 +230,10 @@ def test_the_reason_names_the_operation_and_what_the_key_held():
 
 def small_run(draw: random.Random, kinds: tuple[str, ...]) -> list[Operation]:
     """A short history, correct or with up to two outcomes changed."""
-    count, sessions = draw.randint(1, 6), draw.randint(1, 3)
-    run = run_atomic_store(count, sessions, 1, draw.randrange(1 << 30), kinds, draw.choice([0, 0.2]))
+    count, sessions = draw.randint(1, 7), draw.randint(1, 4)
+    run = run_atomic_store(
+        count, sessions, 1, draw.randrange(1 << 30), kinds, draw.choice([0, 0.2])
+    )
     for _ in range(draw.randint(0, 2)):
         run = change_one_outcome(run, draw)
     if "put_if_version" not in kinds:

@@ -292,7 +292,7 @@ def _return(search: _Search, bit: int, step: Step) -> Obstacle | None:
     if step.writes == KEEP:
         search.waiting.remove((bit, step))
     else:
-        search.pending.remove((step.operation.returned, bit, step))
+        search.pending = [entry for entry in search.pending if entry[1] != bit]
     if not survivors:
         return Obstacle(step, [search.register.value(token) for token, _ in seen])
     search.frontier = {

@@ -198,7 +198,8 @@ def _read_session(path: Path) -> list[Operation]:
             if "session" in record:
                 session = record["session"]
             elif "kind" in record:
-                invoked[record.pop("serial")] = _announced(session, record)
+                serial = record.pop("serial")
+                invoked[serial] = _announced(session, record)
             elif "refused" in record:
                 del invoked[record["serial"]]
             else:

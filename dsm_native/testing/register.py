@@ -189,7 +189,7 @@ def _settle_unreported(register: Register, of_version: dict[int, Plain]) -> None
 def _written_twice(operations: Sequence[Operation], initial: Plain) -> set[tuple[type, Plain]]:
     """The values that more than one write, or a write and the beginning, may have left."""
     once = {(type(initial), initial)}
-    twice = set()
+    twice: set[tuple[type, Plain]] = set()
     for operation in operations:
         if operation.may_write and operation.kind != "delete":
             value = operation.result if operation.kind == "add" else operation.value

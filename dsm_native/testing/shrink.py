@@ -21,17 +21,20 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from dsm_native.testing.history import Operation, Plain
-from dsm_native.testing.register import KEEP, SUM, Register, Step, compile_register
+from dsm_native.testing.register import KEEP, SUM, Step, compile_register
 
 Predicate = Callable[[list[Operation]], bool]
 Reduction = Callable[[list[Operation], Sequence[Operation]], list[Operation]]
 
 READABLE_MAX = 12  # operations in an explanation that need no further weakening
 _VISITS_MAX = 250_000  # operations looked at in all attempts of one reduction together
+_ENDS = (8, 64, 512)  # how many operations at the end of a history are tried for an explanation
 _NEVER = float("inf")
 
 
-def shrink_register(items: list[Operation], initial: Plain, is_refuted: Predicate) -> list[Operation]:
+def shrink_register(
+    items: list[Operation], initial: Plain, is_refuted: Predicate
+) -> list[Operation]:
     """Few operations of one key that are refuted and refute ``items``.
 
     Open writes in the answer are those that the refutation must allow for. ``items`` itself must
@@ -41,6 +44,12 @@ def shrink_register(items: list[Operation], initial: Plain, is_refuted: Predicat
     def leave_out(kept: list[Operation], chunk: Sequence[Operation]) -> list[Operation]:
         return leave_out_of_register(kept, chunk, initial)
 
+    for count in _ENDS:
+        if count < len(items):
+            candidate = leave_out(items, _all_but_the_end(items, count, initial))
+            if is_refuted(candidate):
+                items = candidate
+                break
     items = reduce_by(items, leave_out, is_refuted)
     if len(items) > READABLE_MAX:
         items = reduce_by(items, _weaken, is_refuted)
@@ -48,7 +57,30 @@ def shrink_register(items: list[Operation], initial: Plain, is_refuted: Predicat
     return items
 
 
-def reduce_by(items: list[Operation], reduction: Reduction, is_refuted: Predicate) -> list[Operation]:
+def _all_but_the_end(items: list[Operation], count: int, initial: Plain) -> list[Operation]:
+    """All but the last ``count`` operations and the writes whose values those ask for.
+
+    A history is refuted by its end, and most often by what its end asks for.
+    """
+    register = compile_register(items, initial)
+    kept = {step.position: step for step in register.steps if step.position >= len(items) - count}
+    todo = list(kept.values())
+    sources: dict[int, list[Step]] = {}
+    for step in register.steps:
+        if step.writes in register.unique:
+            sources.setdefault(step.writes, []).append(step)
+    while todo:
+        for token in todo.pop().accepts or ():
+            for source in sources.get(token, ()):
+                if source.position not in kept:
+                    kept[source.position] = source
+                    todo.append(source)
+    return [item for position, item in enumerate(items) if position not in kept]
+
+
+def reduce_by(
+    items: list[Operation], reduction: Reduction, is_refuted: Predicate
+) -> list[Operation]:
     """Apply ``reduction`` to ever smaller stretches of ``items`` while the rest stays refuted.
 
     The manner is that of Zeller and Hildebrandt (2002, section 3.2): halves first, then smaller

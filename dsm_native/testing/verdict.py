@@ -103,7 +103,9 @@ def _listed(operations: Sequence[Operation], optional: Sequence[Operation]) -> l
     lines = []
     for item in operations[:_LISTED_MAX]:
         end = "open" if item.returned is None else f"{item.returned - origin}"
-        lines.append(f"  {item.invoked - origin:>12} .. {end:<12} {item.session}: {item.describe()}")
+        lines.append(
+            f"  {item.invoked - origin:>12} .. {end:<12} {item.session}: {item.describe()}"
+        )
     if len(operations) > _LISTED_MAX:
         lines.append(f"  and {len(operations) - _LISTED_MAX} more")
     if optional:
