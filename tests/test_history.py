@@ -213,6 +213,7 @@ draw = random.Random(int(seed))
 store = os.open(directory + "/store", os.O_RDWR | os.O_CREAT)
 recorder = Recorder(directory + "/sessions", session)
 print("ready", flush=True)
+sys.stdin.readline()
 serial = 0
 while True:
     serial += 1
@@ -233,6 +234,7 @@ while True:
 def start_client(directory: Path, session: str, seed: int) -> subprocess.Popen[str]:
     client = subprocess.Popen(
         [sys.executable, "-c", CLIENT, str(directory), session, str(seed)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent.parent,
@@ -244,21 +246,21 @@ def start_client(directory: Path, session: str, seed: int) -> subprocess.Popen[s
 def test_clients_killed_while_recording_leave_a_linearizable_history(tmp_path):
     (tmp_path / "sessions").mkdir()
     draw = random.Random(5)
-    clients = [start_client(tmp_path, f"c{number}", number) for number in range(3)]
-    for number in range(3, 9):
-        record = tmp_path / "sessions" / f"c{number - 3}.session.jsonl"
-        length_bytes = draw.randint(3_000, 20_000)
-        while record.stat().st_size < length_bytes:
-            os.sched_yield()
-        victim = clients.pop(0)
-        victim.kill()
-        assert victim.wait() == -signal.SIGKILL
-        victim.stdout.close()
-        clients.append(start_client(tmp_path, f"c{number}", number))
-    for client in clients:
-        client.kill()
-        client.wait()
-        client.stdout.close()
+    clients = [start_client(tmp_path, f"c{number}", number) for number in range(9)]
+    for number in range(9 + 3):
+        if number < 9:
+            clients[number].stdin.write("go\n")
+            clients[number].stdin.flush()
+        if number >= 3:
+            record = tmp_path / "sessions" / f"c{number - 3}.session.jsonl"
+            length_bytes = draw.randint(5_000, 30_000)
+            while record.stat().st_size < length_bytes:
+                os.sched_yield()
+            victim = clients[number - 3]
+            victim.kill()
+            assert victim.wait() == -signal.SIGKILL
+            victim.stdin.close()
+            victim.stdout.close()
     operations = merge(tmp_path / "sessions")
     sessions = {item.session for item in operations}
     assert len(sessions) == 9
