@@ -24,7 +24,7 @@ struct dsm_service {
 static void stop_cluster(struct dsm_service *self, bool unlink) {
   dsm_control_shm *control = dsm_space_control(&self->cluster->space);
   dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
-  if (unlink) dsm_cluster_unlink(self->cluster->name, self->cluster->space.node_count);
+  if (unlink) dsm_cluster_unlink_own(self->cluster);
 }
 
 static void handle_death(struct dsm_service *self, uint32_t participant, uint32_t kind) {

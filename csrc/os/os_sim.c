@@ -128,6 +128,12 @@ dsm_status dsm_os_segment_unlink(const char *name) {
   return DSM_OK;
 }
 
+dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
+  const sim_segment *named = find(name);
+  bool same = named && named - world->segments == segment->handle;
+  return same ? dsm_os_segment_unlink(name) : DSM_OK;
+}
+
 dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
   sim_segment *slot = &world->segments[segment->handle];
   if (offset > slot->bytes || bytes > slot->bytes - offset) return DSM_USAGE;
