@@ -9,7 +9,7 @@ from dsm_native._native.core cimport (
     dsm_arena_usage_read, dsm_call, dsm_call_make, dsm_check, dsm_check_report, dsm_cluster,
     dsm_cluster_attach, dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop,
     dsm_cluster_fork_adopt, dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold,
-    dsm_cluster_ready, dsm_cluster_running, dsm_cluster_stop, dsm_cluster_unlink, dsm_fault,
+    dsm_cluster_ready, dsm_cluster_running, dsm_cluster_stop, dsm_cluster_unlink_own, dsm_fault,
     dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process, dsm_os_process_alive,
     dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone, dsm_os_segment_sweep,
     dsm_os_user, dsm_participant_info, dsm_participant_read, dsm_region_length, dsm_region_name,
@@ -53,8 +53,13 @@ cdef class Handle:
         self.lock_timeout = 10.0
 
     def __dealloc__(self):
-        if self.cluster != NULL:
-            dsm_cluster_drop(self.cluster)
+        if self.cluster == NULL:
+            return
+        # An owner that forgot to close, or was interrupted before it could, ends its cluster.
+        if self.owner and not dsm_cluster_forked(self.cluster) and not self.detached:
+            dsm_cluster_stop(self.cluster)
+            dsm_cluster_unlink_own(self.cluster)
+        dsm_cluster_drop(self.cluster)
 
     @staticmethod
     def create(str name, uint32_t nodes, uint32_t replicas, uint32_t stripes,
@@ -187,10 +192,11 @@ cdef class Handle:
     def detach(self):
         self.refuse()
         dsm_cluster_detach(self.cluster)
+        self.detached = True
 
     def unlink(self):
         if self.cluster != NULL:
-            dsm_cluster_unlink(self.cluster.name, self.space.node_count)
+            dsm_cluster_unlink_own(self.cluster)
 
     def open_region(self, str name, uint32_t replicas, bint allow_pickle, bint match):
         """Opens or creates a region: (index, replicas, allow_pickle)."""
