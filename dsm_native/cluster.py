@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsm_native import sweep
-from dsm_native._native.handle import Handle
+from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
 from dsm_native.region import Region
 
@@ -394,6 +394,7 @@ def set_current(cluster: Cluster) -> None:
 
 
 def _close_all() -> None:
+    end_with_interpreter()
     for cluster in list(_attached.values()):
         cluster.close()
 

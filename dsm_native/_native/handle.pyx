@@ -20,6 +20,8 @@ from dsm_native._native.faults cimport fault_error, fault_text
 from libcpp cimport bool as cbool
 
 import os
+import threading
+import time
 import weakref
 
 from dsm_native.exceptions import ClosedError, UsageError
@@ -42,6 +44,23 @@ cdef void keep_fault(void *context, const dsm_fault *problem) noexcept nogil:
     if faults.count < FAULTS_KEPT:
         faults.kept[faults.count] = problem[0]
         faults.count += 1
+
+
+cdef bint ending = False
+
+
+def end_with_interpreter():
+    """From now on daemon threads that still use a closed handle are held, not told."""
+    global ending
+    ending = True
+
+
+cdef int hold_daemon() except -1:
+    # Python freezes daemon threads when it ends; handles are closed a little earlier, and a thread
+    # that meets one then would print a traceback into an orderly exit.
+    while ending and threading.current_thread().daemon:
+        time.sleep(1)
+    return 0
 
 
 cdef class Handle:
@@ -106,6 +125,8 @@ cdef class Handle:
         handles.add(self)
 
     cdef int refuse(self) except -1:
+        if self.cluster == NULL or not dsm_cluster_running(self.cluster):
+            hold_daemon()
         if self.cluster == NULL:
             raise ClosedError(f"cluster {self.name!r} is closed in this process")
         if dsm_cluster_forked(self.cluster):
