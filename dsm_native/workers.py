@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from dsm_native.exceptions import NodeLostError, UsageError, WorkerLostError
+from dsm_native.exceptions import ClosedError, NodeLostError, UsageError, WorkerLostError
 
 if TYPE_CHECKING:
     from dsm_native.cluster import Cluster
@@ -81,7 +81,8 @@ class Workers:
     def __init__(self, cluster: Cluster, count: int) -> None:
         if not sys.executable:
             raise UsageError("sys.executable is empty, so no node process can be started")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._closing = False
         self._job = 0
         self._workers: list[_Worker] = []
         try:
@@ -117,14 +118,20 @@ class Workers:
     ) -> list[Any]:
         with self._lock:
             self._job += 1
-            return _Map(self._job, self._workers, function, list(items), retries, progress).run()
+            try:
+                run = _Map(self._job, self._workers, function, list(items), retries, progress)
+                return run.run()
+            except WorkerLostError as error:
+                if not self._closing:
+                    raise
+                raise ClosedError("the cluster was closed while map() was running") from error
 
     def close(self, wait: bool) -> None:
-        """Closes the socket pairs; with `wait`, until every node has ended, by SIGKILL at last."""
-        for worker in self._workers:
-            worker.connection.close()
+        """Lets go of the nodes; with `wait`, once every one has ended, by SIGKILL at last."""
+        self._closing = True
         if not wait:
             for worker in self._workers:
+                worker.connection.close()
                 worker.process.returncode = 0  # it lives on by itself; no warning when collected
             return
         deadline = time.monotonic() + END_TIMEOUT_S
@@ -134,6 +141,10 @@ class Workers:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+        # A map in another thread has learnt of the ends by now, and reads no more.
+        with self._lock:
+            for worker in self._workers:
+                worker.connection.close()
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:
