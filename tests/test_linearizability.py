@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_checkers import is_linearizable
-from register_runs import change_one_outcome, run_atomic_store
+from register_runs import run_atomic_store, small_run
 
 from dsm_native.testing import HistoryError, Operation, check_linearizable
 from dsm_native.testing.shrink import leave_out_of_register
@@ -226,19 +226,6 @@ def test_the_reason_names_the_operation_and_what_the_key_held():
     reason = check_linearizable(history).violation.reason
     assert "get(x)=1 of session c" in reason
     assert reason.endswith("the key can only have been 2")
-
-
-def small_run(draw: random.Random, kinds: tuple[str, ...]) -> list[Operation]:
-    """A short history, correct or with up to two outcomes changed."""
-    count, sessions = draw.randint(1, 7), draw.randint(1, 4)
-    run = run_atomic_store(
-        count, sessions, 1, draw.randrange(1 << 30), kinds, draw.choice([0, 0.2])
-    )
-    for _ in range(draw.randint(0, 2)):
-        run = change_one_outcome(run, draw)
-    if "put_if_version" not in kinds:
-        run = [item._replace(result=None) if item.kind in ("get", "put") else item for item in run]
-    return run
 
 
 @pytest.mark.parametrize(

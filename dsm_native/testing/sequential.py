@@ -9,7 +9,7 @@ refutes most bad histories without a search and leaves a good one little to gues
   - an operation that changes nothing takes effect as soon as its condition holds;
   - a value written once is not overwritten while somebody is still to ask for it;
   - a put that nobody asks for takes effect as soon as it overwrites nothing that is asked for;
-  - otherwise the operation that was invoked first is tried first.
+  - otherwise the operation that was invoked first is tried first, open ones last.
 Open operations may take effect or not. Pure functions, safe from any thread.
 """
 
@@ -34,7 +34,7 @@ from dsm_native.testing.saturation import saturate
 from dsm_native.testing.shrink import reduce_by
 from dsm_native.testing.verdict import UndecidedError, Verdict, Violation
 
-EFFORT_MAX = 200_000  # choices made before the search gives up
+EFFORT_MAX = 50_000  # choices made before the search gives up
 _EFFORT_MAX_SHRINKING = 3_000
 
 
@@ -50,14 +50,17 @@ def check_sequential(
     """
     checked = history(operations)
     start = dict(initial or {})
-    reason = _refute(checked, start, effort_max)
+    try:
+        reason = _refute(checked, start, effort_max)
+    except VersionConflictFound as found:
+        return Verdict("sequential", len(checked), Violation(found.reason, tuple(found.operations)))
     if reason is None:
         return Verdict("sequential", len(checked))
 
     def is_refuted(candidate: list[Operation]) -> bool:
         try:
             return _refute(candidate, start, _EFFORT_MAX_SHRINKING) is not None
-        except UndecidedError:
+        except (UndecidedError, VersionConflictFound):
             return False
 
     def leave_out(items: list[Operation], chunk: Sequence[Operation]) -> list[Operation]:
@@ -71,10 +74,7 @@ def check_sequential(
 
 def _refute(items: list[Operation], initial: Mapping[Plain, Plain], effort_max: int) -> str | None:
     """Why no order explains the history, or None when one does."""
-    try:
-        registers, steps = _compile(items, initial, merges_unseen=False)
-    except VersionConflictFound as found:
-        return found.reason
+    registers, steps = _compile(items, initial, merges_unseen=False)
     for number, step in steps.items():
         if step.accepts is not None and not items[number].is_open:
             register = registers[items[number].key]
@@ -242,11 +242,11 @@ class _Search:
 
     def _choices(self) -> list[int]:
         heads = [
-            (self.items[number].invoked, lane)
+            (self.items[number].is_open, self.items[number].invoked, lane)
             for lane in range(len(self.lanes))
             if (number := self._head(lane)) is not None and self._after(number) != REFUSED
         ]
-        return [lane for _, lane in sorted(heads)]
+        return [lane for _, _, lane in sorted(heads)]
 
     def _advance_freely(self) -> None:
         """Take every step that is right to take at once, whatever comes later."""
