@@ -113,6 +113,11 @@ def _refute(
         if not found:
             reason = f"{_named(items[number])} returns a value that nobody wrote"
             return _Refutation(reason, {number})
+    unexplained = _narrow(items, rest, candidates)
+    if unexplained is not None:
+        reason = f"{_named(items[unexplained])} finds the key absent, and no delete can be why"
+        same_key = {n for n, item in enumerate(items) if item.key == items[unexplained].key}
+        return _Refutation(reason, same_key)
     certain = {number: found[0] for number, found in candidates.items() if len(found) == 1}
     refutation = _arbitrate(items, rest, certain)
     open_reads = [number for number, found in candidates.items() if len(found) > 1]
@@ -121,6 +126,48 @@ def _refute(
     if _repair_guess(items, rest, candidates, open_reads):
         return None
     return _try_candidates(items, rest, certain, candidates, open_reads, trials_max)
+
+
+def _narrow(
+    items: Sequence[Operation], rest: frozenset[Session], candidates: dict[int, list[int]]
+) -> int | None:
+    """Strike candidates that happens-before rules out, the likeliest of the rest first.
+
+    Returns a read that has none left, if there is one. What is certain already adds to
+    happens-before, which may rule out more, and so on.
+    """
+    writes: dict[Plain, list[int]] = {}
+    for number, item in enumerate(items):
+        if item.kind != "get" and not item.is_open:
+            writes.setdefault(item.key, []).append(number)
+    certain_count = -1
+    while True:
+        certain = {number: found[0] for number, found in candidates.items() if len(found) == 1}
+        if len(certain) in (certain_count, len(candidates)):
+            return None
+        certain_count = len(certain)
+        past = HappensBefore(items, certain, rest)
+        if past.cycle:
+            return None
+        for read, found in candidates.items():
+            if len(found) == 1:
+                continue
+            known = [write for write in writes.get(items[read].key, ()) if past.holds(write, read)]
+            inside = []
+            outside = []
+            for write in found:
+                if write == INITIAL:
+                    if not known:
+                        inside.append(write)
+                elif any(write != other and past.holds(write, other) for other in known):
+                    continue
+                elif past.holds(write, read):
+                    inside.append(write)
+                elif not past.holds(read, write):
+                    outside.append(write)
+            candidates[read] = inside + outside
+            if not candidates[read]:
+                return read
 
 
 def _repair_guess(

@@ -167,7 +167,7 @@ class _Search:
             for place in self._asks(number, step):
                 self.asked[place] = self.asked.get(place, 0) + 1
             register = self.registers[key]
-            if step.accepts is None and step.is_conditional:
+            if step.is_conditional and (step.accepts is None or self.items[number].is_open):
                 self.sensitive.add(key)
             if register.has_sums or any(t not in register.unique for t in step.accepts or ()):
                 self.sensitive.add(key)
