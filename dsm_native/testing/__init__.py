@@ -1,0 +1,1 @@
+"""Deterministic simulation, recorded histories and consistency checkers for tests."""
