@@ -174,7 +174,7 @@ static void take_acknowledgement(dsm_raft *raft, const dsm_raft_message *m) {
   bool snapshot_done = p->mode == DSM_RAFT_SENDING_SNAPSHOT && p->match + 1 >= raft->log.first;
   if (p->mode == DSM_RAFT_PROBE || snapshot_done) dsm__raft_progress_replicate(p);
   dsm__raft_leader_maybe_commit(raft);
-  if (raft->role != DSM_RAFT_LEADER || m->source == raft->config.node) return;
+  if (raft->role != DSM_RAFT_LEADER || !(peers(raft) & dsm__raft_bit(m->source))) return;
   /* The window may have opened for more than one message. */
   while (dsm__raft_leader_send_append(raft, m->source, false)) {
   }
