@@ -51,17 +51,18 @@ void dsm__raft_candidate_step(dsm_raft *raft, const dsm_raft_message *m) {
     raft->votes_refused |= bit;
   else
     raft->votes_granted |= bit;
-  switch (dsm__raft_tally(&raft->membership, raft->votes_granted, raft->votes_refused)) {
-  case DSM__RAFT_VOTE_WON:
+  dsm_quorum quorum = dsm__raft_quorum(&raft->membership);
+  switch (dsm_quorum_vote(&quorum, raft->votes_granted, raft->votes_refused)) {
+  case DSM_VOTE_WON:
     if (pre_vote)
       dsm__raft_campaign(raft, false, false);
     else
       dsm__raft_become_leader(raft);
     break;
-  case DSM__RAFT_VOTE_LOST:
+  case DSM_VOTE_LOST:
     dsm__raft_become_follower(raft, raft->term, DSM_RAFT_NONE);
     break;
-  case DSM__RAFT_VOTE_PENDING:
+  case DSM_VOTE_PENDING:
     break;
   }
 }

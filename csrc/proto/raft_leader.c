@@ -124,7 +124,8 @@ static bool may_commit(const dsm_raft *raft, uint64_t *index) {
     uint32_t node = (uint32_t)__builtin_ctzll(rest);
     match[node] = raft->progress[node].match;
   }
-  *index = dsm__raft_quorum_value(&raft->membership, match);
+  dsm_quorum quorum = dsm__raft_quorum(&raft->membership);
+  *index = dsm_quorum_committed(&quorum, match);
   uint64_t term;
   if (*index <= raft->commit) return false;
   /* An older term's entry on a majority can still be lost: section 5.4.2, figure 8. */
@@ -220,7 +221,8 @@ static bool still_has_quorum(dsm_raft *raft) {
     if (raft->progress[i].recently_active) active |= UINT64_C(1) << i;
     if (i != raft->config.node) raft->progress[i].recently_active = false;
   }
-  return dsm__raft_tally(&raft->membership, active, ~active) == DSM__RAFT_VOTE_WON;
+  dsm_quorum quorum = dsm__raft_quorum(&raft->membership);
+  return dsm_quorum_reached(&quorum, active);
 }
 
 void dsm__raft_leader_tick(dsm_raft *raft) {

@@ -83,38 +83,3 @@ bool dsm__raft_membership_valid(const dsm_raft_membership *m) {
   if (m->learners_next & m->voters) return false;
   return m->outgoing != 0 || (m->learners_next == 0 && !m->auto_leave);
 }
-
-static dsm__raft_vote_result tally_half(uint64_t voters, uint64_t granted, uint64_t refused) {
-  int majority = __builtin_popcountll(voters) / 2 + 1;
-  if (voters == 0 || __builtin_popcountll(voters & granted) >= majority) return DSM__RAFT_VOTE_WON;
-  int open = __builtin_popcountll(voters & ~refused);
-  return open >= majority ? DSM__RAFT_VOTE_PENDING : DSM__RAFT_VOTE_LOST;
-}
-
-dsm__raft_vote_result dsm__raft_tally(const dsm_raft_membership *membership, uint64_t granted,
-                                      uint64_t refused) {
-  dsm__raft_vote_result incoming = tally_half(membership->voters, granted, refused);
-  dsm__raft_vote_result outgoing = tally_half(membership->outgoing, granted, refused);
-  if (incoming == DSM__RAFT_VOTE_LOST || outgoing == DSM__RAFT_VOTE_LOST)
-    return DSM__RAFT_VOTE_LOST;
-  if (incoming == DSM__RAFT_VOTE_WON && outgoing == DSM__RAFT_VOTE_WON) return DSM__RAFT_VOTE_WON;
-  return DSM__RAFT_VOTE_PENDING;
-}
-
-static uint64_t quorum_value_half(uint64_t voters, const uint64_t *reached) {
-  uint64_t sorted[DSM_RAFT_NODES_MAX];
-  uint32_t count = 0;
-  for (uint64_t rest = voters; rest != 0; rest &= rest - 1) {
-    uint64_t value = reached[__builtin_ctzll(rest)];
-    uint32_t at = count++;
-    for (; at > 0 && sorted[at - 1] < value; at--) sorted[at] = sorted[at - 1];
-    sorted[at] = value;
-  }
-  return count == 0 ? UINT64_MAX : sorted[count / 2];
-}
-
-uint64_t dsm__raft_quorum_value(const dsm_raft_membership *membership, const uint64_t *reached) {
-  uint64_t incoming = quorum_value_half(membership->voters, reached);
-  uint64_t outgoing = quorum_value_half(membership->outgoing, reached);
-  return incoming < outgoing ? incoming : outgoing;
-}

@@ -1,4 +1,4 @@
-/* Membership and its changes: which nodes vote, and when enough of them did.
+/* Membership and its changes: which nodes vote, and which only listen (quorum.h counts them).
  *
  * A change is either one step, in which at most one voter comes or goes, or joint consensus, in
  * which both the old and the new voters must agree until the joint phase is left (section 6).
@@ -10,15 +10,10 @@
 #ifndef DSM_PROTO_RAFT_MEMBERSHIP_H
 #define DSM_PROTO_RAFT_MEMBERSHIP_H
 
+#include "proto/quorum.h"
 #include "proto/raft.h"
 
 enum { DSM__RAFT_CHANGE_BYTES_MAX = 2 + 2 * DSM_RAFT_CHANGES_MAX };
-
-typedef enum dsm__raft_vote_result {
-  DSM__RAFT_VOTE_PENDING,
-  DSM__RAFT_VOTE_WON,
-  DSM__RAFT_VOTE_LOST
-} dsm__raft_vote_result;
 
 uint32_t dsm_raft_change_encode(const dsm_raft_change *change, uint8_t *out);
 dsm_status dsm_raft_change_decode(const uint8_t *bytes, uint32_t count, dsm_raft_change *out);
@@ -27,12 +22,6 @@ dsm_status dsm_raft_membership_apply(dsm_raft_membership *membership,
                                      const dsm_raft_change *change);
 
 bool dsm__raft_membership_valid(const dsm_raft_membership *membership);
-dsm__raft_vote_result dsm__raft_tally(const dsm_raft_membership *membership, uint64_t granted,
-                                      uint64_t refused);
-/* The largest value that a majority of the voters (of both sets while joint) has reached;
- * reached[i] belongs to node i. UINT64_MAX when there is no voter at all. */
-uint64_t dsm__raft_quorum_value(const dsm_raft_membership *membership, const uint64_t *reached);
-
 static inline uint64_t dsm__raft_members(const dsm_raft_membership *membership) {
   return membership->voters | membership->outgoing | membership->learners |
          membership->learners_next;
@@ -40,6 +29,10 @@ static inline uint64_t dsm__raft_members(const dsm_raft_membership *membership) 
 
 static inline uint64_t dsm__raft_voters(const dsm_raft_membership *membership) {
   return membership->voters | membership->outgoing;
+}
+
+static inline dsm_quorum dsm__raft_quorum(const dsm_raft_membership *membership) {
+  return (dsm_quorum){.incoming = membership->voters, .outgoing = membership->outgoing};
 }
 
 static inline uint64_t dsm__raft_bit(uint8_t node) {

@@ -31,7 +31,8 @@ void dsm__raft_read_done(dsm_raft *raft, uint8_t source, uint64_t context, uint6
 }
 
 static uint64_t confirmed_round(const dsm_raft *raft) {
-  return dsm__raft_quorum_value(&raft->membership, raft->round_confirmed);
+  dsm_quorum quorum = dsm__raft_quorum(&raft->membership);
+  return dsm_quorum_committed(&quorum, raft->round_confirmed);
 }
 
 /* 0: no lease. */
