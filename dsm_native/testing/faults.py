@@ -48,7 +48,7 @@ def _draw(stream: Random, kind: str, nodes: Sequence[int], begin: int, end: int)
     if kind == "skew":
         return Fault(kind, begin, end, node, stream.randint(-20_000, 20_000))
     if kind == "slow_disk":
-        return Fault(kind, begin, end, node, stream.randint(1_000, 40_000))
+        return Fault(kind, begin, end, node, stream.randint(500, 15_000))
     return Fault(kind, begin, end, node, round(stream.random(), 3))
 
 
@@ -67,7 +67,7 @@ def random_plan(
     plan: list[Fault] = []
     begin = int(stream.expovariate(1 / mean_gap_us))
     while usable and begin < duration_us:
-        end = min(begin + stream.randint(5_000, length_us_max), duration_us)
+        end = min(begin + stream.randint(1_000, length_us_max), duration_us)
         plan.append(_draw(stream, stream.choice(usable), nodes, begin, end))
         begin += 1 + int(stream.expovariate(1 / mean_gap_us))
     return plan

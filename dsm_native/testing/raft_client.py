@@ -72,7 +72,8 @@ class RaftClient:
         self._keys = keys
         self._timeout_us = timeout_us
         self._pause_us = pause_us
-        self._operate_every_us = operate_every_us
+        self.operate_every_us = operate_every_us
+        """May be set to 0 to stop the operator."""
         self._operate_at = operate_every_us
         self._orders = 0
         self._stream = Random(f"client:{seed}")
@@ -81,8 +82,8 @@ class RaftClient:
     def tick(self, now: int) -> Outputs:
         """Starts operations, and repeats what was not answered in time, elsewhere."""
         sends: list[Message] = []
-        if self._operate_every_us and now >= self._operate_at:
-            self._operate_at = now + self._stream.randrange(2 * self._operate_every_us)
+        if self.operate_every_us and now >= self._operate_at:
+            self._operate_at = now + self._stream.randrange(2 * self.operate_every_us)
             sends.append(self._operate())
         for session in self._sessions:
             if session.asked_at < 0:
