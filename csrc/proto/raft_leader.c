@@ -266,7 +266,7 @@ dsm_status dsm_raft_transfer(dsm_raft *raft, uint8_t target, uint64_t now) {
   if (raft->progress[target].match == raft->log.last)
     hand_over_if_ready(raft, target);
   else
-    dsm__raft_leader_send_append(raft, target, true);
+    dsm__raft_leader_send_append(raft, target, false);
   return DSM_OK;
 }
 
