@@ -22,7 +22,7 @@ cdef extern from "proto/raft.h" nogil:
         DSM_RAFT_NONE
         DSM_RAFT_CHANGES_MAX
         DSM_RAFT_MESSAGE_KINDS
-        DSM_RAFT_APPEND
+        DSM_RAFT_CONFIG
 
     ctypedef struct dsm_raft:
         pass
@@ -179,5 +179,7 @@ cdef extern from "proto/raft.h" nogil:
 
 
 cdef extern from "proto/raft_membership.h" nogil:
+    dsm_status dsm_raft_change_decode(const uint8_t *payload, uint32_t count,
+                                      dsm_raft_change *out) noexcept
     dsm_status dsm_raft_membership_apply(dsm_raft_membership *membership,
                                          const dsm_raft_change *change) noexcept

@@ -125,6 +125,8 @@ cdef class Raft:
         reason = dsm_status_message(status).decode()
         if status == DSM_CORRUPT:
             raise ValueError(f"{reason}: it contradicts what is committed, or has no valid form")
+        if status == DSM_RETRY:
+            reason = "it does not lead, is handing over, or has a change or promise to wait for"
         dsm_raft_state_get(self.raft, &state)
         leader = None if state.leader == DSM_RAFT_NONE else state.leader
         raise RaftRefusedError(reason, leader, status == DSM_RETRY or status == DSM_TOO_MANY)

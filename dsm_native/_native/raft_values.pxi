@@ -17,6 +17,16 @@ cdef uint8_t code(tuple names, str name) except? 255:
         raise ValueError(f"{name!r} is none of {', '.join(names)}") from None
 
 
+cdef str change_text(bytes payload):
+    """A membership change for a reader."""
+    cdef dsm_raft_change change
+    if dsm_raft_change_decode(<const uint8_t *>PyBytes_AS_STRING(payload),
+                              <uint32_t>PyBytes_GET_SIZE(payload), &change) != DSM_OK:
+        return repr(payload)
+    steps = [f"{OPS[change.steps[i].op]}:{change.steps[i].node}" for i in range(change.count)]
+    return " ".join([TRANSITIONS[change.transition]] + steps)
+
+
 @cython.final
 cdef class RaftEntry:
     """One log entry: `index`, `term`, `kind`, `payload`, and the session's `session`, `sequence`."""
@@ -48,6 +58,8 @@ cdef class RaftEntry:
     def __repr__(self):
         session = f" s{self.session}.{self.sequence}" if self.session else ""
         payload = f" {self.payload!r}" if self.payload else ""
+        if self.kind_code == DSM_RAFT_CONFIG:
+            payload = " " + change_text(self.payload)
         return f"{self.index}/{self.term} {self.kind}{session}{payload}"
 
     cdef void to_c(self, dsm_raft_entry *out) noexcept:
