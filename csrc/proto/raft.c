@@ -4,7 +4,7 @@
  * outputs complete. A term only grows; a node votes once per term; both leave this file by
  * vote_changed, so no reply that relies on them can overtake them.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 #include <string.h>
 

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "../base/status.h"
 
 enum { DSM_RAFT_NODES_MAX = 64, DSM_RAFT_NONE = 255, DSM_RAFT_CHANGES_MAX = 16 };
 

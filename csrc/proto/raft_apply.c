@@ -5,7 +5,7 @@
  * them knows that the earlier is committed (dsm_raft_load_entry uses that), and no two majorities
  * that do not overlap can ever be asked.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 static void leave_joint(dsm_raft *raft) {
   dsm_raft_change leave = {.transition = DSM_RAFT_LEAVE_JOINT};

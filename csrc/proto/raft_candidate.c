@@ -4,7 +4,7 @@
  * earlier, a crash could bring the same node back into the same term with a shorter log, and
  * answers to the first request would elect it.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 static void ask_for_votes(dsm_raft *raft, bool pre_vote, bool force) {
   dsm_raft_message ask = {

@@ -3,7 +3,7 @@
  * Law: an acknowledgement leaves only after what it acknowledges is durable; entries that are
  * committed are never cut.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 static bool up_to_date(const dsm_raft *raft, const dsm_raft_message *m) {
   uint64_t own = dsm__raft_log_last_term(&raft->log);

@@ -3,7 +3,7 @@
  * Law: a leader appends, and never cuts, its log; it commits by counting only entries of its own
  * term; it counts itself like a follower, by its own acknowledgement after its disk's.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 static uint64_t peers(const dsm_raft *raft) {
   return dsm__raft_members(&raft->membership) & ~dsm__raft_bit(raft->config.node);

@@ -1,8 +1,8 @@
-#include "proto/raft_log.h"
+#include "raft_log.h"
 
 #include <string.h>
 
-#include "base/check.h"
+#include "../base/check.h"
 
 void dsm__raft_log_reset(dsm__raft_log *log, uint64_t base_index, uint64_t base_term) {
   log->first = base_index + 1;

@@ -7,7 +7,7 @@
 #ifndef DSM_PROTO_RAFT_LOG_H
 #define DSM_PROTO_RAFT_LOG_H
 
-#include "proto/raft.h"
+#include "raft.h"
 
 typedef struct dsm__raft_slot {
   uint64_t term;

@@ -2,7 +2,7 @@
  *
  * Law: nothing here changes anything.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 void dsm_raft_state_get(const dsm_raft *raft, dsm_raft_state *out) {
   *out = (dsm_raft_state){

@@ -1,6 +1,6 @@
-#include "proto/raft_membership.h"
+#include "raft_membership.h"
 
-#include "base/check.h"
+#include "../base/check.h"
 
 uint32_t dsm_raft_change_encode(const dsm_raft_change *change, uint8_t *out) {
   DSM_ASSERT(change->count <= DSM_RAFT_CHANGES_MAX);

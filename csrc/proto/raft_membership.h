@@ -10,8 +10,8 @@
 #ifndef DSM_PROTO_RAFT_MEMBERSHIP_H
 #define DSM_PROTO_RAFT_MEMBERSHIP_H
 
-#include "proto/quorum.h"
-#include "proto/raft.h"
+#include "quorum.h"
+#include "raft.h"
 
 enum { DSM__RAFT_CHANGE_BYTES_MAX = 2 + 2 * DSM_RAFT_CHANGES_MAX };
 

@@ -1,4 +1,4 @@
-#include "proto/raft_progress.h"
+#include "raft_progress.h"
 
 static void change_mode(dsm__raft_progress *p, dsm_raft_progress_mode mode) {
   p->mode = mode;

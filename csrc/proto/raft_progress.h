@@ -11,7 +11,7 @@
 #ifndef DSM_PROTO_RAFT_PROGRESS_H
 #define DSM_PROTO_RAFT_PROGRESS_H
 
-#include "proto/raft.h"
+#include "raft.h"
 
 typedef enum dsm_raft_progress_mode {
   DSM_RAFT_PROBE,

@@ -10,7 +10,7 @@
  * promises. A lease read carries valid_until: whoever serves it looks at the clock again after
  * reading, since a process can be stopped between a check and what follows it.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 void dsm__raft_read_done(dsm_raft *raft, uint8_t source, uint64_t context, uint64_t index,
                          uint64_t valid_until) {

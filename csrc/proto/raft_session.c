@@ -1,4 +1,4 @@
-#include "proto/raft_session.h"
+#include "raft_session.h"
 
 #include <string.h>
 

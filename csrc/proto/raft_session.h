@@ -8,7 +8,7 @@
 #ifndef DSM_PROTO_RAFT_SESSION_H
 #define DSM_PROTO_RAFT_SESSION_H
 
-#include "proto/raft.h"
+#include "raft.h"
 
 typedef struct dsm__raft_sessions {
   dsm_raft_session *table; /* ascending by id, so that two nodes' tables compare byte for byte */

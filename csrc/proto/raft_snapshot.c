@@ -6,7 +6,7 @@
  * Law: snapshot.index <= commit, and log.first - 1 <= snapshot.index, so that whatever is compacted
  * can be had from the snapshot.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
  * the commit index may be behind, entries may be missing after it, and entries may lie below the
  * snapshot; all of that is harmless. A hole in the entries is not.
  */
-#include "proto/raft_state.h"
+#include "raft_state.h"
 
 #include <string.h>
 

@@ -11,12 +11,12 @@
 #ifndef DSM_PROTO_RAFT_STATE_H
 #define DSM_PROTO_RAFT_STATE_H
 
-#include "base/check.h"
-#include "proto/raft.h"
-#include "proto/raft_log.h"
-#include "proto/raft_membership.h"
-#include "proto/raft_progress.h"
-#include "proto/raft_session.h"
+#include "../base/check.h"
+#include "raft.h"
+#include "raft_log.h"
+#include "raft_membership.h"
+#include "raft_progress.h"
+#include "raft_session.h"
 
 /* Slots that proposals leave free, so that a new leader's empty entry and the end of a joint phase
  * still find room in a log that clients have filled. */
