@@ -14,7 +14,9 @@ ELECTION = 10
 class Stepper:
     """A node whose disk is immediate. `sent` holds the messages to others since last looked at."""
 
-    def __init__(self, node=0, voters=(0, 1, 2), *, entries=(), term=0, vote=None, commit=0, **more):
+    def __init__(
+        self, node=0, voters=(0, 1, 2), *, entries=(), term=0, vote=None, commit=0, **more
+    ):
         settings = {"election_timeout_us": ELECTION, "heartbeat_us": 1, "pre_vote": False}
         settings |= {"check_quorum": False} | more
         durable = {"vote": (term, vote), "commit": commit}

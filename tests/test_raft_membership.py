@@ -1,8 +1,9 @@
 """Membership changes as functions: etcd-io/raft's conf-change data, and a twin made of sets.
 
-In the tables a step is v, l or r (voter, learner, remove) and a node; memberships are written like
-`1 2 | 1 | learners | learners_next`. Our `auto` enters joint consensus where etcd's `simple` refuses,
-and a cluster without voters does not exist here, so its cases that begin with one begin with node 1.
+In the tables a step is v, l or r (voter, learner, remove) and a node; memberships are written
+`voters | outgoing | learners | learners_next`. Our `auto` enters joint consensus where etcd's
+`simple` refuses, and a cluster without voters does not exist here, so the cases that begin with
+one begin with node 1.
 """
 
 from __future__ import annotations
@@ -144,9 +145,7 @@ def twin(voters, learners, steps):
     return voters, learners
 
 
-@given(
-    st.frozensets(st.integers(0, 7), min_size=1), st.frozensets(st.integers(0, 7)), step_lists
-)
+@given(st.frozensets(st.integers(0, 7), min_size=1), st.frozensets(st.integers(0, 7)), step_lists)
 def test_the_joint_way_and_the_direct_way_end_alike(voters, learners, steps):
     before = RaftMembership(voters, learners=learners - voters)
     expected_voters, expected_learners = twin(before.voters, before.learners, steps)

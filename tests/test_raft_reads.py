@@ -1,4 +1,4 @@
-"""Reads, leases, promises and the handing over of leadership, moved by hand (dissertation 3.10, 6.4)."""
+"""Reads, leases, promises and handing over leadership, moved by hand (dissertation 3.10, 6.4)."""
 
 from __future__ import annotations
 

@@ -20,30 +20,6 @@ include "raft_values.pxi"
 cdef object NOTHING = RaftOutputs()
 
 
-cdef int change_to_c(str transition, steps, dsm_raft_change *out) except -1:
-    if len(steps) > DSM_RAFT_CHANGES_MAX:
-        raise ValueError(f"{len(steps)} steps; one change takes at most {DSM_RAFT_CHANGES_MAX}")
-    out.transition = code(TRANSITIONS, transition)
-    out.count = <uint8_t>len(steps)
-    for i, (op, node) in enumerate(steps):
-        mask((node,))
-        out.steps[i].op = code(OPS, op)
-        out.steps[i].node = node
-    return 0
-
-
-def changed_membership(membership, str transition, steps):
-    """The membership after a change: `steps` are pairs of add_voter, add_learner or remove, and a
-    node. ValueError when the change does not fit (section 6; joint consensus for several voters)."""
-    cdef dsm_raft_membership value
-    cdef dsm_raft_change change
-    membership_to_c(membership, &value)
-    change_to_c(transition, steps, &change)
-    if dsm_raft_membership_apply(&value, &change) != DSM_OK:
-        raise ValueError(f"{transition} {list(steps)} does not fit {membership!r}")
-    return membership_from_c(&value)
-
-
 @cython.final
 cdef class Raft:
     """A node of a Raft cluster: `step` and `tick`, and what a client asks of it.
@@ -151,32 +127,13 @@ cdef class Raft:
 
     cdef int load_snapshot(self, snapshot) except -1:
         cdef dsm_raft_snapshot value
-        cdef bytes sessions = self.snapshot_to_c(snapshot, &value)
+        cdef bytes sessions = snapshot_to_c(snapshot, &value)
         self.check(dsm_raft_load_snapshot(self.raft, &value))
         self.app_state = snapshot.state
         return 0
 
-    cdef bytes snapshot_to_c(self, snapshot, dsm_raft_snapshot *out):
-        """Returns the bytes that out.sessions points into."""
-        cdef uint32_t count = <uint32_t>len(snapshot.sessions)
-        cdef bytes room = bytes(count * sizeof(dsm_raft_session))
-        cdef dsm_raft_session *sessions = <dsm_raft_session *>PyBytes_AS_STRING(room)
-        for i, (number, sequence, used_index) in enumerate(snapshot.sessions):
-            sessions[i].id = number
-            sessions[i].sequence = sequence
-            sessions[i].used_index = used_index
-        out.index = snapshot.index
-        out.term = snapshot.term
-        out.sessions = sessions
-        out.session_count = count
-        membership_to_c(snapshot.membership, &out.membership)
-        return room
-
-    cdef object snapshot_from_c(self, const dsm_raft_snapshot *s):
-        sessions = tuple([(s.sessions[i].id, s.sessions[i].sequence, s.sessions[i].used_index)
-                          for i in range(s.session_count)])
-        return RaftSnapshot(s.index, s.term, membership_from_c(&s.membership), sessions,
-                            self.app_state)
+    cdef object snapshot(self):
+        return snapshot_from_c(dsm_raft_last_snapshot(self.raft), self.app_state)
 
     cdef RaftEntry entry_object(self, uint64_t index):
         cdef RaftEntry known
@@ -210,7 +167,7 @@ cdef class Raft:
             Py_INCREF(entry)
             PyTuple_SET_ITEM(made.entries, i, entry)
         if m.snapshot is not NULL:
-            made.snapshot = self.snapshot_from_c(m.snapshot)
+            made.snapshot = snapshot_from_c(m.snapshot, self.app_state)
         return made
 
     cdef tuple message_objects(self, const dsm_raft_message *messages, uint32_t count):
@@ -233,7 +190,7 @@ cdef class Raft:
                 writes.append((self.durable_last, None))
                 self.durable_last -= 1
         if out.persist_snapshot:
-            writes.append(("snapshot", self.snapshot_from_c(dsm_raft_last_snapshot(self.raft))))
+            writes.append(("snapshot", self.snapshot()))
         if out.apply_snapshot:
             self.forget_up_to(out.persist_first - 1, writes)
         if out.persist_entries:
@@ -258,7 +215,7 @@ cdef class Raft:
         cdef dsm_raft_entry entry
         cdef uint64_t index
         if out.apply_snapshot:
-            items.append(self.snapshot_from_c(dsm_raft_last_snapshot(self.raft)))
+            items.append(self.snapshot())
         for index in range(out.apply_first, out.apply_last + 1):
             dsm_raft_entry_at(self.raft, index, &entry)
             items.append(RaftApplied(self.entry_object(index), VERDICTS[entry.verdict]))
@@ -303,7 +260,7 @@ cdef class Raft:
         if message.snapshot is None:
             self.check(dsm_raft_step(self.raft, &m, now))
             return self.collect()
-        sessions = self.snapshot_to_c(message.snapshot, &snapshot)
+        sessions = snapshot_to_c(message.snapshot, &snapshot)
         m.snapshot = &snapshot
         self.check(dsm_raft_step(self.raft, &m, now))
         if dsm_raft_last_snapshot(self.raft).index == snapshot.index:

@@ -141,6 +141,53 @@ class RaftSnapshot(NamedTuple):
         return f"snapshot {self.index}/{self.term} {self.membership!r}"
 
 
+cdef int change_to_c(str transition, steps, dsm_raft_change *out) except -1:
+    if len(steps) > DSM_RAFT_CHANGES_MAX:
+        raise ValueError(f"{len(steps)} steps; one change takes at most {DSM_RAFT_CHANGES_MAX}")
+    out.transition = code(TRANSITIONS, transition)
+    out.count = <uint8_t>len(steps)
+    for i, (op, node) in enumerate(steps):
+        mask((node,))
+        out.steps[i].op = code(OPS, op)
+        out.steps[i].node = node
+    return 0
+
+
+def changed_membership(membership, str transition, steps):
+    """The membership after a change: `steps` are pairs of add_voter, add_learner or remove, and a
+    node. ValueError when the change does not fit (section 6; joint consensus for several voters)."""
+    cdef dsm_raft_membership value
+    cdef dsm_raft_change change
+    membership_to_c(membership, &value)
+    change_to_c(transition, steps, &change)
+    if dsm_raft_membership_apply(&value, &change) != DSM_OK:
+        raise ValueError(f"{transition} {list(steps)} does not fit {membership!r}")
+    return membership_from_c(&value)
+
+
+cdef bytes snapshot_to_c(snapshot, dsm_raft_snapshot *out):
+    """Returns the bytes that out.sessions points into."""
+    cdef uint32_t count = <uint32_t>len(snapshot.sessions)
+    cdef bytes room = bytes(count * sizeof(dsm_raft_session))
+    cdef dsm_raft_session *sessions = <dsm_raft_session *>PyBytes_AS_STRING(room)
+    for i, (number, sequence, used_index) in enumerate(snapshot.sessions):
+        sessions[i].id = number
+        sessions[i].sequence = sequence
+        sessions[i].used_index = used_index
+    out.index = snapshot.index
+    out.term = snapshot.term
+    out.sessions = sessions
+    out.session_count = count
+    membership_to_c(snapshot.membership, &out.membership)
+    return room
+
+
+cdef object snapshot_from_c(const dsm_raft_snapshot *s, object state):
+    sessions = tuple([(s.sessions[i].id, s.sessions[i].sequence, s.sessions[i].used_index)
+                      for i in range(s.session_count)])
+    return RaftSnapshot(s.index, s.term, membership_from_c(&s.membership), sessions, state)
+
+
 class RaftApplied(NamedTuple):
     """A committed entry and what it means: apply, duplicate, gap, expired or refused."""
 

@@ -41,8 +41,16 @@ class Clock:
 class Machine:
     """A node's place in the simulation. `protocol` is None while it is down."""
 
-    __slots__ = ("boundary", "clock", "disk", "disk_delay_us", "incarnation", "node", "protocol",
-                 "queue")
+    __slots__ = (
+        "boundary",
+        "clock",
+        "disk",
+        "disk_delay_us",
+        "incarnation",
+        "node",
+        "protocol",
+        "queue",
+    )
 
     def __init__(self, node: int, clock: Clock, disk_delay_us: int) -> None:
         self.node = node

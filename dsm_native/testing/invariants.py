@@ -41,4 +41,3 @@ class Invariant:
         self.checks += 1
         if not holds:
             raise InvariantError(f"{self.name}: {message}")
-

@@ -47,9 +47,7 @@ class LogMatching(Invariant):
         """node -> index -> term: the node's log as its writes tell it."""
         self._seen: dict[tuple[int, int], tuple[int | None, Any]] = {}
 
-    def started(
-        self, node: int, protocol: Any, durable: Mapping[Hashable, Any], now: int
-    ) -> None:
+    def started(self, node: int, protocol: Any, durable: Mapping[Hashable, Any], now: int) -> None:
         terms = {key: entry.term for key, entry in durable.items() if isinstance(key, int)}
         snapshot = durable.get("snapshot")
         if snapshot is not None:
@@ -94,9 +92,7 @@ class StateMachineSafety(Invariant):
         self.last = 0
         self._next: dict[int, int] = {}
 
-    def started(
-        self, node: int, protocol: Any, durable: Mapping[Hashable, Any], now: int
-    ) -> None:
+    def started(self, node: int, protocol: Any, durable: Mapping[Hashable, Any], now: int) -> None:
         snapshot = durable.get("snapshot")
         self._next[node] = 1 if snapshot is None else snapshot.index + 1
 

@@ -69,7 +69,9 @@ class RaftNode:
 
     def _carry(self, outputs: RaftOutputs, now: int) -> Outputs:
         """Applies what is committed, and adds answers and snapshots to the core's outputs."""
-        send_now, persist, after, applied = outputs
+        persist: tuple[Any, ...] = outputs.persist
+        after: tuple[Any, ...] = outputs.send_after_persist
+        applied = outputs.apply
         if applied:
             after += tuple(self._apply(applied, now))
             if self._snapshot_every and self._applied - self._snapshot_index > self._snapshot_every:
@@ -77,11 +79,11 @@ class RaftNode:
                 more = self.raft.take_snapshot(state, now, keep_entries=self._snapshot_every // 4)
                 self._snapshot_index = self._applied
                 persist += more.persist
-        outputs = Outputs(send_now, persist, after, applied)
+        carried = Outputs(outputs.send_now, persist, after, applied)
         if self._unsent is not None:
             early, self._unsent = self._unsent, None
-            outputs = Outputs(*(a + b for a, b in zip(early, outputs, strict=True)))
-        return outputs
+            carried = Outputs(*(a + b for a, b in zip(early, carried, strict=True)))
+        return carried
 
     def _apply(self, applied: tuple[Any, ...], now: int) -> list[Message]:
         replies: list[Message] = []

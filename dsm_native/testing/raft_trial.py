@@ -82,9 +82,7 @@ class Trial:
             length_us_max=250_000,
         )  # fmt: skip
 
-    def run(
-        self, plan: Sequence[Fault] | None = None, trace: list[str] | None = None
-    ) -> Outcome:
+    def run(self, plan: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Outcome:
         """Faults, then calm; clients must be served again before the calm is over."""
         shape = self.shape
         client = RaftClient(
@@ -134,9 +132,7 @@ class Trial:
                     f" committed {CALM_US // 3} us ago"
                 )
 
-    def _node(
-        self, node: int, durable: Mapping[Hashable, Any], seed: int, now: int
-    ) -> RaftNode:
+    def _node(self, node: int, durable: Mapping[Hashable, Any], seed: int, now: int) -> RaftNode:
         shape = self.shape
         voters = tuple(range(shape.voters))
         return RaftNode(

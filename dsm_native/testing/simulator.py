@@ -120,7 +120,7 @@ class Simulation:
         self._counts.checks = sum(invariant.checks for invariant in self.invariants)
         return self._counts
 
-    def protocols(self) -> dict[int, Protocol]:
+    def protocols(self) -> dict[int, Any]:
         """The nodes that are up."""
         return {
             node: machine.protocol
