@@ -1,3 +1,8 @@
+/* The two rings of the log; raft_log.h says what they promise.
+ *
+ * Law: places in both rings grow without end and are taken modulo the capacity, so full and empty
+ * are told apart by subtraction; nothing outside first .. last is ever read.
+ */
 #include "raft_log.h"
 
 #include <string.h>

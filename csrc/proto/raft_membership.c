@@ -1,3 +1,8 @@
+/* Changes of membership as functions of values; raft_membership.h says which are allowed.
+ *
+ * Law: a change that does not fit leaves everything as it was; bytes from a log are input, and end
+ * in DSM_CORRUPT when they are no change.
+ */
 #include "raft_membership.h"
 
 #include "../base/check.h"

@@ -1,3 +1,7 @@
+/* How a follower's mode changes; raft_progress.h says what the modes mean.
+ *
+ * Law: match never falls while a leader leads; an old message never moves next backwards.
+ */
 #include "raft_progress.h"
 
 static void change_mode(dsm__raft_progress *p, dsm_raft_progress_mode mode) {

@@ -1,3 +1,7 @@
+/* The table of sessions; raft_session.h says why it looks as it does.
+ *
+ * Law: what happens depends on the table and the entry alone, never on the node.
+ */
 #include "raft_session.h"
 
 #include <string.h>

@@ -1,9 +1,10 @@
 """Plants each bug of `raft_bugs.py` in a copy of the core and reports which test catches it.
 
-    python tests/mutations/plant.py [--jobs N] [part of a name ...]
+    python tests/mutations/plant.py [--jobs N] [--all] [part of a name ...]
 
-Prints one table row per bug; exit status 1 when one survives, or when the core without a bug fails.
-Works in a temporary directory; needs gcc, Cython and pytest, and no other extension built.
+Prints one table row per bug: the first test that fails, or with --all the first of each module.
+Exit status 1 when a bug survives, or when the core without a bug fails. Works in a temporary
+directory; needs gcc, Cython and pytest, and no other extension built.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ def build(work: Path, face: Path, bug: Bug | None) -> Path:
     return tree
 
 
-def catchers(tree: Path) -> list[str]:
-    """For each test module, the first of its tests that fails."""
+def catchers(tree: Path, every_module: bool) -> list[str]:
+    """For each test module, the first of its tests that fails; the first module's alone unless
+    `every_module`."""
     found = []
     environment = os.environ | {"PYTHONPATH": str(tree)}
     for module in TESTS:
@@ -82,12 +84,15 @@ def catchers(tree: Path) -> list[str]:
             found.append(failed.group(1))
         elif done.returncode != 0:
             found.append(f"{module} ended with status {done.returncode}")
+        if found and not every_module:
+            break
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     chosen = [bug for bug in BUGS if all(name in bug.name for name in options.names)]
@@ -97,7 +102,7 @@ def main() -> int:
 
         def hunt(bug: Bug | None) -> list[str]:
             tree = build(work, face, bug)
-            found = catchers(tree)
+            found = catchers(tree, options.all)
             shutil.rmtree(tree)
             return found
 
