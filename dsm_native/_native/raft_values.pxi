@@ -29,7 +29,7 @@ cdef str change_text(bytes payload):
 
 @cython.final
 cdef class RaftEntry:
-    """One log entry: `index`, `term`, `kind`, `payload`, and the session's `session`, `sequence`."""
+    """A log entry: `index`, `term`, `kind`, `payload`, and for sessions `session`, `sequence`."""
 
     cdef readonly uint64_t index, term, session, sequence
     cdef readonly bytes payload
@@ -155,7 +155,7 @@ cdef int change_to_c(str transition, steps, dsm_raft_change *out) except -1:
 
 def changed_membership(membership, str transition, steps):
     """The membership after a change: `steps` are pairs of add_voter, add_learner or remove, and a
-    node. ValueError when the change does not fit (section 6; joint consensus for several voters)."""
+    node. ValueError when the change does not fit (section 6)."""
     cdef dsm_raft_membership value
     cdef dsm_raft_change change
     membership_to_c(membership, &value)
@@ -199,7 +199,7 @@ class RaftApplied(NamedTuple):
 
 
 class RaftRead(NamedTuple):
-    """A confirmed read: serve it from a state that contains `index`, before `valid_until` if set."""
+    """A confirmed read: serve it from a state with `index` in it, before `valid_until` if set."""
 
     context: int
     index: int

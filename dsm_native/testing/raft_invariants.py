@@ -16,7 +16,7 @@ from dsm_native.testing.protocol import Outputs
 
 
 def _core(protocol: Any) -> Raft:
-    core: Raft = getattr(protocol, "raft", protocol)
+    core: Raft = protocol if type(protocol) is Raft else protocol.raft
     return core
 
 
@@ -30,6 +30,8 @@ class ElectionSafety(Invariant):
         self.leaders: dict[int, int] = {}
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
+        if not outputs[1]:
+            return  # a node that comes to lead writes its first entry
         core = _core(protocol)
         if core.role == "leader":
             first = self.leaders.setdefault(core.term, node)
@@ -55,6 +57,8 @@ class LogMatching(Invariant):
         self._terms[node] = terms
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
+        if not outputs[1]:
+            return
         terms = self._terms[node]
         for key, value in outputs[1]:
             if key == "snapshot":
@@ -126,6 +130,8 @@ class LeaderCompleteness(Invariant):
         self._known: set[tuple[int, int]] = set()
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
+        if not outputs[1]:
+            return
         core = _core(protocol)
         if core.role != "leader" or (node, core.term) in self._known:
             return

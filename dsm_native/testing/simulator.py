@@ -180,18 +180,15 @@ class Simulation:
         """One input, and then what the node says to itself."""
         local = self._local
         now = machine.clock.read(self.now)
-        while machine.protocol is not None:
+        while (protocol := machine.protocol) is not None:
             self._counts.steps += 1
-            if message is None:
-                outputs = machine.protocol.tick(now)
-            else:
-                outputs = machine.protocol.step(message, now)
+            outputs = protocol.tick(now) if message is None else protocol.step(message, now)
             if outputs[0] or outputs[1] or outputs[2] or outputs[3]:
                 if self.trace is not None:
                     self._write_trace(machine, message, outputs)
                 if machine.node != CLIENT:
                     for invariant in self.invariants:
-                        invariant.stepped(machine.node, machine.protocol, outputs, self.now)
+                        invariant.stepped(machine.node, protocol, outputs, self.now)
                 self._outputs(machine, outputs)
             if not local:
                 return
