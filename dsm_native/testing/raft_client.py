@@ -23,7 +23,7 @@ _SESSION_SHIFT = 32
 
 @dataclass(slots=True)
 class Operation:
-    """One operation of one session; times are the client's microseconds."""
+    """One operation; times are the client's microseconds, `session` is its number in the log."""
 
     session: int
     kind: str
@@ -108,7 +108,7 @@ class RaftClient:
             session.asked_at = now - self._timeout_us + self._pause_us
             return Outputs()
         session.asked_at = -1
-        session.idle_until = now + self._stream.randrange(self._pause_us)
+        session.idle_until = now + 1 + self._stream.randrange(self._pause_us)
         if outcome == "expired":
             session.opened = 0
         elif session.operation is None:
@@ -147,7 +147,7 @@ class RaftClient:
             if kind == "put":
                 session.sequence += 1
                 value = b"%d.%d.%d" % (session.number, session.opened, session.sequence)
-            session.operation = Operation(session.number, kind, key, value, now)
+            session.operation = Operation(session.opened, kind, key, value, now)
             self.history.append(session.operation)
         session.request += 1
         session.request |= session.number << _SESSION_SHIFT

@@ -1,8 +1,9 @@
 """Plants each bug of `raft_bugs.py` in a copy of the core and reports which test catches it.
 
-    python tests/mutations/plant.py [--jobs N] [--all] [part of a name ...]
+    python tests/mutations/plant.py [--jobs N] [--all] [--only MODULE] [part of a name ...]
 
-Prints one table row per bug: the first test that fails, or with --all the first of each module.
+Prints one table row per bug: the first test that fails, or with --all the first of each module;
+with --only, what a single module, such as the simulation's, finds.
 Exit status 1 when a bug survives, or when the core without a bug fails. Works in a temporary
 directory; needs gcc, Cython and pytest, and no other extension built.
 """
@@ -68,12 +69,11 @@ def build(work: Path, face: Path, bug: Bug | None) -> Path:
     return tree
 
 
-def catchers(tree: Path, every_module: bool) -> list[str]:
-    """For each test module, the first of its tests that fails; the first module's alone unless
-    `every_module`."""
+def catchers(tree: Path, options: argparse.Namespace) -> list[str]:
+    """For each test module, the first of its tests that fails; by default for one module."""
     found = []
     environment = os.environ | {"PYTHONPATH": str(tree)}
-    for module in TESTS:
+    for module in options.only or TESTS:
         done = subprocess.run(
             (sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider",
              "--rootdir", str(ROOT / "tests"), str(ROOT / "tests" / module)),
@@ -84,7 +84,7 @@ def catchers(tree: Path, every_module: bool) -> list[str]:
             found.append(failed.group(1))
         elif done.returncode != 0:
             found.append(f"{module} ended with status {done.returncode}")
-        if found and not every_module:
+        if found and not options.all:
             break
     return found
 
@@ -93,6 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--only", action="append", metavar="MODULE")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     chosen = [bug for bug in BUGS if all(name in bug.name for name in options.names)]
@@ -102,7 +103,7 @@ def main() -> int:
 
         def hunt(bug: Bug | None) -> list[str]:
             tree = build(work, face, bug)
-            found = catchers(tree, options.all)
+            found = catchers(tree, options)
             shutil.rmtree(tree)
             return found
 
