@@ -109,9 +109,10 @@ def terms_of(entries):
 def deliver(steppers, *, lost=()):
     """Passes messages between steppers until none is left; `lost` nodes receive nothing."""
     by_node = {stepper.node: stepper for stepper in steppers}
-    busy = True
+    busy, rounds = True, 0
     while busy:
-        busy = False
+        busy, rounds = False, rounds + 1
+        assert rounds < 1_000, "the nodes talk without end"
         for stepper in steppers:
             for message in stepper.take_sent():
                 if message.target in by_node and message.target not in lost:

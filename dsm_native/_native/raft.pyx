@@ -100,7 +100,7 @@ cdef class Raft:
             return 0
         reason = dsm_status_message(status).decode()
         if status == DSM_CORRUPT:
-            raise ValueError(f"{reason}: it contradicts what is committed, or has no valid form")
+            raise ValueError("the message contradicts what is committed, or has no valid form")
         if status == DSM_RETRY:
             reason = "it does not lead, is handing over, or has a change or promise to wait for"
         dsm_raft_state_get(self.raft, &state)

@@ -26,6 +26,8 @@ _DEFAULTS: dict[str, Any] = {
     "election_timeout_us": 10, "heartbeat_us": 1, "pre_vote": False, "check_quorum": False,
 }  # fmt: skip
 
+_DELIVERIES_MAX = 10_000
+
 
 class RaftScript:
     """Runs command lines; `execute` returns the printed lines."""
@@ -111,9 +113,13 @@ class RaftScript:
         self._take(int(node), outputs)
 
     def do_deliver(self, *links: str) -> None:
+        delivered = 0
         while moving := self._waiting_on(links):
             for message in moving:
                 self._deliver(message)
+            delivered += len(moving)
+            if delivered > _DELIVERIES_MAX:
+                raise RuntimeError(f"no quiet after {delivered} messages")
 
     def do_step(self, *links: str) -> None:
         for message in self._waiting_on(links):

@@ -59,10 +59,17 @@ def shrink(run: Run, plan: Sequence[Fault]) -> list[Fault]:
 
 
 def story(
-    failure: Exception, plan: Sequence[Fault], trace: Sequence[str], lines_max: int = 40
+    failure: Exception,
+    plan: Sequence[Fault],
+    trace: Sequence[str],
+    lines_max: int = 40,
+    columns_max: int = 200,
 ) -> str:
     """A failing run for a reader: the faults, the last of its trace, what went wrong."""
-    shown = list(trace[-lines_max:])
+    shown = [
+        line if len(line) <= columns_max else line[: columns_max - 3] + "..."
+        for line in trace[-lines_max:]
+    ]
     left_out = len(trace) - len(shown)
     parts = [f"faults ({len(plan)}):", *(f"  {fault}" for fault in plan), "trace:"]
     if left_out:

@@ -26,6 +26,7 @@ from raft_bugs import BUGS, Bug
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("test_raft_paper.py", "test_raft_core.py", "test_raft_reads.py", "test_scenarios.py",
          "test_raft_seeds.py")  # fmt: skip
+SECONDS_MAX = 600
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-I", sysconfig.get_paths()["include"])
 
@@ -74,11 +75,21 @@ def catchers(tree: Path, options: argparse.Namespace) -> list[str]:
     found = []
     environment = os.environ | {"PYTHONPATH": str(tree)}
     for module in options.only or TESTS:
-        done = subprocess.run(
-            (sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider",
-             "--rootdir", str(ROOT / "tests"), str(ROOT / "tests" / module)),
-            capture_output=True, text=True, env=environment, cwd=tree, check=False,
-        )  # fmt: skip
+        command = (sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider")
+        command += ("--rootdir", str(ROOT / "tests"), str(ROOT / "tests" / module))
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                env=environment,
+                cwd=tree,
+                check=False,
+                timeout=SECONDS_MAX,
+            )
+        except subprocess.TimeoutExpired:
+            found.append(f"{module} does not end")
+            break
         failed = re.search(r"^(?:FAILED|ERROR) \S*?(test_\S+)", done.stdout, re.MULTILINE)
         if failed:
             found.append(failed.group(1))
