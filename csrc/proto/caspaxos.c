@@ -54,10 +54,11 @@ dsm_status dsm_register_configure(dsm_register *reg, const dsm_paxos_config *con
   return DSM_OK;
 }
 
-dsm_status dsm_register_begin(dsm_register *reg, dsm_proposer_identity *identity, uint64_t now_us,
-                              uint64_t deadline_us, dsm_paxos_outputs *outputs) {
+dsm_status dsm_register_begin(dsm_register *reg, dsm_proposer_identity *identity, bool repeatable,
+                              uint64_t now_us, uint64_t deadline_us, dsm_paxos_outputs *outputs) {
   if (reg->busy) return DSM_RETRY;
   reg->busy = true;
+  reg->repeatable = repeatable;
   reg->first_tried = (dsm_ballot){0};
   reg->attempt = 0;
   reg->deadline_us = deadline_us;
@@ -97,6 +98,8 @@ static void promised(dsm_register *reg, dsm_proposer_identity *identity, uint64_
   else if (dsm_ballot_compare(highest, reg->first_tried) == 0 ||
            dsm_ballot_compare(highest, reg->last_tried) == 0)
     accept(reg, identity, now_us, outputs);
+  else if (reg->repeatable)
+    want_change(reg, outputs);
   else
     finish(reg, DSM_CHANGE_UNKNOWN, outputs);
 }

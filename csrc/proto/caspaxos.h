@@ -26,17 +26,20 @@ typedef struct dsm_register {
   uint64_t wake_us; /* next resend, or the end of a backoff */
   uint64_t deadline_us;
   uint32_t attempt;
-  bool busy;    /* a change is running */
-  bool waiting; /* for dsm_register_change */
-  bool stable;  /* the last change carried a promise: the next one needs one round only */
+  bool busy;       /* a change is running */
+  bool repeatable; /* the running change may be applied twice without harm */
+  bool waiting;    /* for dsm_register_change */
+  bool stable;     /* the last change carried a promise: the next one needs one round only */
 } dsm_register;
 
 dsm_status dsm_register_init(dsm_register *reg, uint64_t key, const dsm_paxos_config *config,
                              const dsm_paxos_options *options);
 /* Refused with DSM_RETRY while a change is running: it must end under the quorums it began with. */
 dsm_status dsm_register_configure(dsm_register *reg, const dsm_paxos_config *config);
-dsm_status dsm_register_begin(dsm_register *reg, dsm_proposer_identity *identity, uint64_t now_us,
-                              uint64_t deadline_us, dsm_paxos_outputs *outputs);
+/* `repeatable`: a read, or a function that checks what it changes. It is computed anew instead of
+ * ending as unknown when somebody else's change came between. */
+dsm_status dsm_register_begin(dsm_register *reg, dsm_proposer_identity *identity, bool repeatable,
+                              uint64_t now_us, uint64_t deadline_us, dsm_paxos_outputs *outputs);
 /* The changed value, which may be the empty one (deletion) or the same (a read). A function that
  * refuses returns the same value too: only so is the value that it refused known to be current. */
 dsm_status dsm_register_change(dsm_register *reg, dsm_proposer_identity *identity,

@@ -164,9 +164,10 @@ dsm_status dsm_coordinator_receive(dsm_coordinator *coordinator,
                                    const dsm_two_phase_message *message, uint64_t now_us,
                                    dsm_two_phase_outputs *outputs) {
   if (message->from >= DSM_TWO_PHASE_NODES_MAX) return DSM_USAGE;
+  if (message->transaction != coordinator->transaction) return DSM_USAGE;
   uint64_t sender = UINT64_C(1) << message->from;
-  if (message->transaction != coordinator->transaction || (sender & coordinator->participants) == 0)
-    return DSM_USAGE;
+  /* After a recovery those that only read are no longer known; they need no answer either. */
+  if ((sender & coordinator->participants) == 0) return DSM_OK;
   switch (message->kind) {
   case DSM_TWO_PHASE_VOTE:
     receive_vote(coordinator, message, now_us, outputs);
