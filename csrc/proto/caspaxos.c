@@ -201,16 +201,19 @@ uint32_t dsm_members_expand(uint64_t nodes, uint32_t node,
   return count;
 }
 
-/* The same steps backwards; nothing need be carried over, because every accept quorum on the way
- * leaves enough copies among those that stay. */
+/* Backwards. What an odd set accepted may lie on one node too few of the even rest, which its
+ * prepare quorums still find, but the next smaller set's would not: so every register is carried
+ * over before anything else changes. From an even set the accept quorums on the way leave enough
+ * copies among those that stay. */
 uint32_t dsm_members_shrink(uint64_t nodes, uint32_t node,
                             dsm_member_step steps[DSM_MEMBER_STEPS_MAX]) {
   if (node >= DSM_PAXOS_NODES_MAX || !(nodes >> node & 1)) return 0;
   uint64_t rest = nodes & ~(UINT64_C(1) << node);
   if (rest == 0) return 0;
+  bool odd = __builtin_popcountll(rest) % 2 == 1;
   uint32_t count = 0;
-  if (__builtin_popcountll(rest) % 2 == 1)
+  if (odd)
     steps[count++] = (dsm_member_step){{rest, nodes, majority_of(rest), majority_of(nodes)}, false};
-  steps[count++] = (dsm_member_step){dsm_paxos_config_majority(rest), false};
+  steps[count++] = (dsm_member_step){dsm_paxos_config_majority(rest), !odd};
   return count;
 }
