@@ -150,20 +150,22 @@ static void carry(dsm_membership *membership, uint32_t node, dsm_membership_mess
   membership->members[node].told++;
 }
 
+/* One pass over the table, which keeps the best few by insertion. */
 static void carry_least_told(dsm_membership *membership, dsm_membership_message *message) {
-  uint32_t limit = tell_limit(membership);
-  while (message->news_count < DSM_MEMBERSHIP_NEWS_MAX) {
-    uint32_t least = membership->capacity;
-    for (uint32_t node = 0; node < membership->capacity; node++) {
-      const dsm_member *member = &membership->members[node];
-      if (member->state == DSM_MEMBER_UNKNOWN || member->told >= limit) continue;
-      if (least != membership->capacity && member->told >= membership->members[least].told)
-        continue;
-      if (!carried(message, node)) least = node;
-    }
-    if (least == membership->capacity) return;
-    carry(membership, least, message);
+  uint32_t limit = tell_limit(membership), count = 0;
+  uint32_t room = DSM_MEMBERSHIP_NEWS_MAX - message->news_count;
+  uint32_t best[DSM_MEMBERSHIP_NEWS_MAX];
+  for (uint32_t node = 0; node < membership->capacity; node++) {
+    const dsm_member *member = &membership->members[node];
+    if (member->state == DSM_MEMBER_UNKNOWN || member->told >= limit) continue;
+    if (count == room && member->told >= membership->members[best[count - 1]].told) continue;
+    if (carried(message, node)) continue;
+    uint32_t place = count < room ? count++ : count - 1;
+    for (; place > 0 && membership->members[best[place - 1]].told > member->told; place--)
+      best[place] = best[place - 1];
+    best[place] = node;
   }
+  for (uint32_t i = 0; i < count; i++) carry(membership, best[i], message);
 }
 
 /* A message carries first what its target must know to defend itself, then the news told least

@@ -19,11 +19,11 @@
 #include "failure_detector.h"
 
 enum {
-  DSM_MEMBERSHIP_NEWS_MAX = 8,
+  DSM_MEMBERSHIP_NEWS_MAX = 32,
   DSM_MEMBERSHIP_MESSAGES_MAX = 8,
-  DSM_MEMBERSHIP_CHANGES_MAX = 16,
+  DSM_MEMBERSHIP_CHANGES_MAX = 40,
   DSM_MEMBERSHIP_CONFIRMERS_MAX = 8,
-  DSM_MEMBERSHIP_RELAYS_MAX = 8,
+  DSM_MEMBERSHIP_RELAYS_MAX = 64,
 };
 
 typedef enum dsm_member_state {
@@ -75,7 +75,8 @@ typedef struct dsm_membership_options {
   uint64_t probe_interval_us, probe_timeout_us;
   uint64_t suspicion_min_us, suspicion_max_us;
   uint64_t seed;
-  uint32_t confirmations; /* that bring the suspicion time-out down to its minimum */
+  uint32_t confirmations; /* that bring the suspicion time-out down to its minimum; a cluster too
+                           * small to give them has the minimum at once */
   uint32_t indirect;      /* members asked to ping in our stead */
   uint32_t retell;        /* each news is told retell × ceil(log10(members + 1)) times */
   uint32_t dead_every;    /* every so many probes go to a dead member: how partitions heal */

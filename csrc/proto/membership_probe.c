@@ -105,6 +105,8 @@ static void end_probe(dsm_membership *membership, uint64_t now_us,
 static void bury(dsm_membership *membership, uint64_t now_us, dsm_membership_outputs *outputs) {
   const dsm_membership_options *options = &membership->options;
   uint32_t left = membership->suspect_count;
+  uint32_t witnesses = membership->alive_count + membership->suspect_count; /* accused included */
+  uint32_t expected = witnesses > options->confirmations ? options->confirmations : 0;
   for (uint32_t node = 0; node < membership->capacity && left != 0; node++) {
     const dsm_member *member = &membership->members[node];
     if (node == membership->node || member->state != DSM_MEMBER_SUSPECT) continue;
@@ -112,8 +114,8 @@ static void bury(dsm_membership *membership, uint64_t now_us, dsm_membership_out
     /* Two places stay free for what the probe of this tick may change; the rest is buried next. */
     if (outputs->change_count + 2 >= DSM_MEMBERSHIP_CHANGES_MAX) return;
     uint64_t timeout_us =
-        dsm_suspicion_timeout_us(member->confirmer_count - 1, options->confirmations,
-                                 options->suspicion_min_us, options->suspicion_max_us);
+        dsm_suspicion_timeout_us(member->confirmer_count - 1, expected, options->suspicion_min_us,
+                                 options->suspicion_max_us);
     if (now_us - member->suspect_since_us < timeout_us) continue;
     dsm_member_news dead = {member->incarnation, node, membership->node, DSM_MEMBER_DEAD};
     (void)dsm_membership_hear(membership, &dead, now_us, outputs);
