@@ -69,6 +69,8 @@ dsm_status dsm_proposer_identity_forget(dsm_proposer_identity *identity,
                                         const dsm_paxos_message *message,
                                         dsm_paxos_outputs *outputs);
 
+enum { DSM_COLLECTOR_ATTEMPTS_MAX = 4 };
+
 typedef enum dsm_collector_phase {
   DSM_COLLECTOR_TOMBSTONE,
   DSM_COLLECTOR_FORGETTING,
@@ -85,6 +87,7 @@ typedef struct dsm_collector {
   uint64_t proposers_left, acceptors, answered;
   uint64_t age; /* FENCING: of the proposer in turn */
   uint64_t wake_us;
+  uint32_t attempt; /* TOMBSTONE: rounds that were refused */
   dsm_collector_phase phase;
 } dsm_collector;
 
@@ -93,12 +96,13 @@ dsm_status dsm_collector_init(dsm_collector *collector, uint64_t key,
                               const dsm_paxos_options *options);
 void dsm_collector_begin(dsm_collector *collector, dsm_proposer_identity *identity, uint64_t now_us,
                          dsm_paxos_outputs *outputs);
-/* Ends with DSM_CHANGE_DONE, or DSM_CHANGE_REFUSED when the register is in use. */
+/* Ends with DSM_CHANGE_DONE, or DSM_CHANGE_REFUSED when the register holds a value, or is so busy
+ * that DSM_COLLECTOR_ATTEMPTS_MAX rounds were refused. */
 dsm_status dsm_collector_receive(dsm_collector *collector, dsm_proposer_identity *identity,
                                  const dsm_paxos_message *message, uint64_t now_us,
                                  dsm_paxos_outputs *outputs);
-void dsm_collector_tick(dsm_collector *collector, const dsm_proposer_identity *identity,
-                        uint64_t now_us, dsm_paxos_outputs *outputs);
+void dsm_collector_tick(dsm_collector *collector, dsm_proposer_identity *identity, uint64_t now_us,
+                        dsm_paxos_outputs *outputs);
 
 /* A membership change is a list of configs: each is installed at every proposer before the next is
  * begun, and after a step that says so every register is read once (rescanned) first. */

@@ -73,6 +73,11 @@ static void receive_in_round(dsm_collector *collector, dsm_proposer_identity *id
     dsm__round_accept(round, identity, false, outputs);
   } else if (round->phase == DSM_ROUND_ACCEPTED) {
     enter(collector, DSM_COLLECTOR_FORGETTING, identity->node, now_us, outputs);
+  } else if (round->phase == DSM_ROUND_REFUSED &&
+             ++collector->attempt < DSM_COLLECTOR_ATTEMPTS_MAX) {
+    collector->wake_us =
+        now_us + dsm__paxos_backoff_us(collector->options.backoff_us, collector->options.seed,
+                                       collector->attempt);
   } else {
     end(collector, DSM_CHANGE_REFUSED, outputs);
   }
@@ -115,11 +120,13 @@ dsm_status dsm_collector_receive(dsm_collector *collector, dsm_proposer_identity
   return DSM_OK;
 }
 
-void dsm_collector_tick(dsm_collector *collector, const dsm_proposer_identity *identity,
-                        uint64_t now_us, dsm_paxos_outputs *outputs) {
+void dsm_collector_tick(dsm_collector *collector, dsm_proposer_identity *identity, uint64_t now_us,
+                        dsm_paxos_outputs *outputs) {
   if (collector->phase == DSM_COLLECTOR_ENDED || now_us < collector->wake_us) return;
   collector->wake_us = now_us + collector->options.resend_us;
-  if (collector->phase == DSM_COLLECTOR_TOMBSTONE)
+  if (collector->round.phase == DSM_ROUND_REFUSED)
+    dsm__round_prepare(&collector->round, identity, outputs);
+  else if (collector->phase == DSM_COLLECTOR_TOMBSTONE)
     dsm__round_resend(&collector->round, identity->node, outputs);
   else
     send_phase(collector, identity->node, outputs);

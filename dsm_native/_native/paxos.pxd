@@ -153,7 +153,7 @@ cdef extern from "proto/caspaxos.h" nogil:
     dsm_status dsm_collector_receive(dsm_collector *collector, dsm_proposer_identity *identity,
                                      const dsm_paxos_message *message, uint64_t now_us,
                                      dsm_paxos_outputs *outputs) noexcept
-    void dsm_collector_tick(dsm_collector *collector, const dsm_proposer_identity *identity,
+    void dsm_collector_tick(dsm_collector *collector, dsm_proposer_identity *identity,
                             uint64_t now_us, dsm_paxos_outputs *outputs) noexcept
     uint32_t dsm_members_expand(uint64_t nodes, uint32_t node, dsm_member_step *steps) noexcept
     uint32_t dsm_members_shrink(uint64_t nodes, uint32_t node, dsm_member_step *steps) noexcept
