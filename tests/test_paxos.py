@@ -172,6 +172,18 @@ def test_a_stable_proposer_needs_one_round():
         assert rig.kinds == ["accept"] * 3
 
 
+def test_one_round_needs_a_promise_from_a_whole_quorum():
+    rig = Rig()
+    rig.answer(rig.register.begin(0, 1_000_000))
+    accepts, _ = rig.register.change(b"x", 0)
+    ballot, following = accepts[0].ballot, accepts[0].next
+    # Acceptor 1 took the value, but has promised a higher ballot to somebody else since.
+    rig.register.receive(PaxosMessage(0, 5, "accepted", 7, ballot, next=following), 0)
+    rig.register.receive(PaxosMessage(1, 5, "accepted", 7, ballot), 0)
+    assert rig.register.outcome == "done"
+    assert not rig.register.stable
+
+
 def test_a_rival_ends_the_one_round_path_and_no_change_is_lost():
     rig, rival = Rig(), Rig()
     rival.identity = Identity(5, 2)

@@ -112,6 +112,23 @@ static void acceptor_by_hand(void) {
   DSM_ASSERT(!dsm_acceptor_empty(&acceptor) && !out.persist); /* holds a value, and a promise */
 }
 
+/* A promise above the tombstone outlives the attempt to erase it. */
+static void erasing_by_hand(void) {
+  dsm_acceptor acceptor;
+  dsm_paxos_message message = {.kind = DSM_PAXOS_ACCEPT, .from = 4, .ballot = {5, 4, 1}};
+  dsm_paxos_message erase = {.kind = DSM_PAXOS_ERASE, .from = 4, .ballot = {5, 4, 1}};
+  dsm_acceptor_init(&acceptor);
+  DSM_ASSERT(dsm_acceptor_receive(&acceptor, 1, &message, fresh()) == DSM_OK);
+  dsm_acceptor promised = acceptor;
+  message.kind = DSM_PAXOS_PREPARE;
+  message.ballot.counter = 6;
+  DSM_ASSERT(dsm_acceptor_receive(&promised, 1, &message, fresh()) == DSM_OK);
+  DSM_ASSERT(dsm_acceptor_receive(&promised, 1, &erase, fresh()) == DSM_OK);
+  DSM_ASSERT(promised.promised.counter == 6 && !out.persist);
+  DSM_ASSERT(dsm_acceptor_receive(&acceptor, 1, &erase, fresh()) == DSM_OK);
+  DSM_ASSERT(dsm_acceptor_empty(&acceptor) && out.persist && out.once_durable_count == 1);
+}
+
 /* What the acceptors of a walk hold: the state that counts, and the durable one. */
 enum { ACCEPTORS = 3, PROPOSERS = 3, NET_MAX = 256 };
 
@@ -339,6 +356,7 @@ int main(int argc, char **argv) {
   quorums_meet_as_by_brute_force();
   member_steps_are_compatible();
   acceptor_by_hand();
+  erasing_by_hand();
   one_round_when_stable();
   for (uint64_t seed = 1; seed <= walks; seed++) {
     start(seed, true);
