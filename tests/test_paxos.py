@@ -15,13 +15,13 @@ from dsm_native._native.paxos import (
     Identity,
     Options,
     PaxosMessage,
-    PaxosNode,
     Register,
     compatible,
     expand,
     majority,
     shrink,
 )
+from dsm_native.testing.paxos_node import PaxosNode
 
 NONE = Ballot(0, 0, 0)
 BALLOTS = st.builds(Ballot, st.integers(1, 4), st.integers(5, 6), st.integers(1, 2))

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from dsm_native._native.paxos import PaxosNode, RegisterNode, expand, majority, shrink
+from dsm_native._native.paxos import expand, majority, shrink
 from dsm_native.testing.faults import random_plan
 from dsm_native.testing.network import Conditions
 from dsm_native.testing.paxos_invariants import (
@@ -13,6 +13,7 @@ from dsm_native.testing.paxos_invariants import (
     ProposalClient,
     RegisterClient,
 )
+from dsm_native.testing.paxos_node import PaxosNode, RegisterNode
 from dsm_native.testing.protocol import CLIENT, Message
 from dsm_native.testing.simulator import Simulation
 

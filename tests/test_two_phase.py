@@ -10,9 +10,9 @@ from dsm_native._native.two_phase import (
     Options,
     Participant,
     TwoPhaseMessage,
-    TwoPhaseNode,
     presume,
 )
+from dsm_native.testing.two_phase_node import TwoPhaseNode
 
 TIMES = {"vote_timeout_us": 100, "work_timeout_us": 150, "resend_us": 30,
          "inquire_timeout_us": 40}

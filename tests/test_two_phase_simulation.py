@@ -4,12 +4,13 @@ from random import Random
 
 import pytest
 
-from dsm_native._native.two_phase import Options, TwoPhaseNode
+from dsm_native._native.two_phase import Options
 from dsm_native.testing.faults import Fault, random_plan
 from dsm_native.testing.network import Conditions
 from dsm_native.testing.protocol import CLIENT, Message
 from dsm_native.testing.simulator import Simulation
 from dsm_native.testing.two_phase_invariants import Atomicity, NonBlocking, TransactionClient
+from dsm_native.testing.two_phase_node import TwoPhaseNode
 
 NODES = 4
 FAULTS_US = 1_500_000
@@ -57,7 +58,7 @@ def test_atomic_under_faults_and_decided_after_them(first_seed, non_blocking):
         simulation, client, atomicity = simulate(seed, non_blocking=non_blocking)
         for node, protocol in simulation.protocols().items():
             for transaction, side in protocol.participants.items():
-                assert side.state in ("committed", "aborted", "read-only"), (seed, node, transaction)
+                assert side.state in ("committed", "aborted", "read-only"), (seed, node)
             for transaction, side in protocol.coordinators.items():
                 assert side.state == "done", (seed, node, transaction)
         outcomes = [outcome for outcome, _ in atomicity.outcomes.values()]

@@ -1,16 +1,9 @@
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 KINDS: tuple[str, ...]
 OUTCOMES: tuple[str, ...]
 COLLECTOR_PHASES: tuple[str, ...]
-CLIENT: int
-
-class Outputs(NamedTuple):
-    send_now: tuple[Any, ...]
-    persist: tuple[Any, ...]
-    send_after_persist: tuple[Any, ...]
-    apply: tuple[Any, ...]
 
 class Ballot(NamedTuple):
     counter: int
@@ -28,7 +21,6 @@ class Step(NamedTuple):
     rescan: bool
 
 NO_BALLOT: Ballot
-NOTHING: Outputs
 
 _Ballot = Ballot | tuple[int, int, int]
 
@@ -72,12 +64,6 @@ class PaxosMessage:
     def about(self) -> int: ...
     @property
     def value(self) -> bytes | None: ...
-
-class ClientMessage(NamedTuple):
-    source: int
-    target: int
-    kind: str
-    body: Any
 
 _Sent = tuple[tuple[PaxosMessage, ...], tuple[PaxosMessage, ...]]
 _Acceptor = tuple[Ballot, Ballot, bytes | None]
@@ -163,47 +149,3 @@ class Collector(_Machine):
     def begin(self, now: int) -> _Sent: ...
     def receive(self, message: PaxosMessage, now: int) -> _Sent: ...
     def tick(self, now: int) -> _Sent: ...
-
-class _Node:
-    node: int
-    identity: Identity
-    acceptors: dict[int, Acceptor]
-    fence: Fence
-
-class PaxosNode(_Node):
-    config: Config
-    proposers: dict[int, Proposer]
-    asked: set[int]
-    def __init__(
-        self,
-        node: int,
-        durable: Mapping[Any, Any],
-        seed: int,
-        now: int,
-        *,
-        nodes: Iterable[int],
-        **options: int,
-    ) -> None: ...
-    def step(self, message: Any, now: int) -> Outputs: ...
-    def tick(self, now: int) -> Outputs: ...
-
-class RegisterNode(_Node):
-    config: Config
-    registers: dict[int, Register]
-    collectors: dict[int, tuple[Any, Collector]]
-    def __init__(
-        self,
-        node: int,
-        durable: Mapping[Any, Any],
-        seed: int,
-        now: int,
-        *,
-        config: Config,
-        proposers: Iterable[int],
-        changes: Mapping[str, Callable[..., bytes | None]],
-        repeatable: Iterable[str] = ("read",),
-        timeout_us: int = 2_000_000,
-        **options: int,
-    ) -> None: ...
-    def step(self, message: Any, now: int) -> Outputs: ...
-    def tick(self, now: int) -> Outputs: ...

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 KINDS: tuple[str, ...]
@@ -7,9 +7,6 @@ OUTCOMES: tuple[str, ...]
 COORDINATOR_STATES: tuple[str, ...]
 PARTICIPANT_STATES: tuple[str, ...]
 RECORDS: tuple[str, ...]
-CLIENT: int
-
-_Record = tuple[tuple[str, int], tuple[str, int, int, bool]]
 
 class Outputs(NamedTuple):
     send_now: tuple[Any, ...]
@@ -93,24 +90,3 @@ class Participant(_Side):
     def recover(self, value: tuple[str, int, int, bool]) -> None: ...
 
 def presume(message: TwoPhaseMessage, held: str = "aborted") -> TwoPhaseMessage | None: ...
-
-class TwoPhaseNode:
-    node: int
-    options: Options
-    vote: Callable[[int], str | None]
-    words: MutableMapping[int, DecisionWord] | None
-    coordinators: dict[int, Coordinator]
-    participants: dict[int, Participant]
-    def __init__(
-        self,
-        node: int,
-        durable: Mapping[Any, Any],
-        seed: int,
-        now: int,
-        *,
-        options: Options,
-        vote: Callable[[int], str | None],
-        words: MutableMapping[int, DecisionWord] | None = None,
-    ) -> None: ...
-    def step(self, message: Any, now: int) -> Outputs: ...
-    def tick(self, now: int) -> Outputs: ...

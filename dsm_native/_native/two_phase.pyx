@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Two-phase commit for tests and for users' own protocols: the C cores behind `step` and `tick`.
 
-`Coordinator` and `Participant` are one side of one transaction each. `TwoPhaseNode` is a whole node
-that speaks the protocol interface of `dsm_native.testing.protocol`: any number of transactions in
-either role, records in `persist`, outcomes in `apply`. Not thread-safe. Times are microseconds.
+`Coordinator` and `Participant` are one side of one transaction each. A whole node, with any number of
+transactions in either role, is in `dsm_native.testing.two_phase_node`. Not thread-safe. Times are
+microseconds.
 """
 
 from collections import namedtuple
@@ -17,7 +17,6 @@ OUTCOMES = ("none", "committed", "aborted")
 COORDINATOR_STATES = ("idle", "preparing", "deciding", "committing", "done")
 PARTICIPANT_STATES = ("working", "asked", "prepared", "committed", "aborted", "read-only")
 RECORDS = ("", "prepared", "committed", "aborted", "commit", "end")
-CLIENT = -1
 
 
 cdef _check(dsm_status status):
@@ -271,93 +270,3 @@ def presume(message, str held="aborted"):
     if not dsm_coordinator_presume(&raw, _outcome(held), &answer):
         return None
     return _message(&answer)
-
-
-class TwoPhaseNode:
-    """One node: coordinator of what clients begin here, participant of what others begin.
-
-    A client's message has kind "begin" and body (transaction, participants); it is answered by
-    "committed" or "aborted". `vote(transaction)` is the application's say: "yes", "no", "read-only"
-    or None for "not yet". `words` maps a transaction to its `DecisionWord` and is shared by all
-    nodes; with `options.non_blocking` the coordinator opens one there.
-    """
-
-    def __init__(self, node, durable, seed, now, *, options, vote, words=None):
-        self.node = node
-        self.options = options
-        self.vote = vote
-        self.words = words
-        self.coordinators = {}
-        self.participants = {}
-        for (role, transaction), value in durable.items():
-            if role == "coordinator":
-                side = self.coordinators[transaction] = Coordinator(
-                    transaction, node, [node], options)
-            else:
-                side = self.participants[transaction] = Participant(
-                    transaction, node, value[1], options, now)
-            side.recover(value)
-
-    def step(self, message, now):
-        kind = message.kind
-        if kind == "begin":
-            return self._begin(*message.body, now)
-        if kind in ("vote", "acknowledge", "inquire"):
-            side = self.coordinators.get(message.transaction)
-            if side is None:
-                return self._presume(message)
-            return self._settle(side, side.receive(message, now), now)
-        side = self.participants.get(message.transaction)
-        if side is None:
-            if kind != "prepare":
-                return Outputs((), (), (), ())
-            side = self.participants[message.transaction] = Participant(
-                message.transaction, self.node, message.source, self.options, now)
-        return self._settle(side, side.receive(message, now), now)
-
-    def tick(self, now):
-        total = Outputs((), (), (), ())
-        for side in (*self.coordinators.values(), *self.participants.values()):
-            total = _joined(total, self._settle(side, side.tick(now), now))
-        return total
-
-    def _begin(self, transaction, participants, now):
-        if transaction in self.coordinators:
-            return Outputs((), (), (), ())
-        if self.options.non_blocking:
-            self.words[transaction] = DecisionWord(transaction)
-        side = self.coordinators[transaction] = Coordinator(
-            transaction, self.node, participants, self.options)
-        return self._settle(side, side.begin(now), now)
-
-    def _presume(self, message):
-        held = "aborted"
-        if self.options.non_blocking and message.transaction in self.words:
-            held = self.words[message.transaction].read(message.transaction)
-        answer = presume(message, held)
-        return Outputs(() if answer is None else (answer,), (), (), ())
-
-    def _settle(self, side, outputs, now):
-        """Do what the call asked for besides messages: vote, decide, answer the client."""
-        outcome, once_durable, wanted = side.outcome, side.outcome_once_durable, side.decide
-        if isinstance(side, Coordinator) and outcome != "none":
-            answer = (TwoPhaseMessage(self.node, CLIENT, outcome, side.transaction),)
-            now_too = Outputs(() if once_durable else answer, (), answer if once_durable else (),
-                              ())
-            outputs = _joined(outputs, now_too)
-        if side.vote_wanted:
-            vote = self.vote(side.transaction)
-            if vote is not None:
-                more = side.vote(vote, now)
-                outputs = _joined(outputs, self._settle(side, more, now))
-        if wanted != "none":
-            word = self.words.get(side.transaction)
-            held = "aborted" if word is None else word.decide(side.transaction, wanted)
-            more = (side.decided(held, now) if isinstance(side, Coordinator)
-                    else side.decided(held))
-            outputs = _joined(outputs, self._settle(side, more, now))
-        return outputs
-
-
-def _joined(first, second):
-    return Outputs(*[a + b for a, b in zip(first, second)])

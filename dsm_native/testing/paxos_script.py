@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsm_native._native.paxos import PaxosNode, RegisterNode, Step, expand, majority, shrink
+from dsm_native._native.paxos import Step, expand, majority, shrink
 from dsm_native.testing.node_script import NodeScript
+from dsm_native.testing.paxos_node import PaxosNode, RegisterNode
 
 
 def _append(value: bytes | None, text: bytes) -> bytes:

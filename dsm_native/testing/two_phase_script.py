@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsm_native._native.two_phase import DecisionWord, Options, TwoPhaseNode
+from dsm_native._native.two_phase import DecisionWord, Options
 from dsm_native.testing.node_script import NodeScript
+from dsm_native.testing.two_phase_node import TwoPhaseNode
 
 
 class TwoPhaseScript(NodeScript):
