@@ -6,7 +6,7 @@ reading the clock once is part of every figure and is itself reported as the sto
 
 import time
 
-from peers import FILES, PeerAbsentError, open_peer
+from peers import OPENERS, PeerAbsentError, open_peer
 from rounds import Findings, histogram, percentiles, timed_each
 from workload import Population, value_of
 
@@ -18,7 +18,7 @@ def latencies(population: Population, operations: int, budget_seconds: float, na
     found = Findings(raw={"latency_us": {}, "latency_histograms": {}})
     absent: dict[str, str] = {}
     record(found, "clock alone", {"get": clock_alone(operations)})
-    for name in names or FILES:
+    for name in names or OPENERS:
         try:
             store = open_peer(name)
         except PeerAbsentError as reason:

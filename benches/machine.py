@@ -32,7 +32,7 @@ def describe() -> dict:
 
 
 def cpu_model() -> str:
-    """The kernel's name of the processor; arm64 kernels give none, so the architecture stands in."""
+    """The kernel's name of the processor; arm64 has none, so the architecture stands in."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

@@ -1,4 +1,4 @@
-"""The report as a picture: how far each figure is from its bound, and the latencies of the stores."""
+"""The report as a picture: how far each figure is from its bound, and the latencies."""
 
 from pathlib import Path
 

@@ -7,7 +7,6 @@ returns findings. Where a rival is absent, the rows that need it say so.
 from collections.abc import Callable
 
 import numpy as np
-
 from peers import Peer
 from peers.dsm_region import DsmRegion
 from rounds import Findings, interleave, one_round, ratio, spread

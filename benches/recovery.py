@@ -65,7 +65,7 @@ class PutLoopHolder:
 
 @dataclass
 class Kill:
-    """One kill; nanoseconds since before the call of kill. `died` is when a watcher learnt of it."""
+    """One kill; nanoseconds since before the call of kill. `died` is when a pidfd told."""
 
     died_ns: int
     put_started_ns: int
@@ -73,7 +73,7 @@ class Kill:
 
 
 def kill_then_put(pid: int, put: Callable, key: str, value: bytes) -> Kill:
-    """Kill, then put at once, without waiting for the death, as a writer that knows nothing does."""
+    """Kill, then put at once, as a writer that knows nothing of it does."""
     clock = time.perf_counter_ns
     before = clock()
     os.kill(pid, signal.SIGKILL)

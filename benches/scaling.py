@@ -4,7 +4,7 @@ Scaling is the throughput of both divided by that of one alone. What is reported
 divided by that of the same loops over a private dict, measured in the same turn, so that a machine
 on which a second process merely halves the first is not held against us, nor counted in our favour.
 The workers live as long as the measurement. Both start at one instant of the system's clock and
-stop after a window of fixed length, looking at the clock once per chunk; so they overlap throughout.
+stop after a window of fixed length, looking at the clock once per chunk: they overlap throughout.
 """
 
 import multiprocessing

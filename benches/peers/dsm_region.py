@@ -1,4 +1,4 @@
-"""Our own region, by its public face alone: a cluster of 4 nodes and bound methods of one region."""
+"""Our own region, by its public face alone: a cluster of 4 nodes, bound methods of a region."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""py-lmdb on `/dev/shm`, without syncing and with a writable map: its fastest safe-from-tearing set-up.
+"""py-lmdb on `/dev/shm`, without syncing and with a writable map: its fastest safe set-up.
 
 `with env.begin()` is the idiom of its documentation. Reads are measured in two ways: a transaction
 per read, which sees the newest value each time as ours does, and one long transaction, which does

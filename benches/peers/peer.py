@@ -50,30 +50,3 @@ class Peer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class MappingPeer(Peer):
-    """A store that behaves as a dict: everything follows from its `get` and `__setitem__`."""
-
-    def __init__(self, mapping) -> None:
-        self.mapping = mapping
-
-    def load(self, keys: Iterable, value: bytes) -> None:
-        for key in keys:
-            self.mapping[key] = value
-
-    def get_each(self, keys: Iterable) -> None:
-        get = self.mapping.get
-        for key in keys:
-            get(key)
-
-    def put_each(self, keys: Iterable, value: bytes) -> None:
-        mapping = self.mapping
-        for key in keys:
-            mapping[key] = value
-
-    def single_get(self) -> Callable:
-        return self.mapping.get
-
-    def single_put(self) -> Callable:
-        return self.mapping.__setitem__
