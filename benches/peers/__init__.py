@@ -8,9 +8,10 @@ import importlib
 
 from peers.peer import Peer, PeerAbsentError
 
+OURS = "dsm_native"
 OPENERS = {
     "dict": "mappings:open_dict",
-    "dsm_native": "dsm_region:open_store",
+    OURS: "dsm_region:open_store",
     "py-lmdb": "lmdb_store:open_store",
     "Redis, unix socket": "redis_server:open_store",
     "Manager().dict()": "mappings:open_manager",
@@ -26,9 +27,15 @@ def open_peer(name: str, **options) -> Peer:
         module, opener = OPENERS[name].split(":")
         return getattr(importlib.import_module(f"peers.{module}"), opener)(**options)
     except ImportError as error:
-        if name == "dsm_native":
+        if name == OURS:
             raise
         raise PeerAbsentError(f"not installed ({error})") from error
+    except PeerAbsentError:
+        raise
+    except Exception as error:
+        if name == OURS:
+            raise
+        raise PeerAbsentError(f"could not be opened: {error!r}") from error
 
 
-__all__ = ["OPENERS", "Peer", "PeerAbsentError", "open_peer"]
+__all__ = ["OPENERS", "OURS", "Peer", "PeerAbsentError", "open_peer"]
