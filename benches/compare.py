@@ -130,10 +130,11 @@ def main() -> None:
     described = machine.describe()
     before = machine.noise()
     found, absent = measure(QUICK if asked.quick else Effort(), tuple(asked.parts))
+    after = machine.noise()
     entries = table.rows(found)
-    heading = machine.one_line(described)
+    heading = f"{machine.one_line(described)}\n{machine.quietness(before, after)}"
     if asked.quick:
-        heading = f"QUICK RUN, THE FIGURES MEAN NOTHING. {heading}"
+        heading = f"QUICK RUN, THE FIGURES MEAN NOTHING\n{heading}"
     asked.output.mkdir(parents=True, exist_ok=True)
     single = found.raw.get("latency_us", {})
     no_plot = plot.draw(entries, single, heading, asked.output / "latest.png")
@@ -141,7 +142,7 @@ def main() -> None:
         absent["plot"] = f"matplotlib: {no_plot}"
     result = {
         "machine": described,
-        "noise": {"before": before, "after": machine.noise()},
+        "noise": {"before": before, "after": after},
         "quick": asked.quick,
         "rows": entries,
         "absent": absent,

@@ -50,3 +50,12 @@ def one_line(described: dict) -> str:
         f"{described['cpu']}, {described['cpus']} CPUs, {described['memory_gib']} GiB, "
         f"{described['kernel']}, {described['python']}, {described['date']}"
     )
+
+
+def quietness(before: dict, after: dict) -> str:
+    """What else went on; our own run adds about one to the load average."""
+    return (
+        f"load average {before['load_average_1min']:.1f} before and "
+        f"{after['load_average_1min']:.1f} after the run, "
+        f"{after['steal_ticks'] - before['steal_ticks']} ticks taken by the hypervisor"
+    )
