@@ -2,7 +2,7 @@
 
 import pytest
 from peers import open_peer
-from recovery import KEY, PutLoopHolder, kill_then_put
+from recovery import KEY, PutLoopHolder, check, kill_then_put
 
 ROUNDS = 50
 
@@ -23,4 +23,4 @@ def test_kill_then_put(benchmark, value):
 
         benchmark.pedantic(kill_then_put, setup=start_holder, rounds=ROUNDS)
         holder.reap()
-        assert region.get(KEY) == value
+        check(region.get(KEY), value, "at once")
