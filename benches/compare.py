@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import plot
 import table
 from latency import latencies
 from memory import memory_per_object
-from peers import PeerAbsentError, open_peer
+from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
 from recovery import PutLoopHolder, kills
 from rounds import Findings
@@ -27,7 +28,7 @@ from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("ratios", "scaling", "kill", "memory", "latency")
-QUICK_STORES = ("dict", "dsm_native", "py-lmdb", "Redis, unix socket")
+QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
 @dataclass(frozen=True)
@@ -52,43 +53,39 @@ QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES)
 def one_process(effort: Effort) -> Findings:
     """get, put, batches, large values and views."""
     population = Population(effort.keys)
-    value = value_of()
     found = Findings()
-    try:
-        lmdb = open_peer("py-lmdb")
-    except PeerAbsentError as reason:
-        lmdb = str(reason)
-    with (
-        open_peer("dict") as plain,
-        open_peer("dsm_native", replication_factor=1) as single,
-        open_peer("dsm_native", replication_factor=2) as double,
-    ):
+    with ExitStack() as opened:
+        try:
+            lmdb = opened.enter_context(open_peer("py-lmdb"))
+        except PeerAbsentError as reason:
+            lmdb = str(reason)
+        plain = opened.enter_context(open_peer("dict"))
+        single = opened.enter_context(open_peer(OURS, replication_factor=1))
+        double = opened.enter_context(open_peer(OURS, replication_factor=2))
         for store in (plain, single, double, lmdb):
             if not isinstance(store, str):
                 keys = population.fresh(population.shuffled(), store.key_kind)
-                store.load(keys, value)
+                store.load(keys, value_of())
         found.merge(gets(double, plain, lmdb, population, effort.rounds))
         found.merge(puts(single, double, lmdb, population, effort.rounds))
         found.merge(large_puts(single, effort.large_rounds))
         found.merge(views(double, lmdb, effort.large_rounds))
-    if not isinstance(lmdb, str):
-        lmdb.close()
     return found
 
 
 def two_processes(effort: Effort) -> Findings:
-    with open_peer("dsm_native") as ours:
+    with open_peer(OURS) as ours:
         population = Population(effort.keys)
         return scaling(ours.region, population, effort.scaling_rounds, effort.window_ms)
 
 
 def killed_holders(effort: Effort) -> Findings:
-    with open_peer("dsm_native") as ours:
+    with open_peer(OURS) as ours:
         return kills(ours.region, PutLoopHolder(ours.region), effort.kills)
 
 
 def a_million_objects(effort: Effort) -> Findings:
-    with open_peer("dsm_native", replication_factor=1) as ours:
+    with open_peer(OURS, replication_factor=1) as ours:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
 
 

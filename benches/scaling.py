@@ -7,10 +7,10 @@ The workers live as long as the measurement. Both start at one instant of the sy
 stop after a window of fixed length, looking at the clock once per chunk: they overlap throughout.
 """
 
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from rounds import Findings, Measurement, ratio, spread
 from workload import WRITE_PERCENT, Population, value_of
@@ -86,7 +86,7 @@ def work(pipe, region, lane: int, seed: int) -> None:
         pipe.send((done * CHUNK, now - started))
 
 
-class Duo(AbstractContextManager):
+class Duo(contextlib.AbstractContextManager):
     """Two workers, attached to one region by pickled handles."""
 
     def __init__(self, region) -> None:
@@ -114,7 +114,7 @@ class Duo(AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         for pipe, worker in zip(self.pipes, self.workers, strict=True):
-            if worker.is_alive():
+            with contextlib.suppress(BrokenPipeError):  # a worker that failed has said so itself
                 pipe.send(None)
             worker.join()
             pipe.close()
