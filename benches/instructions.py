@@ -5,7 +5,7 @@ per cent that no timing on a shared machine would. A child attaches to a cluster
 the counter and runs the same loop in two lengths; the difference, divided by the difference of the
 lengths, is one operation as its caller sees it: the loop's own step, the call and all beneath it.
 "loop" and "dict" are the same loops with nothing and with a dict inside, for comparison.
-Written to `benches/results/instructions.json`.
+Written to `benches/results/instructions.json`, with the functions that they are spent in.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import dsm_native
@@ -27,6 +28,8 @@ RESULTS = Path(__file__).parent / "results" / "instructions.json"
 LENGTHS = (2_000, 10_000)
 ACTIONS = ("loop", "dict get", "get", "get_many", "dict put", "put", "put_many")
 KEYS_FILE = "keys"
+FUNCTIONS_SHOWN = 24
+LISTED = re.compile(r"^ *([\d,]+) \([^)]*\)  \S+?:(\S+)", re.MULTILINE)
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -56,8 +59,8 @@ def operate(region, action: str, count: int, keys_file: Path) -> None:
             key  # noqa: B018
 
 
-def count(name: str, action: str, length: int, folder: str) -> int:
-    """Instructions of a whole child process."""
+def count(name: str, action: str, length: int, folder: str) -> Counter[str]:
+    """Instructions of a whole child process, by function."""
     output = Path(folder) / f"{action}.{length}".replace(" ", "-")
     ran = subprocess.run(
         [
@@ -74,15 +77,28 @@ def count(name: str, action: str, length: int, folder: str) -> int:
         raise SystemExit(
             f"{action}: the counted process ended with {ran.returncode}:\n{ran.stderr}"
         )
-    return int(re.search(r"^(?:summary|totals): (\d+)", output.read_text(), re.M).group(1))
+    listed = subprocess.run(
+        ["callgrind_annotate", "--threshold=100", str(output)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    found: Counter[str] = Counter()
+    for instructions, function in LISTED.findall(listed):
+        found[function] += int(instructions.replace(",", ""))
+    return found
 
 
 def per_operation(name: str, folder: str) -> dict[str, dict]:
+    """For every action the instructions of one operation, and of the functions beneath it."""
     found = {}
     for action in ACTIONS:
         short, long = (count(name, action, length, folder) for length in LENGTHS)
-        each = (long - short) / (LENGTHS[1] - LENGTHS[0])
-        found[action] = {"instructions": round(each, 1), "whole_runs": [short, long]}
+        operations = LENGTHS[1] - LENGTHS[0]
+        grown = Counter({f: (long[f] - short[f]) / operations for f in long})
+        each = sum(grown.values())
+        functions = {f: round(n, 1) for f, n in grown.most_common(FUNCTIONS_SHOWN) if n >= 1}
+        found[action] = {"instructions": round(each, 1), "functions": functions}
         print(f"{action:10} {each:10,.1f} instructions per operation", flush=True)
     return found
 
@@ -90,7 +106,7 @@ def per_operation(name: str, folder: str) -> dict[str, dict]:
 def measure(output: Path, replication_factor: int) -> None:
     if shutil.which("valgrind") is None:
         raise SystemExit("valgrind is not on the PATH: nothing was counted")
-    name = f"bench-instructions-{os.getpid()}"
+    name = f"bench.instructions.{os.getpid()}"
     with (
         tempfile.TemporaryDirectory() as folder,
         dsm_native.Cluster(
