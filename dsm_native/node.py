@@ -19,7 +19,7 @@ from typing import Any
 
 from dsm_native import cluster as cluster_module
 from dsm_native._native.handle import Handle
-from dsm_native.exceptions import ClusterNotFoundError
+from dsm_native.exceptions import ClosedError, ClusterNotFoundError
 
 GRACE_S = 0.5  # for the main thread to end in order when the cluster has stopped
 
@@ -124,9 +124,9 @@ def main() -> None:
     connection = Connection(descriptor)
     try:
         handle = Handle.attach(name, node)
-    except ClusterNotFoundError:  # the owner was interrupted before this process had started
-        return
-    cluster = cluster_module.Cluster._of(handle, 10.0)
+        cluster = cluster_module.Cluster._of(handle, 10.0)
+    except (ClusterNotFoundError, ClosedError):
+        return  # the owner was interrupted, and has cleaned up, before this process had started
     cluster_module.set_current(cluster)
     stopping = handle.start_service(node)
     threading.Thread(target=_end_busy, args=(handle, stopping), daemon=True).start()
