@@ -118,8 +118,8 @@ static void test_larger_than_a_segment(void) {
   fixture owner = fixture_create(&(fixture_shape){CLUSTER, 1, 1, 1, 1u << 20});
   CHECK_EQUAL(fixture_put(&owner, 1, 1, 1u << 20), DSM_STORE_FULL);
   CHECK_EQUAL(fixture_put(&owner, 1, 1, 3000000), DSM_STORE_FULL);
-  CHECK_EQUAL(fixture_put(&owner, 1, 1, 500000), DSM_OK);
-  CHECK_EQUAL(fixture_put(&owner, 1, 2, 500000), DSM_STORE_FULL); /* no room beside the old one */
+  CHECK_EQUAL(fixture_put(&owner, 1, 1, 520000), DSM_OK);
+  CHECK_EQUAL(fixture_put(&owner, 1, 2, 520000), DSM_STORE_FULL); /* no room beside the old one */
   CHECK_EQUAL(fixture_get(&owner, 1).seed, 1);
   fixture_check_clean(&owner);
   fixture_close(&owner, true);
