@@ -93,21 +93,39 @@ static void link_set(dsm_log *log, unsigned node, uint64_t page, uint64_t next, 
       dsm_link_seal(next << 28 | previous, dsm_space_locator(log->call->space, node + 1, word)));
 }
 
+/* Eight bits of check do not make a link true: neighbours must name each other. */
+static void expect(dsm_log *log, unsigned node, uint64_t found, uint64_t expected) {
+  if (found != expected)
+    dsm_log_corrupt(log, "neighbours in a slab list disagree", node + 1, found, expected);
+}
+
 static void list_remove(dsm_log *log, unsigned node, dsm_sub_shm *sub, unsigned fit,
                         uint64_t page) {
   uint64_t link = link_get(log, node, page), next = link >> 28, previous = link & PAGE_MASK;
   if (log->status != DSM_OK) return;
-  if (previous)
-    link_set(log, node, previous, next, link_get(log, node, previous) & PAGE_MASK);
-  else
+  if (previous) {
+    uint64_t before = link_get(log, node, previous);
+    expect(log, node, before >> 28, page);
+    link_set(log, node, previous, next, before & PAGE_MASK);
+  } else {
+    expect(log, node, dsm_log_get_sealed(log, node + 1, &sub->partial[fit]), page);
     dsm_log_set_sealed(log, node + 1, &sub->partial[fit], next);
-  if (next) link_set(log, node, next, link_get(log, node, next) >> 28, previous);
+  }
+  if (next) {
+    uint64_t after = link_get(log, node, next);
+    expect(log, node, after & PAGE_MASK, page);
+    link_set(log, node, next, after >> 28, previous);
+  }
 }
 
 static void list_push(dsm_log *log, unsigned node, dsm_sub_shm *sub, unsigned fit, uint64_t page) {
   uint64_t old = dsm_log_get_sealed(log, node + 1, &sub->partial[fit]);
   link_set(log, node, page, old, 0);
-  if (old) link_set(log, node, old, link_get(log, node, old) >> 28, page);
+  if (old) {
+    uint64_t link = link_get(log, node, old);
+    expect(log, node, link & PAGE_MASK, 0);
+    link_set(log, node, old, link >> 28, page);
+  }
   dsm_log_set_sealed(log, node + 1, &sub->partial[fit], page);
 }
 

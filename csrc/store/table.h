@@ -1,9 +1,9 @@
 /* Sub-tables: the slots of one stripe at one node. Open addressing, linear probing.
  *
- * A slot is one word: 36 bits of grain offset under 28 bits of the key's hash; 0 is empty, 1 is a
- * tombstone. The table's place and capacity are one sealed word of the sub, so that a reader takes
- * both in one load. The first word of a table's extent marks it live; the slots follow. The
- * smallest table lies in the sub itself, next to the words that a reader needs first.
+ * A slot is one word: 36 bits of grain offset under 28 bits of the key's hash; two small constants
+ * say empty and tombstone. The table's place and capacity are one sealed word of the sub, so that a
+ * reader takes both in one load. The first word of a table's extent marks it live; the slots
+ * follow. The smallest table lies in the sub itself, next to the words that a reader needs first.
  *
  *   I  slots do not move within a table; a table grows by copy and publish (one word)
  *   I  a live slot names a live object whose hash has the slot's tag: anything else is damage
@@ -15,8 +15,11 @@
 #include "object.h"
 #include "slab.h"
 
-#define DSM_SLOT_EMPTY 0ull
-#define DSM_SLOT_TOMBSTONE 1ull
+/* No object lies below the first page that is handed out, so a word up to TOMBSTONE names none. Not
+ * 0, and ten bits apart from each other: a zeroed slot is one that lost its key, and does not end
+ * the probing, or a later put and delete of a key behind it would bring its old value back. */
+#define DSM_SLOT_EMPTY 0x155ull
+#define DSM_SLOT_TOMBSTONE 0x2AAull
 #define DSM_TABLE_SIZES 20u /* 7 slots to 2^22 - 1 */
 #define DSM_TABLE_INLINE 0u
 

@@ -63,9 +63,25 @@ static dsm_status next_gen(change *self) {
   return DSM_OK;
 }
 
+/* Before an answer that rests on the old object's header: does the object verify? */
+static dsm_status verify_found(const change *self) {
+  const dsm_header *header = &self->found[0].header;
+  const uint8_t *object = (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0],
+                                                         self->found[0].offset);
+  uint64_t value_hash = header->flags & DSM_OBJECT_LAZY
+                            ? 0
+                            : dsm_value_hash(object + header->value_offset, header->value_bytes);
+  uint32_t checksum = dsm_object_checksum(header->version, header->shape, header->binding,
+                                          self->key->hash, value_hash);
+  if (checksum == (uint32_t)(header->binding >> 32)) return DSM_OK;
+  return dsm_fail(self->call, DSM_CORRUPT, "object's checksum differs", self->route.nodes[0],
+                  self->stripe, checksum, header->binding >> 32);
+}
+
 static dsm_status check_condition(const change *self, uint64_t if_version, uint64_t *version) {
   uint64_t present = self->found[0].offset ? self->found[0].header.version : 0;
   if (if_version == DSM_ANY_VERSION || if_version == present) return DSM_OK;
+  if (present) DSM_TRY(verify_found(self));
   *version = present;
   return dsm_fail(self->call, DSM_VERSION_CONFLICT, "version", self->route.nodes[0], self->stripe,
                   if_version, present);
@@ -145,7 +161,17 @@ static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_fo
                   found->header.value_offset + found->header.value_bytes);
     return;
   }
-  /* The object may be pinned: its words stay as they are while it is in limbo. */
+  /* A flipped bit in the flags must not give away a slab with other objects in it. */
+  dsm_run run;
+  if (log->status == DSM_OK)
+    log->status = dsm_run_read(log->call, node, found->offset / DSM_ARENA_PAGE_BYTES, &run);
+  if (log->status == DSM_OK && (run.kind != DSM_RUN_VALUE || run.stripe != stripe ||
+                                found->offset % DSM_ARENA_PAGE_BYTES != 0))
+    dsm_log_corrupt(log, "value is not the run that it lies in", node + 1, run.kind, run.stripe);
+  if (log->status != DSM_OK) return;
+  /* The value may be pinned and stays as it is; who pinned it has a copy of the header. Without a
+   * version, no damaged slot can find the old object while it waits in limbo. */
+  dsm_log_once(log, node + 1, &dsm_object_at(log->call->space, node, found->offset)->version, 0);
   dsm_slab_retire(log, node, stripe, found->offset / DSM_ARENA_PAGE_BYTES);
 }
 
@@ -289,18 +315,13 @@ static dsm_status read_counter(const change *self, int64_t *out) {
   const dsm_found *found = &self->found[0];
   *out = 0;
   if (!found->offset) return DSM_OK;
+  DSM_TRY(verify_found(self));
   if (found->header.codec != DSM_CODEC_INT64 || found->header.value_bytes != sizeof *out)
     return dsm_fail(self->call, DSM_WRONG_TYPE, "counter", self->route.nodes[0], self->stripe,
                     found->header.codec, DSM_CODEC_INT64);
   const uint8_t *object =
       (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0], found->offset);
   dsm_copy_out(out, object + found->header.value_offset, sizeof *out);
-  uint32_t checksum =
-      dsm_object_checksum(found->header.version, found->header.shape, found->header.binding,
-                          self->key->hash, dsm_value_hash(out, sizeof *out));
-  if (checksum != (uint32_t)(found->header.binding >> 32))
-    return dsm_fail(self->call, DSM_CORRUPT, "counter's checksum differs", self->route.nodes[0],
-                    self->stripe, checksum, found->header.binding >> 32);
   return DSM_OK;
 }
 

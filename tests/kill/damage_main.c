@@ -13,16 +13,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "damage.h"
+#include "damage_cases.h"
 
 #define WORKERS_MAX 8u
 #define TRIAL_SECONDS_MAX 20u
 
 void __sanitizer_set_death_callback(void (*callback)(void));
+const char *__ubsan_default_options(void);
+
+/* Undefined behaviour ends in a signal too, so that the trial is named. */
+const char *__ubsan_default_options(void) {
+  return "abort_on_error=1:print_stacktrace=1";
+}
 
 typedef struct tally {
   uint64_t outcomes[AREA_COUNT][OUTCOME_COUNT];
-  uint64_t done;
+  uint64_t done, cases_failed;
 } tally;
 
 /* Of this worker, for the report of a crash. */
@@ -31,9 +37,9 @@ static damage_trial trial;
 
 static void on_death(void) {
   char line[320];
-  int length = snprintf(line, sizeof line, "CRASHED: seed %llu, number %llu (%s)\n",
-                        (unsigned long long)trial.seed, (unsigned long long)trial.number,
-                        trial.what);
+  int length =
+      snprintf(line, sizeof line, "CRASHED: seed %llu, number %llu (%s)\n",
+               (unsigned long long)trial.seed, (unsigned long long)trial.number, trial.what);
   if (write(2, line, (size_t)length) < 0) _exit(2);
   outside_unlink(&world.segments);
 }
@@ -50,6 +56,20 @@ static void restore_size(void) {
       give_up("cannot restore a segment's size");
 }
 
+/* The cases that mutations once found, by the first worker. */
+static uint64_t run_cases(void) {
+  uint64_t failed = 0;
+  dsm_call call = dsm_call_make(&world.owner->space, 1000);
+  for (unsigned i = 0; i < damage_case_count; i++) {
+    picture_lay(&world.images[0].bytes, &world.segments);
+    snprintf(trial.what, sizeof trial.what, "planned: %s", damage_cases[i].name);
+    const char *wrong = damage_cases[i].run(&world, &call);
+    if (wrong) fprintf(stderr, "WRONG: planned damage of %s: %s\n", damage_cases[i].name, wrong);
+    failed += wrong != NULL;
+  }
+  return failed;
+}
+
 static void run_worker(unsigned worker, unsigned workers, uint64_t seed, uint64_t count,
                        int64_t only, tally *result) {
   char name[DSM_CLUSTER_NAME_BYTES];
@@ -59,6 +79,7 @@ static void run_worker(unsigned worker, unsigned workers, uint64_t seed, uint64_
   snprintf(name, sizeof name, "damage-%d", (int)getpid());
   trial.seed = seed;
   damage_world_open(&world, name, seed);
+  if (worker == 0 && only < 0) result->cases_failed = run_cases();
   for (uint64_t number = worker; number < count; number += workers) {
     if (only >= 0) number = (uint64_t)only;
     trial.number = number;
@@ -122,7 +143,9 @@ int main(int argc, char **argv) {
     fflush(stdout);
   }
   for (unsigned i = 0; i < workers; i++) done += results[i].done;
-  uint64_t wrong = print_tally(results, workers);
+  uint64_t wrong = print_tally(results, workers) + results[0].cases_failed;
+  printf("%u planned cases, %llu failed\n", damage_case_count,
+         (unsigned long long)results[0].cases_failed);
   printf("%llu mutations, seed %llu, %llu workers ended early, %.1f s\n", (unsigned long long)done,
          (unsigned long long)seed, (unsigned long long)crashed,
          (double)(dsm_os_monotonic_ns() - started) / 1e9);

@@ -23,26 +23,34 @@ static void append(damage_image *image, damage_area area, uint32_t segment, uint
   image->areas[area].ranges[at] = (damage_range){segment, offset, bytes};
 }
 
+/* The part of a record that is filled. Of an image with a dead writer the armed records only. */
+static void map_intent(const damage_world *self, damage_image *image, damage_area area,
+                       uint64_t offset) {
+  const dsm_intent_shm *intent =
+      (const dsm_intent_shm *)(const void *)(self->segments.segment[0].base + offset);
+  uint64_t bytes = offsetof(dsm_intent_shm, entries) +
+                   dsm_load_relaxed_u64(&intent->count) * sizeof(dsm_intent_entry_shm);
+  if (image->in_doubt < 0 || dsm_load_relaxed_u64(&intent->armed) != 0)
+    append(image, area, 0, offset, bytes);
+}
+
 static void map_control(const damage_world *self, damage_image *image) {
   const dsm_space *space = &self->owner->space;
   const dsm_layout *layout = &space->layout;
   append(image, AREA_CONTROL, 0, 0, offsetof(dsm_control_shm, registry) + sizeof(dsm_lock_shm));
   append(image, AREA_PARTICIPANTS, 0, layout->participants, 6 * sizeof(dsm_participant_shm));
-  append(image, AREA_REGIONS, 0, layout->regions,
-         (DAMAGE_REGIONS + 1) * sizeof(dsm_region_shm));
+  append(image, AREA_REGIONS, 0, layout->regions, (DAMAGE_REGIONS + 1) * sizeof(dsm_region_shm));
   append(image, AREA_ROUTES, 0, layout->routes, space->stripe_count * 8);
   for (uint32_t i = 0; i < space->stripe_count; i++)
     append(image, AREA_LOCKS, 0, layout->locks + i * sizeof(dsm_lock_shm) + DSM_OS_MUTEX_BYTES,
            sizeof(dsm_lock_shm) - DSM_OS_MUTEX_BYTES);
   for (uint32_t i = 0; i < space->node_count; i++)
-    append(image, AREA_LOCKS, 0,
-           layout->node_locks + i * sizeof(dsm_lock_shm) + DSM_OS_MUTEX_BYTES,
+    append(image, AREA_LOCKS, 0, layout->node_locks + i * sizeof(dsm_lock_shm) + DSM_OS_MUTEX_BYTES,
            sizeof(dsm_lock_shm) - DSM_OS_MUTEX_BYTES);
-  /* The part of a record that is ever filled: the head and some thirty entries. */
   for (uint32_t i = 0; i < space->stripe_count; i++)
-    append(image, AREA_INTENTS, 0, layout->intents + i * sizeof(dsm_intent_shm), 512);
+    map_intent(self, image, AREA_INTENTS, layout->intents + i * sizeof(dsm_intent_shm));
   for (uint32_t i = 0; i < space->node_count; i++)
-    append(image, AREA_ARENA_INTENTS, 0, layout->arena_intents + i * sizeof(dsm_intent_shm), 512);
+    map_intent(self, image, AREA_ARENA_INTENTS, layout->arena_intents + i * sizeof(dsm_intent_shm));
   append(image, AREA_COUNTS, 0, layout->region_counts, DAMAGE_REGIONS * space->stripe_count * 8);
   append(image, AREA_PINS, 0, layout->pins, 64);
 }
@@ -54,7 +62,7 @@ typedef struct page_context {
 
 static void map_run(void *context, uint64_t page, const dsm_run *run) {
   page_context *self = context;
-  uint64_t offset = page * DSM_PAGE_BYTES, bytes = run->pages * DSM_PAGE_BYTES;
+  uint64_t offset = page * DSM_ARENA_PAGE_BYTES, bytes = run->pages * DSM_ARENA_PAGE_BYTES;
   if (run->kind == DSM_RUN_SLAB) append(self->image, AREA_SLAB, self->segment, offset, 64);
   if (run->kind == DSM_RUN_VALUE) {
     /* Half of the ranges are headers, or hardly any mutation would meet one. */
@@ -62,7 +70,7 @@ static void map_run(void *context, uint64_t page, const dsm_run *run) {
     append(self->image, AREA_VALUE, self->segment, offset, bytes);
   }
   if (run->kind == DSM_RUN_FREE)
-    append(self->image, AREA_FREE_PAGE, self->segment, offset, DSM_PAGE_BYTES);
+    append(self->image, AREA_FREE_PAGE, self->segment, offset, DSM_ARENA_PAGE_BYTES);
   if (run->kind == DSM_RUN_LIMBO) append(self->image, AREA_LIMBO, self->segment, offset, bytes);
 }
 
@@ -97,10 +105,22 @@ static void map_sub(damage_world *self, damage_image *image, unsigned node, uint
     dsm_header_read(dsm_object_at(space, node, offset), &header);
     if (header.flags & DSM_OBJECT_ALIGNED) continue;
     uint64_t bytes = header.value_offset + header.value_bytes;
-    uint32_t room = dsm_slab_class_bytes(dsm_slab_class_of(bytes));
+    uint64_t room = (bytes + DSM_GRAIN_BYTES - 1) / DSM_GRAIN_BYTES * DSM_GRAIN_BYTES;
     append(image, AREA_OBJECT, node + 1, offset, bytes);
-    if (offset % DSM_PAGE_BYTES + 2 * room <= DSM_PAGE_BYTES)
+    if (offset % DSM_ARENA_PAGE_BYTES + 2 * room <= DSM_ARENA_PAGE_BYTES)
       append(image, AREA_FREE_EXTENT, node + 1, offset + room, room); /* often a neighbour's */
+  }
+}
+
+/* What lies in the slabs and runs, from the calm image. Not the free pages if the dead writer's
+ * value may lie there, not yet settled: until then nobody notices damage to it. */
+static void copy_calm_areas(const damage_world *self, damage_image *image) {
+  for (unsigned area = AREA_SLAB; area < AREA_COUNT; area++) {
+    if (area == AREA_FREE_PAGE && image->doubt.length >= DSM_LAZY_BYTES_MIN) continue;
+    for (uint64_t i = 0; i < self->images[0].areas[area].count; i++) {
+      const damage_range *range = &self->images[0].areas[area].ranges[i];
+      append(image, (damage_area)area, range->segment, range->offset, range->bytes);
+    }
   }
 }
 
@@ -108,13 +128,7 @@ void damage_map(damage_world *self, damage_image *image) {
   map_control(self, image);
   for (unsigned node = 0; node < self->owner->space.node_count; node++) map_node(self, image, node);
   if (image->in_doubt >= 0) {
-    for (unsigned area = 0; area < AREA_COUNT; area++)
-      for (uint64_t i = 0; i < self->images[0].areas[area].count && !image->areas[area].count; i++) {
-        for (uint64_t k = 0; k < self->images[0].areas[area].count; k++) {
-          const damage_range *range = &self->images[0].areas[area].ranges[k];
-          append(image, (damage_area)area, range->segment, range->offset, range->bytes);
-        }
-      }
+    copy_calm_areas(self, image);
     return;
   }
   for (uint32_t stripe = 0; stripe < self->owner->space.stripe_count; stripe++) {

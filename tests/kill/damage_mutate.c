@@ -57,7 +57,9 @@ static void change_range(damage_world *self, damage_trial *trial, const damage_r
       change_byte(self, range->segment, offset + i, 0xFF, (uint8_t)(1u << random % 8));
     else
       change_byte(self, range->segment, offset + i, 0,
-                  kind == ZERO ? 0 : kind == ONES ? 0xFF : random);
+                  kind == ZERO   ? 0
+                  : kind == ONES ? 0xFF
+                                 : random);
   }
 }
 
@@ -68,7 +70,7 @@ void damage_mutate(damage_world *self, damage_trial *trial) {
   trial->area = (damage_area)(damage_random(trial) % AREA_COUNT);
   /* Armed intents are what those images are for. */
   if (trial->image->in_doubt >= 0 && damage_random(trial) % 2)
-    trial->area = damage_random(trial) % 3 ? AREA_INTENTS : AREA_ARENA_INTENTS;
+    trial->area = damage_random(trial) % 2 ? AREA_INTENTS : AREA_ARENA_INTENTS;
   picture_lay(&trial->image->bytes, &self->segments);
   if (trial->area == AREA_TRUNCATION) {
     uint32_t segment = (uint32_t)(damage_random(trial) % self->segments.count);
@@ -81,8 +83,8 @@ void damage_mutate(damage_world *self, damage_trial *trial) {
       give_up("cannot truncate");
     return;
   }
-  if (trial->image->areas[trial->area].count == 0) trial->area = AREA_SUBS;
+  if (trial->image->areas[trial->area].count == 0)
+    trial->area = trial->image->areas[AREA_INTENTS].count ? AREA_INTENTS : AREA_ARENA_INTENTS;
   uint64_t count = trial->image->areas[trial->area].count;
-  change_range(self, trial,
-               &trial->image->areas[trial->area].ranges[damage_random(trial) % count]);
+  change_range(self, trial, &trial->image->areas[trial->area].ranges[damage_random(trial) % count]);
 }

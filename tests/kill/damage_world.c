@@ -63,12 +63,14 @@ static void fill(damage_world *self, dsm_call *call, damage_item *items) {
   for (uint32_t i = 0; i < DAMAGE_KEYS_ALL; i++) {
     snprintf(self->keys[i], sizeof self->keys[i], "%s%u", i % 5 ? "key:" : "a longer key:", i);
     items[i] = first_item(i);
-    if (i < DAMAGE_KEYS || i % 2) must(call, damage_put(self, call, i, &items[i], DSM_ANY_VERSION), "put");
+    if (i < DAMAGE_KEYS || i % 2)
+      must(call, damage_put(self, call, i, &items[i], DSM_ANY_VERSION), "put");
   }
   for (uint32_t i = DAMAGE_KEYS; i < DAMAGE_KEYS_ALL; i++) {
     uint64_t version;
     dsm_key key = damage_key(self, i);
-    if (i % 2) must(call, dsm_delete(call, &key, (dsm_condition){2, DSM_ANY_VERSION}, &version), "delete");
+    if (i % 2)
+      must(call, dsm_delete(call, &key, (dsm_condition){2, DSM_ANY_VERSION}, &version), "delete");
     items[i].present = false;
   }
 }
@@ -81,7 +83,8 @@ static void make_view(damage_world *self, dsm_call *call, damage_item *items) {
   must(call, dsm_read_begin(call, &key, &self->view), "read");
   must(call, dsm_read_pin(call, &self->view), "pin");
   items[self->view_key].tag++;
-  must(call, damage_put(self, call, self->view_key, &items[self->view_key], DSM_ANY_VERSION), "overwrite");
+  must(call, damage_put(self, call, self->view_key, &items[self->view_key], DSM_ANY_VERSION),
+       "overwrite");
 }
 
 /* Where a writer is killed: the n-th time that it comes to a crash point of that name. */
@@ -139,7 +142,8 @@ void damage_world_open(damage_world *self, const char *name, uint64_t seed) {
     char region[8];
     dsm_region_settings settings = {2, i}, actual;
     snprintf(region, sizeof region, "r%u", i);
-    must(&call, dsm_region_open(&call, region, 2, &settings, true, &self->regions[i], &actual), "region");
+    must(&call, dsm_region_open(&call, region, 2, &settings, true, &self->regions[i], &actual),
+         "region");
   }
   damage_image *calm = &self->images[0];
   calm->name = "calm";

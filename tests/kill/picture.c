@@ -158,8 +158,7 @@ void picture_copy(const picture *self, picture *out) {
   for (unsigned i = 0; i < self->count; i++) {
     out->segment[i].page_count = 0;
     for (uint64_t at = 0; at < self->segment[i].page_count; at++)
-      append_page(out, i, self->segment[i].pages[at],
-                  self->segment[i].bytes + at * DSM_PAGE_BYTES);
+      append_page(out, i, self->segment[i].pages[at], self->segment[i].bytes + at * DSM_PAGE_BYTES);
   }
 }
 

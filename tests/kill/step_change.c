@@ -44,8 +44,8 @@ static uint64_t recovery_digest(const stage *self) {
                                              (stripe ? layout->locks : layout->node_locks)) +
         at;
     const dsm_intent_shm *intent =
-        (const dsm_intent_shm *)(const void *)(control + (stripe ? layout->intents
-                                                                 : layout->arena_intents)) +
+        (const dsm_intent_shm *)(const void *)(control +
+                                               (stripe ? layout->intents : layout->arena_intents)) +
         at;
     digest = mix(digest, (uint32_t)lock->mutex.words[0]);
     digest = mix(digest, dsm_load_relaxed_u32(&lock->pending));
@@ -71,10 +71,8 @@ static void keep(stage *self, const trace *run, uint64_t digest, bool bytes) {
     if (!self->kept) give_up("out of memory");
   }
   kept_state *state = &self->kept[self->kept_count++];
-  *state = (kept_state){.step = run->steps,
-                        .place = run->place,
-                        .digest = digest,
-                        .thread = (uint32_t)run->child};
+  *state = (kept_state){
+      .step = run->steps, .place = run->place, .digest = digest, .thread = (uint32_t)run->child};
   if (bytes) picture_copy(&run->shadow, &state->bytes);
 }
 
@@ -95,8 +93,8 @@ static void lay_dead(const stage *self, const picture *bytes, const outside *cop
 static survivor_outcome verify_state(stage *self, const outside *copy, const char *phase,
                                      uint64_t step, step_counts *counts) {
   survivor_outcome outcome = SAW_OLD;
-  const char *wrong = survivor_verify(copy->name, &self->world, &self->change, DSM_NOBODY,
-                                      &outcome);
+  const char *wrong =
+      survivor_verify(copy->name, &self->world, &self->change, DSM_NOBODY, &outcome);
   counts->states++;
   counts->saw_old += !wrong && outcome == SAW_OLD;
   counts->saw_new += !wrong && outcome == SAW_NEW;

@@ -34,8 +34,8 @@ step_counts step_kill(stage *self) {
     uint32_t participant = run.participant;
     trace_kill(&run);
     counts.instructions += run.steps;
-    const char *wrong = survivor_verify(self->victim.name, &self->world, &self->change,
-                                        participant, &outcome);
+    const char *wrong =
+        survivor_verify(self->victim.name, &self->world, &self->change, participant, &outcome);
     if (!wrong && outcome != self->kept[i].outcome) wrong = "the kill and its copy differ";
     count_verdict(&counts, wrong, outcome);
     if (wrong) step_report(self, "SIGKILL", self->kept[i].step, wrong);
@@ -66,11 +66,9 @@ static change busy_change(world *now, uint64_t *random) {
   if (dice < 2 && old->present)
     next = (change){CHANGE_DELETE, next.target, {.tag = tag}};
   else if (dice < 4 && (!old->present || old->counter))
-    next = (change){CHANGE_ADD, next.target,
-                    {true, true, 8, (old->present ? old->tag : 0) + 3}};
+    next = (change){CHANGE_ADD, next.target, {true, true, 8, (old->present ? old->tag : 0) + 3}};
   else
-    next = (change){CHANGE_PUT, next.target,
-                    {true, false, lengths[next_random(random) % 8], tag}};
+    next = (change){CHANGE_PUT, next.target, {true, false, lengths[next_random(random) % 8], tag}};
   return next;
 }
 
@@ -133,8 +131,7 @@ step_counts step_random_kills(uint32_t replicas, unsigned kills, uint64_t seed) 
   for (unsigned i = 0; i < kills; i++) {
     survivor_outcome outcome = SAW_OLD;
     picture_lay(&self.before, &self.victim);
-    const char *wrong =
-        random_kill(&self, seed + i, told, &random, &outcome, &counts.instructions);
+    const char *wrong = random_kill(&self, seed + i, told, &random, &outcome, &counts.instructions);
     count_verdict(&counts, wrong, outcome);
     if (wrong) step_report(&self, "random SIGKILL", i, wrong);
   }

@@ -72,8 +72,10 @@ static void stay_on_one_processor(void) {
  */
 static void copy_by_vectors(char **argv) {
   if (getenv("GLIBC_TUNABLES")) return;
-  setenv("GLIBC_TUNABLES",
-         "glibc.cpu.x86_rep_movsb_threshold=1000000000:glibc.cpu.x86_rep_stosb_threshold=1000000000", 1);
+  setenv(
+      "GLIBC_TUNABLES",
+      "glibc.cpu.x86_rep_movsb_threshold=1000000000:glibc.cpu.x86_rep_stosb_threshold=1000000000",
+      1);
   execv("/proc/self/exe", argv);
   give_up("cannot start again");
 }

@@ -52,8 +52,8 @@ static void await_trap(const trace *self) {
 void trace_start(trace *self, const outside *segments, trace_operation *operation,
                  const void *context) {
   if (!self->shared) {
-    self->shared = mmap(NULL, DSM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                        -1, 0);
+    self->shared =
+        mmap(NULL, DSM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     self->visits = malloc(VISITED_SLOTS * sizeof *self->visits);
     if (self->shared == MAP_FAILED || !self->visits) give_up("out of memory");
   }

@@ -70,7 +70,8 @@ dsm_status world_change(const world *self, dsm_call *call, const change *change)
   dsm_key key = world_key(self, call->space, change->target);
   dsm_condition condition = {self->replicas, DSM_ANY_VERSION};
   uint64_t version;
-  int64_t result, before = self->items[change->target].present ? self->items[change->target].tag : 0;
+  int64_t result,
+      before = self->items[change->target].present ? self->items[change->target].tag : 0;
   if (change->kind == CHANGE_PUT) return put(self, call, change->target, &change->after);
   if (change->kind == CHANGE_DELETE) return dsm_delete(call, &key, condition, &version);
   return dsm_add(call, &key, change->after.tag - before, self->replicas, &result, &version);
@@ -89,8 +90,7 @@ void world_build(world *self, dsm_call *call, uint32_t replicas, const scenario 
                  change *out) {
   dsm_region_settings settings = {replicas, 1}, actual;
   *self = (world){.replicas = replicas};
-  dsm_status status =
-      dsm_region_open(call, "world", 5, &settings, true, &self->region, &actual);
+  dsm_status status = dsm_region_open(call, "world", 5, &settings, true, &self->region, &actual);
   choose_keys(self, call->space);
   for (uint32_t i = 0; i < plan->present && status == DSM_OK; i++) {
     self->items[i] = (item){true, false, plan->length, 1};
@@ -101,8 +101,7 @@ void world_build(world *self, dsm_call *call, uint32_t replicas, const scenario 
     self->items[plan->present] = (item){true, counter, plan->also, 41};
     status = put(self, call, plan->present, &self->items[plan->present]);
   }
-  if (status != DSM_OK)
-    give_up("%s: %s %s", plan->name, dsm_status_name(status), call->fault.what);
+  if (status != DSM_OK) give_up("%s: %s %s", plan->name, dsm_status_name(status), call->fault.what);
   *out = (change){.kind = plan->kind, .target = plan->target};
   if (plan->kind != CHANGE_DELETE)
     out->after = (item){true, plan->kind == CHANGE_ADD, plan->target_length,
