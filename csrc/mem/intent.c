@@ -53,7 +53,8 @@ static bool locator_fits(const dsm_space *space, dsm_locator locator) {
   if (segment > space->node_count || offset % 8 != 0) return false;
   if (segment == DSM_CONTROL_SEGMENT)
     return offset >= space->layout.region_counts && offset < space->layout.pins;
-  return offset >= space->layout.subs && offset + 8 <= space->layout.node_bytes;
+  bool arena = offset >= offsetof(dsm_node_shm, arena) && offset < sizeof(dsm_node_shm);
+  return arena || (offset >= space->layout.subs && offset + 8 <= space->layout.node_bytes);
 }
 
 dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t salt) {
@@ -67,10 +68,7 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
     return dsm_fail(call, DSM_CORRUPT, "intent record does not verify", -1, -1, armed, count);
   for (uint64_t i = 0; i < count; i++) {
     dsm_locator locator = dsm_load_relaxed_u64(&intent->entries[i].locator);
-    bool arena = dsm_locator_segment(locator) > 0 &&
-                 dsm_locator_offset(locator) >= offsetof(dsm_node_shm, arena) &&
-                 dsm_locator_offset(locator) < sizeof(dsm_node_shm);
-    if (!arena && !locator_fits(space, locator))
+    if (!locator_fits(space, locator))
       return dsm_fail(call, DSM_CORRUPT, "intent points outside", -1, -1, locator, count);
   }
   bool carried = decision == 0;

@@ -214,6 +214,8 @@ void dsm_run_merge(dsm_log *log, unsigned node, uint64_t page, uint64_t pages, d
     if (log->status != DSM_OK) return;
     if (left.kind == kind) {
       extract(log, node, start, left.pages, kind);
+      /* What ceases to be a head must not look like a run in use to who kept its number. */
+      dsm_log_set_sealed(log, node + 1, &entry(log, node, page)->run, DSM_RUN_NONE);
       page = start;
       pages += left.pages;
     }

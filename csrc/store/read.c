@@ -118,7 +118,7 @@ dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
 dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) {
   dsm_space *space = call->space;
   if (!(read->header.flags & DSM_OBJECT_ALIGNED)) return DSM_USAGE;
-  uint32_t pin = dsm_pin_claim(space, read->node, read->offset / DSM_PAGE_BYTES);
+  uint32_t pin = dsm_pin_claim(space, read->node, read->offset / DSM_ARENA_PAGE_BYTES);
   if (pin == DSM_PIN_NONE)
     return dsm_fail(call, DSM_TOO_MANY, "pins of this process", -1, read->stripe, DSM_PINS_MAX, 0);
   if (!dsm_read_valid(space, read)) {

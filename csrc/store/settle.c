@@ -36,7 +36,7 @@ static bool settle_slot(dsm_call *call, unsigned node, const dsm_sub_shm *sub,
   dsm_space *space = call->space;
   dsm_header header;
   uint64_t offset = dsm_slot_offset(slot);
-  uint32_t pin = dsm_pin_claim(space, node, offset / DSM_PAGE_BYTES);
+  uint32_t pin = dsm_pin_claim(space, node, offset / DSM_ARENA_PAGE_BYTES);
   if (pin == DSM_PIN_NONE) return false;
   /* True at one instant after the claim: generation, table and slot hang together. */
   uint64_t gen = dsm_load_acquire_u64(&sub->gen);

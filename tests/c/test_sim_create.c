@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../csrc/mem/pin.h"
 #include "../../csrc/node/registry.h"
 #include "../../csrc/node/service.h"
 #include "../../csrc/os/os_sim.h"
@@ -222,7 +223,44 @@ static void test_owner_dies(bool detached) {
   dsm_sim_stop();
 }
 
+/* A node's process dies with a pin and is replaced before anybody retired it. */
+static void test_node_is_started_again(void) {
+  dsm_sim_start(6);
+  fixture owner = fixture_create(&shape);
+  uint32_t owner_pid = dsm_sim_process_pid(), pid = dsm_sim_process_new();
+  dsm_cluster *first, *second;
+  dsm_fault fault;
+  fixture_key key;
+  CHECK_EQUAL(fixture_put(&owner, 1, 10, 9000), DSM_OK);
+  dsm_sim_process_run(pid);
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, 1, &first, &fault), DSM_OK);
+  fixture node = owner;
+  node.call = dsm_call_make(&first->space, 100);
+  dsm_read read;
+  fixture_key_make(&node, &key, 1);
+  CHECK_EQUAL(dsm_read_begin(&node.call, &key.key, &read), DSM_OK);
+  CHECK_EQUAL(dsm_read_pin(&node.call, &read), DSM_OK);
+  dsm_sim_process_run(owner_pid);
+  CHECK_EQUAL(fixture_put(&owner, 1, 11, 9000), DSM_OK);
+  CHECK(fixture_limbo_pages(&owner) > 0);
+  dsm_sim_process_run(dsm_sim_process_new());
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, 1, &second, &fault), DSM_USAGE);
+  CHECK_EQUAL(fault.left, pid);
+  dsm_sim_process_kill(pid);
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, 1, &second, &fault), DSM_OK);
+  CHECK_EQUAL(dsm_pin_count(&second->space, second->space.participant), 0);
+  dsm_cluster_drop(second);
+  dsm_sim_process_run(owner_pid);
+  CHECK_EQUAL(fixture_limbo_pages(&owner), 0);
+  fixture_check_clean(&owner);
+  fixture_close(&owner, true);
+  dsm_os_fork_flag_close(first->fork_flag);
+  free(first);
+  dsm_sim_stop();
+}
+
 int main(void) {
+  test_node_is_started_again();
   test_creator_is_killed();
   test_remover_is_killed();
   test_creation_without_memory();

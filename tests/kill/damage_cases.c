@@ -66,7 +66,7 @@ static const char *flag_of_a_neighbour(damage_world *world, dsm_call *call) {
   if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_CORRUPT)
     return "a put over the damaged object was not refused";
   dsm_run run;
-  if (dsm_run_read(call, at.node, at.found.offset / DSM_PAGE_BYTES, &run) != DSM_OK ||
+  if (dsm_run_read(call, at.node, at.found.offset / DSM_ARENA_PAGE_BYTES, &run) != DSM_OK ||
       run.kind != DSM_RUN_SLAB)
     return "the slab of the damaged object was given away";
   return NULL;
