@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsm_native import sweep
-from dsm_native._native.handle import Handle
-from dsm_native.exceptions import ForkedError, UsageError
+from dsm_native._native.handle import Handle, end_with_interpreter
+from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
 from dsm_native.region import Region
 
 STRIPES = 4096
+NODES_MAX = 63
+LOCK_TIMEOUT_MAX_S = 1e6  # a fortnight: what fits the core's milliseconds
 DEFAULT_REGION = "default"
 
 _attached: weakref.WeakValueDictionary[str, Cluster]
@@ -64,6 +66,21 @@ def _check_count(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
+def _check_lock_timeout(seconds: Any) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise UsageError(f"lock_timeout must be a number of seconds from 0 on, not {seconds!r}")
+    return float(min(seconds, LOCK_TIMEOUT_MAX_S))
+
+
+def _check_region_name(name: Any) -> None:
+    try:
+        good = isinstance(name, str) and 0 < len(name.encode()) <= 64
+    except UnicodeEncodeError:
+        good = False
+    if not good:
+        raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
+
+
 def _check_name(name: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(sweep.NAME, name):
         raise UsageError(
@@ -99,7 +116,9 @@ class Cluster:
         lock_timeout: float = 10.0,
         detach: bool = False,
     ) -> None:
-        nodes = _check_count("nodes", nodes or os.cpu_count() or 1, 1, 63)
+        if nodes is None:
+            nodes = min(os.cpu_count() or 1, NODES_MAX)
+        _check_count("nodes", nodes, 1, NODES_MAX)
         if replication_factor is None:
             replication_factor = min(2, nodes)
         _check_count("replication_factor", replication_factor, 1, min(5, nodes))
@@ -107,6 +126,7 @@ class Cluster:
         if stripes & (stripes - 1):
             raise UsageError(f"stripes must be a power of two, not {stripes}")
         _check_count("segment_bytes", segment_bytes, 0, 1 << 40)
+        lock_timeout = _check_lock_timeout(lock_timeout)
         if detach and name is None:
             raise UsageError("a detached cluster needs a name, by which `dsm stop` can end it")
         name = _check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
@@ -126,7 +146,7 @@ class Cluster:
             raise
 
     def _set_up(self, handle: Handle, lock_timeout: float) -> None:
-        handle.lock_timeout = float(lock_timeout)
+        handle.lock_timeout = lock_timeout
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
         self._detached = False
@@ -164,12 +184,11 @@ class Cluster:
         """
         if consistency != "strong":
             raise UsageError(f"consistency must be 'strong', not {consistency!r}")
+        _check_region_name(name)
+        replicas = self._handle.replicas
         known = self._regions.get(name)
         if known is not None and replication_factor is None and allow_pickle is None:
             return known
-        if not isinstance(name, str) or not 0 < len(name.encode()) <= 64:
-            raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
-        replicas = self._handle.replicas
         if replication_factor is not None:
             _check_count("replication_factor", replication_factor, 1, replicas)
         index, actual, pickles = self._handle.open_region(
@@ -332,7 +351,15 @@ def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:
 
     Raises ClusterNotFoundError, CorruptError, and LimitError beyond 256 attached processes.
     """
-    return Cluster._of(Handle.attach(_check_name(name)), lock_timeout)
+    lock_timeout = _check_lock_timeout(lock_timeout)
+    handle = Handle.attach(_check_name(name))
+    if not any(entry["alive"] for entry in handle.participants() if entry["kind"] != "client"):
+        handle.close()
+        raise ClusterNotFoundError(
+            f"the owner and the nodes of cluster {name!r} were all killed; Cluster(name={name!r}) "
+            f"begins a new one, `dsm clean` removes what they left"
+        )
+    return Cluster._of(handle, lock_timeout)
 
 
 def reattach(name: str) -> Cluster:
@@ -367,6 +394,7 @@ def set_current(cluster: Cluster) -> None:
 
 
 def _close_all() -> None:
+    end_with_interpreter()
     for cluster in list(_attached.values()):
         cluster.close()
 

@@ -12,11 +12,16 @@ import pickle
 import select
 import signal
 import sys
+import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
 from dsm_native import cluster as cluster_module
 from dsm_native._native.handle import Handle
+from dsm_native.exceptions import ClosedError, ClusterNotFoundError
+
+GRACE_S = 0.5  # for the main thread to end in order when the cluster has stopped
 
 
 class _Tasks:
@@ -35,6 +40,7 @@ class _Tasks:
             return False
         if message[0] == "path":
             sys.path[:] = message[1]
+            _restore("PYTHONPATH", message[2])
         elif message[0] == "define":
             self.job, self.function = message[1], message[2]
         elif message[1] == self.job:
@@ -44,31 +50,41 @@ class _Tasks:
     def _answer(self, index: int, item: Any) -> bool:
         import cloudpickle
 
+        good, trace = True, ""
         try:
             if isinstance(self.function, bytes):
                 self.function = pickle.loads(self.function)
-            answer = cloudpickle.dumps((index, True, self.function(item), ""), 5)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of a task is the task's, too
-            answer = _failure(index, error)
+            result = cloudpickle.dumps(self.function(pickle.loads(item)), 5)
+        except BaseException as error:  # SystemExit of a task is the task's, too
+            good = False
+            result, trace = _failure(error)
         try:
-            self.connection.send_bytes(answer)
+            self.connection.send_bytes(pickle.dumps((self.job, index, good, trace)))
+            self.connection.send_bytes(result)
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
 
 
-def _failure(index: int, error: BaseException) -> bytes:
+def _restore(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
+
+
+def _failure(error: BaseException) -> tuple[bytes, str]:
     import traceback
 
     import cloudpickle
 
     trace = "".join(traceback.format_exception(error))
     try:
-        answer = cloudpickle.dumps((index, False, error, trace), 5)
+        answer = cloudpickle.dumps(error, 5)
         pickle.loads(answer)
-        return answer
+        return answer, trace
     except Exception:  # an exception that does not survive pickling is told as text
-        return cloudpickle.dumps((index, False, RuntimeError(repr(error)), trace), 5)
+        return pickle.dumps(RuntimeError(repr(error)), 5), trace
 
 
 def serve(handle: Handle, connection: Connection, stopping: int) -> None:
@@ -81,6 +97,23 @@ def serve(handle: Handle, connection: Connection, stopping: int) -> None:
             return
         if not tasks.serve_one():
             watched = [stopping]
+            _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """The owner has left a detached cluster: who reads its output must see the end of it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _end_busy(handle: Handle, stopping: int) -> None:
+    """Ends the process when the cluster has stopped but a task is still running."""
+    select.select([stopping], [], [])
+    time.sleep(GRACE_S)
+    handle.unlink()
+    os._exit(0)
 
 
 def main() -> None:
@@ -89,10 +122,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
-    handle = Handle.attach(name, node)
-    cluster = cluster_module.Cluster._of(handle, 10.0)
+    try:
+        handle = Handle.attach(name, node)
+        cluster = cluster_module.Cluster._of(handle, 10.0)
+    except (ClusterNotFoundError, ClosedError):
+        return  # the owner was interrupted, and has cleaned up, before this process had started
     cluster_module.set_current(cluster)
     stopping = handle.start_service(node)
+    threading.Thread(target=_end_busy, args=(handle, stopping), daemon=True).start()
     handle.ready()
     connection.send_bytes(b"ready")
     try:

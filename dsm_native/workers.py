@@ -8,6 +8,7 @@ closes its end, which is how its death is learnt, and its task is run again else
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from dsm_native.exceptions import NodeLostError, UsageError, WorkerLostError
+from dsm_native.exceptions import ClosedError, NodeLostError, UsageError, WorkerLostError
 
 if TYPE_CHECKING:
     from dsm_native.cluster import Cluster
@@ -44,7 +45,10 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dsm_native.node", cluster, str(node), str(theirs.fileno())],
+                [
+                    *(sys.executable, "-P", "-m", "dsm_native.node"),
+                    *(cluster, str(node), str(theirs.fileno())),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=_environment(),
@@ -52,22 +56,23 @@ class _Worker:
             )
         self.node = node
         self.connection = Connection(ours.detach())
-        self.task: int | None = None
+        self.job = 0  # of the function that it has
+        self.task: tuple[int, int] | None = None  # job and index of what it is running
         self.alive = True
 
     def send(self, message: tuple[Any, ...]) -> bool:
         try:
-            self.connection.send_bytes(cloudpickle.dumps(message, 5))
+            self.connection.send_bytes(pickle.dumps(message, 5))
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with the folder of this package on the path, wherever it was imported from."""
+    """Ours, with our module path: a node imports what we would, and nothing of where it stands."""
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    known = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": folder + (os.pathsep + known if known else "")}
+    path = [os.path.abspath(entry) for entry in sys.path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*path, folder])}
 
 
 class Workers:
@@ -76,7 +81,8 @@ class Workers:
     def __init__(self, cluster: Cluster, count: int) -> None:
         if not sys.executable:
             raise UsageError("sys.executable is empty, so no node process can be started")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._closing = False
         self._job = 0
         self._workers: list[_Worker] = []
         try:
@@ -84,7 +90,7 @@ class Workers:
                 self._workers.append(_Worker(cluster.name, node))
             for worker in self._workers:
                 self._await_ready(worker)
-                worker.send(("path", sys.path))
+                worker.send(("path", sys.path, os.environ.get("PYTHONPATH")))
         except BaseException:
             cluster._handle.stop()
             self.close(wait=True)
@@ -112,14 +118,20 @@ class Workers:
     ) -> list[Any]:
         with self._lock:
             self._job += 1
-            return _Map(self._job, self._workers, function, list(items), retries, progress).run()
+            try:
+                run = _Map(self._job, self._workers, function, list(items), retries, progress)
+                return run.run()
+            except WorkerLostError as error:
+                if not self._closing:
+                    raise
+                raise ClosedError("the cluster was closed while map() was running") from error
 
     def close(self, wait: bool) -> None:
-        """Closes the socket pairs; with `wait`, until every node has ended, by SIGKILL at last."""
-        for worker in self._workers:
-            worker.connection.close()
+        """Lets go of the nodes; with `wait`, once every one has ended, by SIGKILL at last."""
+        self._closing = True
         if not wait:
             for worker in self._workers:
+                worker.connection.close()
                 worker.process.returncode = 0  # it lives on by itself; no warning when collected
             return
         deadline = time.monotonic() + END_TIMEOUT_S
@@ -129,6 +141,10 @@ class Workers:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+        # A map in another thread has learnt of the ends by now, and reads no more.
+        with self._lock:
+            for worker in self._workers:
+                worker.connection.close()
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:
@@ -154,7 +170,7 @@ class _Map:
     ) -> None:
         self.job = job
         self.workers = [worker for worker in workers if worker.alive]
-        self.definition = ("define", job, cloudpickle.dumps(function, 5))
+        self.function = cloudpickle.dumps(function, 5)
         self.items = items
         self.results: list[Any] = [None] * len(items)
         self.tries = [0] * len(items)
@@ -165,14 +181,11 @@ class _Map:
         self.error: BaseException | None = None
 
     def run(self) -> list[Any]:
-        for worker in list(self.workers):
-            if not worker.send(self.definition):
-                self._lost(worker)
         while self.missing and self.error is None:
             self._hand_out()
             self._collect()
         # Running tasks of a failed map are waited for, so that no result of theirs comes later.
-        while any(worker.task is not None for worker in self.workers):
+        while any(worker.task and worker.task[0] == self.job for worker in self.workers):
             self._collect()
         if self.error is not None:
             raise self.error
@@ -180,30 +193,47 @@ class _Map:
 
     def _hand_out(self) -> None:
         for worker in list(self.workers):
-            if worker.task is None and self.queue:
-                index = self.queue.popleft()
-                worker.task = index
-                self.tries[index] += 1
-                if not worker.send(("run", self.job, index, self.items[index])):
-                    self._lost(worker)
+            if worker.task is None and self.queue and self.error is None:
+                self._hand_to(worker)
         if not self.workers and self.error is None:
             self.error = WorkerLostError(
                 f"no node process is left to run the remaining {self.missing} tasks"
             )
+
+    def _hand_to(self, worker: _Worker) -> None:
+        index = self.queue[0]
+        try:
+            item = cloudpickle.dumps(self.items[index], 5)
+        except Exception as error:
+            self.error = error
+            return
+        self.queue.popleft()
+        self.tries[index] += 1
+        worker.task = (self.job, index)
+        defined = worker.job == self.job or worker.send(("define", self.job, self.function))
+        worker.job = self.job
+        if not defined or not worker.send(("run", self.job, index, item)):
+            self._lost(worker)
 
     def _collect(self) -> None:
         busy = {worker.connection: worker for worker in self.workers if worker.task is not None}
         for connection in wait(list(busy)) if busy else []:
             worker = busy[connection]  # type: ignore[index]
             try:
-                message = cloudpickle.loads(worker.connection.recv_bytes())
+                job, index, good, trace = pickle.loads(worker.connection.recv_bytes())
+                answer = worker.connection.recv_bytes()
             except (EOFError, ConnectionResetError):
                 self._lost(worker)
                 continue
             worker.task = None
-            self._take(*message)
+            if job == self.job:  # an answer to a map that was interrupted is nobody's
+                self._take(index, good, answer, trace)
 
-    def _take(self, index: int, good: bool, result: Any, trace: str) -> None:
+    def _take(self, index: int, good: bool, answer: bytes, trace: str) -> None:
+        try:
+            result = pickle.loads(answer)
+        except Exception as error:
+            good, result = False, error
         if good:
             self.results[index] = result
             self.missing -= 1
@@ -217,9 +247,10 @@ class _Map:
         worker.alive = False
         self.workers.remove(worker)
         worker.process.wait()
-        index, worker.task = worker.task, None
-        if index is None:
+        task, worker.task = worker.task, None
+        if task is None or task[0] != self.job:
             return
+        index = task[1]
         if self.tries[index] <= self.retries:
             self.queue.appendleft(index)
         elif self.error is None:

@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "../base/crash.h"
+#include "../mem/lock.h"
 #include "../mem/pin.h"
 #include "registry.h"
 #include "service.h"
 
 #define ATTACH_WAIT_MS 2000u
+#define UNLINK_WAIT_MS 200u
 
 void dsm_cluster_segment_name(char *out, const char *cluster, int node) {
   unsigned user = dsm_os_user();
@@ -30,6 +32,27 @@ void dsm_cluster_unlink(const char *name, uint32_t node_count) {
   }
   dsm_cluster_segment_name(segment, name, -1);
   dsm_os_segment_unlink(segment);
+}
+
+void dsm_cluster_unlink_own(dsm_cluster *cluster) {
+  char segment[DSM_SEGMENT_NAME_BYTES];
+  dsm_space *space = &cluster->space;
+  dsm_call call = dsm_call_make(space, UNLINK_WAIT_MS);
+  dsm_lock_shm *lock = &dsm_space_control(space)->registry;
+  bool must_repair = false;
+  /* Under the lock nobody of this cluster removes a name between our look and our removal, and
+   * nobody else may while we hold the segment. Without it, if its holder is stopped, we go on: the
+   * gap is some microseconds wide. */
+  bool locked = dsm_lock_take(&call, lock, &must_repair) == DSM_OK;
+  if (locked && must_repair) dsm_lock_repaired(lock, DSM_OK);
+  for (uint32_t node = 0; node < space->node_count; node++) {
+    dsm_cluster_segment_name(segment, cluster->name, (int)node);
+    dsm_os_segment_unlink_own(segment, &space->nodes[node]);
+    DSM_CRASH_POINT("cluster.unlinked");
+  }
+  dsm_cluster_segment_name(segment, cluster->name, -1);
+  dsm_os_segment_unlink_own(segment, &space->control);
+  if (locked) dsm_lock_drop(lock);
 }
 
 static void unmap(dsm_cluster *cluster) {

@@ -53,6 +53,9 @@ void dsm_cluster_drop(dsm_cluster *cluster);
 
 /* Removes the names of all segments. Mappings stay valid until they are closed. */
 void dsm_cluster_unlink(const char *name, uint32_t node_count);
+/* The same for a cluster that we are attached to, as often and from as many processes as may be: a
+ * name that means another segment by now, since the cluster was ended and started anew, is kept. */
+void dsm_cluster_unlink_own(dsm_cluster *cluster);
 
 static inline dsm_cluster_state dsm_cluster_state_read(const dsm_cluster *cluster) {
   return (dsm_cluster_state)dsm_load_relaxed_u32(&dsm_space_control(&cluster->space)->state);

@@ -12,7 +12,7 @@
 
 static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64_t bytes) {
   return status == DSM_STORE_FULL ? dsm_fail(call, status, "no room for the cluster's tables", node,
-                                             -1, bytes, dsm_os_room_bytes())
+                                             -1, bytes, 0)
                                   : status;
 }
 

@@ -46,8 +46,7 @@ static dsm_status create(dsm_call *call, uint32_t region, const char *name, uint
   dsm_status status =
       dsm_os_segment_back(&space->control, space->layout.region_counts + region * bytes, bytes);
   if (status == DSM_STORE_FULL)
-    return dsm_fail(call, status, "no room for a region's counters", -1, -1, bytes,
-                    dsm_os_room_bytes());
+    return dsm_fail(call, status, "no room for a region's counters", -1, -1, bytes, 0);
   DSM_TRY(status);
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     dsm_atomic_u64 *count = dsm_space_region_count(space, region, stripe);

@@ -30,7 +30,7 @@ static dsm_status back_pins(dsm_call *call, uint32_t participant) {
       &call->space->control, call->space->layout.pins + (uint64_t)participant * DSM_PINS_MAX * 8,
       DSM_PINS_MAX * 8);
   return status == DSM_STORE_FULL ? dsm_fail(call, status, "no room for a pin table", -1, -1,
-                                             DSM_PINS_MAX * 8, dsm_os_room_bytes())
+                                             DSM_PINS_MAX * 8, 0)
                                   : status;
 }
 

@@ -23,6 +23,8 @@
 #define SHM_FOLDER "/dev/shm"
 /* Never hand out the machine's last memory: the kernel would kill instead of refuse. */
 #define MEMORY_SPARE_BYTES (64ull << 20)
+#define PRESENCE_LOOKS 3
+#define PRESENCE_LOOK_US 1000
 
 static dsm_status map_descriptor(int descriptor, uint64_t bytes, dsm_os_segment *out) {
   void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
@@ -50,13 +52,27 @@ static int lock_shared(int descriptor) {
   return result;
 }
 
+/* A sweeper may find the new file before our presence lock is on it, and remove it: then the name
+ * is free, or another's, and we begin again. */
+static dsm_status create_present(const char *name, int *descriptor) {
+  for (;;) {
+    *descriptor = shm_open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    if (*descriptor < 0) return errno == EEXIST ? DSM_EXISTS : DSM_OS;
+    if (lock_shared(*descriptor) < 0) {
+      shm_unlink(name);
+      close(*descriptor);
+      return DSM_OS;
+    }
+    if (still_named(*descriptor, name)) return DSM_OK;
+    close(*descriptor);
+  }
+}
+
 dsm_status dsm_os_segment_create(const char *name, uint64_t bytes, dsm_os_segment *out) {
-  int descriptor = shm_open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-  if (descriptor < 0) return errno == EEXIST ? DSM_EXISTS : DSM_OS;
+  int descriptor;
+  DSM_TRY(create_present(name, &descriptor));
   dsm_status status = DSM_OS;
-  if (lock_shared(descriptor) == 0 && still_named(descriptor, name) &&
-      ftruncate(descriptor, (off_t)bytes) == 0)
-    status = map_descriptor(descriptor, bytes, out);
+  if (ftruncate(descriptor, (off_t)bytes) == 0) status = map_descriptor(descriptor, bytes, out);
   if (status != DSM_OK) {
     int saved = errno;
     shm_unlink(name);
@@ -91,6 +107,10 @@ void dsm_os_segment_close(dsm_os_segment *segment) {
 
 dsm_status dsm_os_segment_unlink(const char *name) {
   return shm_unlink(name) == 0 || errno == ENOENT ? DSM_OK : DSM_OS;
+}
+
+dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
+  return still_named(segment->handle, name) ? dsm_os_segment_unlink(name) : DSM_OK;
 }
 
 /* Reads one unsigned number that follows `label` in a small file of the kernel; false if absent. */
@@ -172,7 +192,11 @@ dsm_status dsm_os_segment_alone(const char *name, bool *alone) {
   int descriptor = shm_open(name, O_RDWR | O_CLOEXEC, 0);
   *alone = false;
   if (descriptor < 0) return errno == ENOENT ? DSM_NO_CLUSTER : DSM_OS;
-  *alone = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  /* A sweeper holds the lock for some microseconds: that is no presence, so look again. */
+  for (int look = 0; look < PRESENCE_LOOKS && !*alone; look++) {
+    if (look > 0) usleep(PRESENCE_LOOK_US);
+    *alone = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  }
   close(descriptor);
   return DSM_OK;
 }

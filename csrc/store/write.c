@@ -177,7 +177,7 @@ static void list_free(const change *self, dsm_log *log, uint32_t replica) {
   if (log->status != DSM_OK) return;
   /* The value may be pinned and stays as it is; who pinned it has a copy of the header. Without a
    * version, no damaged slot can find the old object while it waits in limbo. */
-  dsm_log_set(log, node + 1, &dsm_object_at(log->call->space, node, found->offset)->version, 0);
+  dsm_log_once(log, node + 1, &dsm_object_at(log->call->space, node, found->offset)->version, 0);
   dsm_slab_retire(log, node, stripe, found->offset / DSM_ARENA_PAGE_BYTES);
 }
 

@@ -225,7 +225,9 @@ cdef tuple encode_array(object array):
 cdef tuple encode_object(object value, bint allow_pickle):
     if type(value).__module__ == "numpy" and "numpy" in sys.modules:
         load_numpy()
-        if type(value) is numpy.ndarray and not value.dtype.hasobject:
+        # A dtype of records is told from a plain one by its type alone, which no description keeps.
+        if (type(value) is numpy.ndarray and not value.dtype.hasobject
+                and value.dtype.type is not numpy.record):
             return encode_array(value)
     if not allow_pickle:
         raise ValueTypeError(

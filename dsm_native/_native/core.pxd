@@ -192,7 +192,7 @@ cdef extern from "node/cluster.h" nogil:
                                       dsm_fault *fault) noexcept
     void dsm_cluster_hold(dsm_cluster *cluster) noexcept
     void dsm_cluster_drop(dsm_cluster *cluster) noexcept
-    void dsm_cluster_unlink(const char *name, uint32_t node_count) noexcept
+    void dsm_cluster_unlink_own(dsm_cluster *cluster) noexcept
     void dsm_cluster_stop(dsm_cluster *cluster) noexcept
     void dsm_cluster_detach(dsm_cluster *cluster) noexcept
     void dsm_cluster_ready(dsm_cluster *cluster) noexcept

@@ -58,11 +58,18 @@ cdef str usage_text(const dsm_fault *fault, object subject):
 
 cdef str full_text(const dsm_fault *fault, object subject):
     what = fault.what.decode() if fault.what != NULL else "no room"
-    whom = f"node {fault.node}" if fault.node >= 0 else "the cluster"
-    room = dsm_os_room_bytes()
-    return (f"{what}: {whom} asked for {fault.left:,} bytes for {subject!r}; it has "
-            f"{fault.right:,} bytes in use and /dev/shm has {room:,} left. Nothing was changed; "
-            f"delete objects, or give /dev/shm or the memory limit more room")
+    if fault.stripe >= 0:
+        return (f"{what}: {fault.left:,} keys and {subject!r} against {fault.right:,} "
+                f"({where(fault)}). Nothing was changed; make the cluster with more stripes")
+    if fault.node < 0 and fault.right:
+        return (f"{what}: {subject!r} takes {fault.left:,} bytes, of which at most {fault.right:,} "
+                f"are possible. Nothing was changed; divide it, or make the cluster with larger "
+                f"segment_bytes")
+    whom = f"node {fault.node}" if fault.node >= 0 else "the control segment"
+    used = f"it has {fault.right:,} bytes in use and " if fault.right else ""
+    return (f"{what}: {whom} asked for {fault.left:,} bytes for {subject!r}; {used}/dev/shm has "
+            f"{dsm_os_room_bytes():,} left. Nothing was changed; delete objects, or give /dev/shm "
+            f"or the memory limit more room")
 
 
 cdef object fault_error(dsm_status status, const dsm_fault *fault, object subject, double waited):

@@ -7,6 +7,7 @@ cdef class Handle:
     cdef dsm_cluster *cluster  # NULL once closed
     cdef dsm_space *space
     cdef readonly bint owner
+    cdef readonly bint detached
     cdef readonly str name
     cdef public double lock_timeout
     cdef uint32_t fork_slot

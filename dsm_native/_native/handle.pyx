@@ -9,7 +9,7 @@ from dsm_native._native.core cimport (
     dsm_arena_usage_read, dsm_call, dsm_call_make, dsm_check, dsm_check_report, dsm_cluster,
     dsm_cluster_attach, dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop,
     dsm_cluster_fork_adopt, dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold,
-    dsm_cluster_ready, dsm_cluster_running, dsm_cluster_stop, dsm_cluster_unlink, dsm_fault,
+    dsm_cluster_ready, dsm_cluster_running, dsm_cluster_stop, dsm_cluster_unlink_own, dsm_fault,
     dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process, dsm_os_process_alive,
     dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone, dsm_os_segment_sweep,
     dsm_os_user, dsm_participant_info, dsm_participant_read, dsm_region_length, dsm_region_name,
@@ -20,6 +20,8 @@ from dsm_native._native.faults cimport fault_error, fault_text
 from libcpp cimport bool as cbool
 
 import os
+import threading
+import time
 import weakref
 
 from dsm_native.exceptions import ClosedError, UsageError
@@ -44,6 +46,23 @@ cdef void keep_fault(void *context, const dsm_fault *problem) noexcept nogil:
         faults.count += 1
 
 
+cdef bint ending = False
+
+
+def end_with_interpreter():
+    """From now on daemon threads that still use a closed handle are held, not told."""
+    global ending
+    ending = True
+
+
+cdef int hold_daemon() except -1:
+    # Python freezes daemon threads when it ends; handles are closed a little earlier, and a thread
+    # that meets one then would print a traceback into an orderly exit.
+    while ending and threading.current_thread().daemon:
+        time.sleep(1)
+    return 0
+
+
 cdef class Handle:
     """A process's attachment to one cluster. Use `dsm_native.Cluster` and `attach` instead."""
 
@@ -53,8 +72,13 @@ cdef class Handle:
         self.lock_timeout = 10.0
 
     def __dealloc__(self):
-        if self.cluster != NULL:
-            dsm_cluster_drop(self.cluster)
+        if self.cluster == NULL:
+            return
+        # An owner that forgot to close, or was interrupted before it could, ends its cluster.
+        if self.owner and not dsm_cluster_forked(self.cluster) and not self.detached:
+            dsm_cluster_stop(self.cluster)
+            dsm_cluster_unlink_own(self.cluster)
+        dsm_cluster_drop(self.cluster)
 
     @staticmethod
     def create(str name, uint32_t nodes, uint32_t replicas, uint32_t stripes,
@@ -101,6 +125,8 @@ cdef class Handle:
         handles.add(self)
 
     cdef int refuse(self) except -1:
+        if self.cluster == NULL or not dsm_cluster_running(self.cluster):
+            hold_daemon()
         if self.cluster == NULL:
             raise ClosedError(f"cluster {self.name!r} is closed in this process")
         if dsm_cluster_forked(self.cluster):
@@ -187,10 +213,11 @@ cdef class Handle:
     def detach(self):
         self.refuse()
         dsm_cluster_detach(self.cluster)
+        self.detached = True
 
     def unlink(self):
         if self.cluster != NULL:
-            dsm_cluster_unlink(self.cluster.name, self.space.node_count)
+            dsm_cluster_unlink_own(self.cluster)
 
     def open_region(self, str name, uint32_t replicas, bint allow_pickle, bint match):
         """Opens or creates a region: (index, replicas, allow_pickle)."""

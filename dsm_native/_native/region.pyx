@@ -122,6 +122,8 @@ cdef class RegionCore:
         cdef unsigned char buffer[SMALL_BYTES]
         cdef object result
         while True:
+            if self.handle.cluster == NULL:  # closed by another thread while we had no GIL
+                self.handle.refuse()
             status = dsm_read_begin(&call, encoded, &found)
             if status == DSM_NOT_FOUND:
                 return MISSING
@@ -287,7 +289,7 @@ cdef class RegionCore:
         cdef dsm_call call = dsm_call_make(self.handle.space, DSM_LOCK_SLICE_MS)
         cdef dsm_cluster *cluster = self.handle.cluster
         cdef dsm_status status
-        cdef double limit = self.handle.lock_timeout if timeout is None else timeout
+        cdef double limit = self.handle.lock_timeout if timeout is None else seconds_of(timeout)
         cdef uint64_t start = dsm_os_monotonic_ns()
         while True:
             dsm_cluster_hold(cluster)
@@ -379,6 +381,8 @@ cdef class RegionCore:
         same stripe, at most `timeout` seconds (default: the cluster's lock_timeout), then
         LockTimeoutError. StoreFullError, ValueTypeError, KeyTypeError: nothing was changed.
         """
+        if timeout is not None:
+            seconds_of(timeout)
         return self.store(key, value, condition_of(if_version), timeout)
 
     def __setitem__(self, key, value):
@@ -444,6 +448,7 @@ cdef class RegionCore:
         cdef dsm_call call
         cdef unsigned char *buffer
         cdef dsm_cluster *cluster
+        cdef uint64_t start = dsm_os_monotonic_ns()
         while True:
             handle_ready(self.handle)
             cluster = self.handle.cluster
@@ -471,12 +476,21 @@ cdef class RegionCore:
                 capacity = used * 2
             elif status != DSM_LOCK_TIMEOUT:
                 raise fault_error(status, &call.fault, self.name, 0)
+            elif (dsm_os_monotonic_ns() - start) * 1e-9 >= self.handle.lock_timeout:
+                raise fault_error(status, &call.fault, self.name, self.handle.lock_timeout)
             PyErr_CheckSignals()
 
     def __iter__(self):
         """Yields every key that is present throughout exactly once, without stopping writers."""
         for stripe in range(self.handle.stripes):
             yield from self.stripe_keys(stripe)
+
+
+cdef double seconds_of(object timeout) except? -1:
+    cdef double seconds = timeout
+    if not seconds >= 0:
+        raise UsageError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
+    return seconds
 
 
 cdef uint64_t condition_of(object if_version) except? 1:

@@ -12,7 +12,7 @@
 #include "check_main.h"
 #include "fixture.h"
 
-enum { STRIPES = 64, WORDS = 26, HOLDERS = STRIPES * WORDS, NODE = 0 };
+enum { STRIPES = 256, WORDS = DSM_FIT_COUNT, HOLDERS = STRIPES * WORDS, NODE = 0 };
 
 static const fixture_shape shape = {"ctest-arena", 1, 1, STRIPES, 48u << 20};
 
@@ -49,7 +49,7 @@ static dsm_status take(unsigned holder, uint64_t pages) {
   for (uint64_t i = 0; i < pages; i++) {
     taken += twin[page + i] != 0;
     twin[page + i] = (uint16_t)(holder + 1);
-    memset(self.call.space->nodes[NODE].base + (page + i) * DSM_PAGE_BYTES, (int)holder + 1, 8);
+    memset(self.call.space->nodes[NODE].base + (page + i) * DSM_ARENA_PAGE_BYTES, (int)holder + 1, 8);
   }
   CHECK_EQUAL(taken, 0);
   held[holder] = pages;

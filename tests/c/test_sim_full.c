@@ -26,7 +26,7 @@ static uint64_t load_ballast(fixture *ballast) {
   uint64_t key = 0;
   dsm_sim_refuse_after(0);
   for (uint64_t pages = 1u << 11; pages > 0; pages /= 2)
-    while (fixture_put(ballast, key, key, pages * DSM_PAGE_BYTES - 200) == DSM_OK) key++;
+    while (fixture_put(ballast, key, key, pages * DSM_ARENA_PAGE_BYTES - 200) == DSM_OK) key++;
   dsm_sim_refuse_after(UINT64_MAX);
   return key;
 }
@@ -118,8 +118,8 @@ static void test_larger_than_a_segment(void) {
   fixture owner = fixture_create(&(fixture_shape){CLUSTER, 1, 1, 1, 1u << 20});
   CHECK_EQUAL(fixture_put(&owner, 1, 1, 1u << 20), DSM_STORE_FULL);
   CHECK_EQUAL(fixture_put(&owner, 1, 1, 3000000), DSM_STORE_FULL);
-  CHECK_EQUAL(fixture_put(&owner, 1, 1, 500000), DSM_OK);
-  CHECK_EQUAL(fixture_put(&owner, 1, 2, 500000), DSM_STORE_FULL); /* no room beside the old one */
+  CHECK_EQUAL(fixture_put(&owner, 1, 1, 540000), DSM_OK);
+  CHECK_EQUAL(fixture_put(&owner, 1, 2, 540000), DSM_STORE_FULL); /* no room beside the old one */
   CHECK_EQUAL(fixture_get(&owner, 1).seed, 1);
   fixture_check_clean(&owner);
   fixture_close(&owner, true);

@@ -176,6 +176,32 @@ static void run(uint32_t replicas, uint32_t stripes, uint64_t seed, unsigned ste
   dsm_sim_stop();
 }
 
+/* A reader that was overtaken between finding and copying is told to begin again, whatever overtook
+ * it: another value of its key, the end of its key, another key's growth of the table. */
+static void test_overtaken_reads(void) {
+  dsm_sim_start(8);
+  self = fixture_create(&(fixture_shape){"ctest-objects", 2, 2, 1, 8u << 20});
+  static uint8_t bytes[20000];
+  for (uint64_t length = 40; length < 20000; length *= 7) {
+    for (int how = 0; how < 3; how++) {
+      fixture_key name;
+      dsm_read read;
+      CHECK_EQUAL(fixture_put(&self, 1, 1, length), DSM_OK);
+      fixture_key_make(&self, &name, 1);
+      CHECK_EQUAL(dsm_read_begin(&self.call, &name.key, &read), DSM_OK);
+      CHECK_EQUAL(dsm_read_copy(&self.call, &read, bytes), DSM_OK);
+      if (how == 0) CHECK_EQUAL(fixture_put(&self, 1, 2, length), DSM_OK);
+      if (how == 1) CHECK_EQUAL(fixture_delete(&self, 1), DSM_OK);
+      for (uint64_t key = 2; how == 2 && key < 12; key++)
+        CHECK_EQUAL(fixture_put(&self, key, key, length), DSM_OK);
+      CHECK_EQUAL(dsm_read_copy(&self.call, &read, bytes), DSM_RETRY);
+      for (uint64_t key = 1; key < 12; key++) fixture_delete(&self, key);
+    }
+  }
+  fixture_close(&self, true);
+  dsm_sim_stop();
+}
+
 static void test_limits_of_keys(void) {
   dsm_sim_start(9);
   self = fixture_create(&(fixture_shape){"ctest-objects", 2, 2, 2, 4u << 20});
@@ -208,6 +234,7 @@ int main(int argc, char **argv) {
   printf("seed %" PRIu64 "\n", seed);
   for (uint32_t replicas = 1; replicas <= 4; replicas++)
     for (uint32_t stripes = 1; stripes <= 64; stripes *= 8) run(replicas, stripes, seed, steps);
+  test_overtaken_reads();
   test_limits_of_keys();
   return check_result("sim_objects");
 }

@@ -57,7 +57,7 @@ static uint64_t seed_of(const fixture *by, const dsm_read *read) {
 }
 
 static uint64_t pages_of(uint64_t bytes) {
-  return (bytes + 64 + DSM_PAGE_BYTES - 1) / DSM_PAGE_BYTES;
+  return (bytes + 64 + DSM_ARENA_PAGE_BYTES - 1) / DSM_ARENA_PAGE_BYTES;
 }
 
 static void test_overwritten_and_deleted_while_pinned(void) {

@@ -29,7 +29,7 @@ static void test_sizes(void) {
     CHECK(size == 0 || dsm_table_capacity(size) > dsm_table_capacity(size - 1));
     /* A table is a slab's extent, or whole pages to the last slot. */
     if (dsm_table_bytes(size) > DSM_SMALL_BYTES_MAX)
-      CHECK_EQUAL(dsm_table_bytes(size) % DSM_PAGE_BYTES, 0);
+      CHECK_EQUAL(dsm_table_bytes(size) % DSM_ARENA_PAGE_BYTES, 0);
   }
 }
 

@@ -1,0 +1,58 @@
+"""Fixtures of all tests, and the watch over what they leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from processes import PREFIX, fresh_name, gone
+
+import dsm_native as dsm
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-scenarios",
+        action="store_true",
+        help="write what scenarios print now into their files; read the difference as a change",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    yield
+    gone(PREFIX)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A fresh cluster name; nothing of that name may be left when the test is over."""
+    fresh = fresh_name()
+    yield fresh
+    gone(fresh)
+
+
+@pytest.fixture
+def cluster(name: str) -> Iterator[dsm.Cluster]:
+    """A cluster of its own for one test: three nodes, two replicas, few stripes."""
+    with dsm.Cluster(nodes=3, replication_factor=2, name=name, stripes=64) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[dsm.Cluster]:
+    """One cluster for the tests of a module that only use regions of their own."""
+    fresh = fresh_name()
+    with dsm.Cluster(nodes=3, replication_factor=2, name=fresh, stripes=64) as opened:
+        yield opened
+        report = opened.check()
+        assert report.clean, report.texts
+    gone(fresh)
+
+
+@pytest.fixture
+def region(shared: dsm.Cluster, request: pytest.FixtureRequest) -> Iterator[dsm.Region]:
+    """A region of its own in the module's cluster, emptied afterwards."""
+    opened = shared.region(f"{request.node.name[:40]}.{abs(hash(request.node.name)) % 10**9}")
+    yield opened
+    opened.clear()

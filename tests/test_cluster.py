@@ -1,0 +1,531 @@
+"""Clusters: settings, names, handles in other processes, and every way in which they end."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from processes import environment, eventually, gone, node_pids, run, said, segments_of, started
+
+import dsm_native as dsm
+
+SMALL = "nodes=2, stripes=64"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said_about"),
+    [
+        ({"nodes": 0}, "nodes"),
+        ({"nodes": 64}, "nodes"),
+        ({"nodes": True}, "nodes"),
+        ({"nodes": 2.0}, "nodes"),
+        ({"nodes": 2, "replication_factor": 3}, "replication_factor"),
+        ({"nodes": 2, "replication_factor": 0}, "replication_factor"),
+        ({"nodes": 6, "replication_factor": 6}, "replication_factor"),
+        ({"nodes": 1, "stripes": 3}, "stripes"),
+        ({"nodes": 1, "stripes": 0}, "stripes"),
+        ({"nodes": 1, "stripes": 1 << 17}, "stripes"),
+        ({"nodes": 1, "segment_bytes": -1}, "segment_bytes"),
+        ({"nodes": 1, "segment_bytes": 4096}, "sizes of the cluster"),
+        ({"nodes": 1, "lock_timeout": float("nan")}, "lock_timeout"),
+        ({"nodes": 1, "lock_timeout": "1"}, "lock_timeout"),
+        ({"nodes": 1, "lock_timeout": -1}, "lock_timeout"),
+        ({"nodes": 1, "name": ""}, "name"),
+        ({"nodes": 1, "name": "a/b"}, "name"),
+        ({"nodes": 1, "name": "a-b"}, "name"),
+        ({"nodes": 1, "name": ".a"}, "name"),
+        ({"nodes": 1, "name": "x" * 64}, "name"),
+        ({"nodes": 1, "name": b"x"}, "name"),
+        ({"nodes": 1, "detach": True}, "name"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(settings, said_about):
+    with pytest.raises(dsm.UsageError, match=said_about):
+        dsm.Cluster(**settings)
+    assert issubclass(dsm.UsageError, ValueError)
+
+
+def test_defaults_fit_the_machine(name):
+    with dsm.Cluster(name=name, stripes=64) as cluster:
+        assert len(cluster.nodes) == min(os.cpu_count(), 63)
+        assert cluster.stats()["replication_factor"] == min(2, len(cluster.nodes))
+
+
+def test_an_anonymous_cluster_has_a_name_of_its_own():
+    with dsm.Cluster(nodes=1, stripes=1) as first, dsm.Cluster(nodes=1, stripes=1) as second:
+        assert first.name != second.name
+        names = [first.name, second.name]
+    for each in names:
+        gone(each)
+
+
+def test_opening_and_closing_four_nodes_is_quick(name):
+    start = time.monotonic()
+    with dsm.Cluster(nodes=4, replication_factor=2, name=name) as cluster:
+        cluster["k"] = 1
+        assert cluster["k"] == 1
+    assert time.monotonic() - start < 3  # 0.8 s on an idle machine; others may be busy here
+
+
+def test_item_access_goes_to_the_default_region(cluster):
+    cluster["k"] = 1
+    assert cluster["k"] == cluster.default["k"] == 1
+    assert "k" in cluster
+    del cluster["k"]
+    assert "k" not in cluster
+    with pytest.raises(KeyError):
+        cluster["k"]
+
+
+def test_a_cluster_is_no_mapping(cluster):
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(cluster)
+    with pytest.raises(TypeError):
+        len(cluster)
+    assert bool(cluster)
+    assert not hasattr(cluster, "clear")
+
+
+def test_regions_keep_their_settings(cluster):
+    first = cluster.region("r", replication_factor=1, allow_pickle=False)
+    assert cluster.region("r") is first
+    assert (first.replication_factor, first.allow_pickle) == (1, False)
+    again = cluster.region("r", replication_factor=1, allow_pickle=False)
+    again["k"] = 1
+    assert first["k"] == 1
+    with pytest.raises(dsm.UsageError, match="replication_factor=1, not 2"):
+        cluster.region("r", replication_factor=2)
+    with pytest.raises(dsm.UsageError, match="allow_pickle=False, not True"):
+        cluster.region("r", allow_pickle=True)
+    other = dsm.attach(cluster.name)
+    assert other.region("r").replication_factor == 1
+    other.close()
+    assert cluster.regions == ["default", "r"]
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 65, "é" * 33, b"x", None, 1, [], "\udc80"])
+def test_names_of_regions_are_checked(cluster, bad):
+    with pytest.raises(dsm.UsageError, match="region"):
+        cluster.region(bad)
+    assert cluster.region("x" * 64).name == "x" * 64
+
+
+def test_other_levels_are_refused(cluster):
+    with pytest.raises(dsm.UsageError, match="consistency"):
+        cluster.region("weak", consistency="eventual")
+    with pytest.raises(dsm.UsageError, match="replication_factor"):
+        cluster.region("wide", replication_factor=3)
+
+
+def test_the_table_of_regions_has_an_end(cluster):
+    with pytest.raises(dsm.LimitError, match="256"):
+        for number in range(300):
+            cluster.region(f"region {number}")
+    assert len(cluster.regions) == 256
+    cluster.default["k"] = 1
+
+
+def test_nodes_and_stats_tell_what_is_there(cluster):
+    cluster.region("r").update({number: b"x" * 100 for number in range(200)})
+    nodes = cluster.nodes
+    assert [node.id for node in nodes] == [0, 1, 2]
+    assert {node.state for node in nodes} == {"alive"}
+    assert sorted(node.pid for node in nodes) == sorted(node_pids(cluster.name))
+    assert sum(node.objects for node in nodes) == 400
+    assert all(node.incarnation == 1 and node.bytes > 0 for node in nodes)
+    assert all(0 <= node.heartbeat_age_s < 10 for node in nodes)
+    stats = cluster.stats()
+    assert stats["regions"] == {"default": 0, "r": 200}
+    assert [entry["kind"] for entry in stats["participants"]] == ["owner"] + ["node"] * 3
+
+
+def test_a_killed_node_is_told_and_its_objects_stay(cluster):
+    cluster["k"] = b"x" * 10_000
+    os.kill(cluster.nodes[1].pid, signal.SIGKILL)
+    eventually(lambda: cluster.nodes[1].state == "dead", "the node is known to be dead")
+    assert cluster["k"] == b"x" * 10_000
+    cluster.region("r").update({number: number for number in range(500)})
+    assert len(cluster.region("r")) == 500
+    assert cluster.check().clean
+
+
+def test_check_counts_what_it_saw(cluster):
+    cluster.region("r").update({number: b"x" * 10 for number in range(100)})
+    report = cluster.check()
+    assert report.clean
+    assert (report.stripes, report.objects, report.value_bytes) == (64, 100, 1000)
+
+
+def test_close_is_idempotent_and_use_after_it_is_an_error(name):
+    cluster = dsm.Cluster(nodes=2, name=name, stripes=64)
+    region = cluster.region("r")
+    region["k"] = 1
+    cluster.close()
+    cluster.close()
+    assert cluster.closed
+    assert "closed" in repr(cluster)
+    calls = [
+        lambda: region["k"], lambda: region.get("k"), lambda: region.put("k", 1),
+        lambda: region.delete("k"), lambda: region.add("k"), lambda: "k" in region,
+        lambda: len(region), lambda: list(region), lambda: region.get_many(["k"]),
+        lambda: region.put_many({"k": 1}), lambda: region.view("k"), lambda: region.clear(),
+        lambda: region.get_versioned("k"), lambda: region.setdefault("k", 1),
+        lambda: cluster["k"], lambda: cluster.region("r"), lambda: cluster.nodes,
+        lambda: cluster.stats(), lambda: cluster.check(), lambda: cluster.map(str, [1]),
+        lambda: cluster.regions,
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises((dsm.ClosedError, dsm.UsageError)) as caught:
+            call()
+        assert name in str(caught.value) or "map" in str(call) or "process" in str(caught.value)
+
+
+def test_attach_by_name(cluster):
+    other = dsm.attach(cluster.name)
+    other["k"] = 1
+    assert cluster["k"] == 1
+    assert len(cluster.stats()["participants"]) == 5
+    with pytest.raises(dsm.UsageError, match="only the process that started"):
+        other.map(str, [1])
+    other.close()
+    assert len(cluster.stats()["participants"]) == 4
+    with pytest.raises(dsm.ClosedError):
+        other["k"]
+    assert cluster["k"] == 1
+
+
+def test_attach_to_nothing(name):
+    with pytest.raises(dsm.ClusterNotFoundError, match=name) as caught:
+        dsm.attach(name)
+    assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(dsm.UsageError):
+        dsm.attach("no/name")
+
+
+def test_attached_handles_learn_that_the_cluster_stopped(name):
+    cluster = dsm.Cluster(nodes=1, name=name, stripes=1)
+    other = dsm.attach(name)
+    cluster.close()
+    assert other.closed
+    with pytest.raises(dsm.ClosedError, match="stopped"):
+        other["k"]
+    with pytest.raises(dsm.ClusterNotFoundError):
+        dsm.attach(name)
+    other.close()
+
+
+def test_the_table_of_participants_has_an_end(name):
+    with dsm.Cluster(nodes=1, name=name, stripes=1) as cluster:
+        handles = []
+        with pytest.raises(dsm.LimitError, match="256"):
+            for _ in range(300):
+                handles.append(dsm.attach(name))
+        assert len(handles) == 254
+        handles.pop().close()
+        again = dsm.attach(name)
+        again["k"] = 1
+        for handle in [*handles, again]:
+            handle.close()
+        assert cluster["k"] == 1
+
+
+def test_a_second_cluster_of_that_name_is_refused(cluster):
+    cluster["k"] = 1
+    with pytest.raises(dsm.ClusterExistsError, match="attach") as caught:
+        dsm.Cluster(nodes=1, name=cluster.name)
+    assert isinstance(caught.value, FileExistsError)
+    result = run(f"import dsm_native as dsm; dsm.Cluster(nodes=1, name={cluster.name!r})")
+    assert result.returncode == 1
+    assert "ClusterExistsError" in result.stderr
+    assert cluster["k"] == 1
+
+
+def test_many_start_under_one_name_and_one_wins(name):
+    source = f"""
+import dsm_native as dsm, sys
+sys.stdin.readline()
+try:
+    cluster = dsm.Cluster({SMALL}, name={name!r})
+except dsm.ClusterExistsError:
+    print("lost", flush=True)
+else:
+    cluster["k"] = 1
+    print("won", flush=True)
+    sys.stdin.readline()
+    assert cluster["k"] == 1
+    cluster.close()
+"""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        racers = [stack.enter_context(started(source)) for _ in range(4)]
+        for racer in racers:
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        answers = sorted(racer.stdout.readline().strip() for racer in racers)
+        assert answers == ["lost", "lost", "lost", "won"]
+        for racer in racers:
+            if racer.poll() is None:
+                racer.communicate("\n")
+        assert [racer.returncode for racer in racers] == [0] * 4
+
+
+def test_the_name_is_free_at_once_after_close(name):
+    for number in range(4):
+        with dsm.Cluster(nodes=2, name=name, stripes=64) as cluster:
+            assert "k" not in cluster
+            cluster["k"] = number
+
+
+def _use(cluster, region, key):
+    region[key] = cluster["k"]
+    assert type(region) is dsm.Region
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_handles_travel_to_processes_of_every_start_method(cluster, method):
+    cluster["k"] = "from the owner"
+    region = cluster.region("r", allow_pickle=False)
+    context = multiprocessing.get_context(method)
+    process = context.Process(target=_use, args=(cluster, region, method))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    assert region[method] == "from the owner"
+    assert cluster.check().clean
+    if method == "forkserver":
+        multiprocessing.forkserver._forkserver._stop()
+    multiprocessing.resource_tracker._resource_tracker._stop()
+
+
+def test_unpickling_here_gives_the_same_handle(cluster):
+    assert pickle.loads(pickle.dumps(cluster)) is cluster
+    region = cluster.region("r")
+    assert pickle.loads(pickle.dumps(region)) is region
+
+
+def test_values_may_hold_handles(cluster):
+    region = cluster.region("r")
+    cluster["the region"] = region
+    cluster["the region"]["k"] = 1
+    assert region["k"] == 1
+
+
+def test_an_unguarded_script_works(name, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import dsm_native as dsm
+with dsm.Cluster({SMALL}, name={name!r}) as cluster:
+    factor = 3
+    print(cluster.map(lambda x: x * factor, range(4)))
+""")
+    result = subprocess.run(
+        [sys.executable, script],
+        env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (result.stdout, result.stderr) == ("[0, 3, 6, 9]\n", "")
+
+
+def test_a_script_on_standard_input_works(name):
+    source = f"""
+import dsm_native as dsm
+def double(x):
+    return 2 * x
+with dsm.Cluster({SMALL}, name={name!r}) as cluster:
+    print(cluster.map(double, range(3)))
+"""
+    result = subprocess.run(
+        [sys.executable, "-"], input=source,
+        env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (result.stdout, result.stderr) == ("[0, 2, 4]\n", "")
+
+
+def test_cells_of_a_notebook_work(name):
+    """A notebook executes source text in one namespace, named __main__ and without a file."""
+    cells = [
+        "import dsm_native as dsm",
+        f"cluster = dsm.Cluster({SMALL}, name={name!r})",
+        "def square(x):\n    return helper(x)\ndef helper(x):\n    return x * x",
+        "print(cluster.map(square, range(3)))",
+        "def helper(x):\n    return -x",
+        "print(cluster.map(square, range(3)))",
+        "cluster.close()",
+    ]
+    source = f"for cell in {cells!r}: exec(compile(cell, '<cell>', 'exec'), globals())"
+    result = run(source)
+    assert (result.stdout, result.stderr) == ("[0, 1, 4]\n[0, -1, -2]\n", "")
+
+
+def test_the_current_folder_is_not_the_nodes_business(name, tmp_path):
+    for module in ("signal", "select", "threading", "cloudpickle"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('the wrong module')")
+    script = tmp_path / "sub" / "script.py"
+    script.parent.mkdir()
+    (script.parent / "neighbour.py").write_text("def triple(x):\n    return 3 * x\n")
+    script.write_text(f"""
+import os, dsm_native as dsm, neighbour
+with dsm.Cluster({SMALL}, name={name!r}) as cluster:
+    print(cluster.map(neighbour.triple, [1, 2]), cluster.map(os.environ.get, ["PYTHONPATH"]))
+""")
+    result = subprocess.run(
+        [sys.executable, script],
+        env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    expected = f"[3, 6] [{environment()['PYTHONPATH']!r}]\n"
+    assert (result.stdout, result.stderr) == (expected, "")
+
+
+ENDINGS = {
+    "without close": "",
+    "by exit": "raise SystemExit(0)",
+    "dropped": "del cluster",
+    "region only": "region = cluster.region('r'); del cluster; region['k'] = 1",
+    "view only": "cluster['k'] = b'x' * 9000; view = cluster.default.view('k'); del cluster",
+    "in a cycle": "cycle = [cluster]; cycle.append(cycle); del cluster, cycle",
+    "kept by a module": "import builtins; builtins.kept = cluster; builtins.region = cluster.default",
+    "at exit": "import atexit; atexit.register(lambda: cluster.region('r').put('k', 1))",
+    "closed at exit": "import atexit; atexit.register(cluster.close)",
+    "by a finaliser": "class C:\n    def __del__(self, c=cluster): c.close()\nkept = C()",
+    "in a thread": "import threading; threading.Thread(target=lambda: cluster.put).start()",
+    "a daemon uses it": (
+        "import threading\ndef work():\n    while True: cluster['k'] = bytes(9000); cluster['k']\n"
+        "threading.Thread(target=work, daemon=True).start()"
+    ),
+    "with an attached handle": "other = dsm.attach(cluster.name); other['k'] = 1",
+    "in a generator": "def g():\n    with cluster: yield\nkept = g(); next(kept)",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_interpreter_ends_silently_in_any_order(name, ending):
+    source = f"import dsm_native as dsm\ncluster = dsm.Cluster({SMALL}, name={name!r})\n"
+    result = run(source + ENDINGS[ending])
+    if ending == "in a thread":
+        assert "AttributeError" in result.stderr
+    else:
+        assert result.stderr == ""
+    assert result.returncode == 0
+    gone(name, 3)
+
+
+def test_a_dropped_cluster_ends_while_the_program_goes_on(name):
+    cluster = dsm.Cluster(nodes=2, name=name, stripes=64)
+    cluster["k"] = 1
+    del cluster
+    gc.collect()
+    gone(name, 5)
+
+
+def test_threads_may_close_under_the_feet_of_others(name):
+    for _ in range(5):
+        cluster = dsm.Cluster(nodes=2, name=name, stripes=64)
+        region = cluster.region("r")
+        region["large"] = bytes(300_000)
+        ends = []
+
+        def work(region=region, ends=ends):
+            try:
+                while True:
+                    region.get_many(["large"] * 3)
+                    region["large"] = bytes(300_000)
+                    len(region), list(region), region.view("large")
+            except dsm.ClosedError:
+                ends.append("closed")
+            except BaseException as error:
+                ends.append(repr(error))
+
+        pool = [threading.Thread(target=work) for _ in range(4)]
+        for thread in pool:
+            thread.start()
+        time.sleep(0.1)
+        cluster.close()
+        for thread in pool:
+            thread.join()
+        assert ends == ["closed"] * 4
+
+
+def test_a_detached_cluster_outlives_its_owner(name):
+    source = f"""
+import dsm_native as dsm
+cluster = dsm.Cluster({SMALL}, name={name!r}, detach=True)
+cluster["k"] = "left behind"
+print(cluster.map(lambda x: x + 1, [1]))
+"""
+    result = run(source)  # returns although the nodes inherited its output
+    assert (result.stdout, result.stderr, result.returncode) == ("[2]\n", "", 0)
+    cluster = dsm.attach(name)
+    try:
+        assert cluster["k"] == "left behind"
+        assert [node.state for node in cluster.nodes] == ["alive"] * 2
+        assert len(segments_of(name)) == 3
+        with pytest.raises(dsm.ClusterExistsError):
+            dsm.Cluster(nodes=1, name=name)
+    finally:
+        cluster._handle.stop()
+    gone(name, 5)
+    with pytest.raises(dsm.ClosedError):
+        cluster["k"]
+    cluster.close()
+
+
+def test_a_detached_cluster_outlives_its_owners_death(name):
+    source = f"""
+import dsm_native as dsm, sys
+cluster = dsm.Cluster({SMALL}, name={name!r}, detach=True)
+cluster["k"] = "left behind"
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+    with started(source) as owner:
+        said(owner, "ready")
+        owner.kill()
+        owner.wait()
+    time.sleep(0.3)
+    cluster = dsm.attach(name)
+    assert cluster["k"] == "left behind"
+    cluster._handle.stop()
+    cluster.close()
+    gone(name, 5)
+
+
+def test_attaching_to_what_a_massacre_left_is_not_found(name):
+    source = f"""
+import dsm_native as dsm, os, signal
+cluster = dsm.Cluster({SMALL}, name={name!r})
+for node in cluster.nodes:
+    os.kill(node.pid, signal.SIGSTOP)
+for node in cluster.nodes:
+    os.kill(node.pid, signal.SIGKILL)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run(source)
+    assert segments_of(name)
+    with pytest.raises(dsm.ClusterNotFoundError, match="killed"):
+        dsm.attach(name)
+    assert {found.split("-", 2)[2].split("-")[0] for found in dsm.clean()} >= {name}
+    assert not segments_of(name)
+
+
+def test_current_is_for_nodes():
+    with pytest.raises(dsm.UsageError, match="node"):
+        dsm.current()
+
+
+def test_no_resource_tracker_learns_of_segments(name):
+    source = f"""
+import dsm_native as dsm
+from multiprocessing import resource_tracker
+with dsm.Cluster({SMALL}, name={name!r}) as cluster:
+    cluster["k"] = 1
+    assert resource_tracker._resource_tracker._fd is None
+"""
+    assert run(source).stderr == ""
