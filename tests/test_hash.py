@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "csrc" / "base"
@@ -54,6 +54,7 @@ def test_long_inputs(hash64, start, length, seed):
 
 @pytest.mark.parametrize("length", CLASS_BOUNDS + BLOCK_BOUNDS)
 @given(seed=SEEDS, fill=st.binary(min_size=1, max_size=64))
+@settings(max_examples=20, deadline=None)
 def test_each_bound_between_two_algorithms(hash64, length, seed, fill):
     data = (fill * (length // len(fill) + 1))[:length]
     assert hash64(data, length, seed) == xxhash.xxh3_64_intdigest(data, seed)

@@ -230,6 +230,13 @@ def test_ketama_published_thousand_keys():
     assert hashlib.md5(text.encode()).hexdigest() == "d1a4912a80e4654ec2e4e462c8b911c6"
 
 
+def test_ketama_hashes_keys_of_every_length():
+    ring = KetamaRing({"a": 1})
+    for length in range(200):
+        key = bytes(range(length))
+        assert ring.hash(key) == int.from_bytes(hashlib.md5(key).digest()[:4], "little")
+
+
 @given(
     weights=st.dictionaries(
         st.text(min_size=1, max_size=12), st.integers(1, 5000), min_size=1, max_size=9

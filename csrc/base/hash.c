@@ -129,6 +129,7 @@ static uint64_t mix_at(const unsigned char *bytes, size_t secret_byte, uint64_t 
 
 static uint64_t hash_middle(const unsigned char *bytes, size_t length, uint64_t seed) {
   uint64_t sum = length * DSM__HASH_PRIME64_1;
+#pragma GCC unroll 8
   for (size_t i = 0; i < 8; i++) sum += mix_at(bytes + 16 * i, 16 * i, seed);
   sum = dsm__hash_avalanche(sum);
   for (size_t i = 8; i < length / 16; i++) sum += mix_at(bytes + 16 * i, 16 * (i - 8) + 3, seed);

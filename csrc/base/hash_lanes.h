@@ -17,6 +17,7 @@ LANES_TARGET static void LANES_FUNCTION(uint64_t sums[8], const unsigned char *b
   memcpy(sum, sums, sizeof sum);
   for (size_t stripes_left = (length - 1) / STRIPE_BYTES;;) {
     size_t stripes = stripes_left < BLOCK_STRIPES ? stripes_left : BLOCK_STRIPES;
+#pragma GCC unroll 4
     for (size_t stripe = 0; stripe < stripes; stripe++, bytes += STRIPE_BYTES) {
 #pragma GCC unroll 4
       for (int i = 0; i < VECTORS; i++) {

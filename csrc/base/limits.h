@@ -4,11 +4,13 @@
 #ifndef DSM_BASE_LIMITS_H
 #define DSM_BASE_LIMITS_H
 
-#define DSM_PAGE_BYTES 4096u       /* unit of the arena, of backing and of checksums' laziness */
-#define DSM_LINE_BYTES 64u         /* cache line; alignment of large values */
-#define DSM_GRAIN_BYTES 16u        /* unit of an extent's offset in a slot */
-#define DSM_NODES_MAX 63u          /* 6 bits in a route, one value means "none" */
-#define DSM_REPLICAS_MAX 5u        /* preference list that fits a route word */
+#define DSM_PAGE_BYTES 4096u /* unit of backing by the kernel and of checksums' laziness */
+#define DSM_ARENA_PAGE_BYTES                                                                       \
+  1024u                     /* unit of the arena: a small stripe fits one, four share a TLB entry */
+#define DSM_LINE_BYTES 64u  /* cache line; alignment of large values */
+#define DSM_GRAIN_BYTES 16u /* unit of an extent's offset in a slot */
+#define DSM_NODES_MAX 63u   /* 6 bits in a route, one value means "none" */
+#define DSM_REPLICAS_MAX 5u /* preference list that fits a route word */
 #define DSM_PARTICIPANTS_MAX 256u  /* attached processes, nodes and owner included */
 #define DSM_REGIONS_MAX 256u       /* namespaces of one cluster */
 #define DSM_PINS_MAX 4096u         /* pinned extents of one process */
@@ -18,7 +20,7 @@
 #define DSM_CLUSTER_NAME_BYTES 64u /* with the terminating zero */
 #define DSM_INTENT_ENTRIES_MAX 94u /* five replicas, each at its worst of eighteen words */
 #define DSM_LOCK_SLICE_MS 50u      /* longest wait without a re-check (I-4) */
-#define DSM_SMALL_BYTES_MAX 2016u  /* largest extent of a slab; above it come whole pages */
+#define DSM_SMALL_BYTES_MAX 992u   /* what an arena page holds beside its header; above, a run */
 #define DSM_VALUE_BYTES_MAX (1ull << 40)
 
 #endif

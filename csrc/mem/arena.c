@@ -7,8 +7,8 @@
 #include "run.h"
 
 #define ARENA_SALT 0x4152454E41ull
-#define CHUNK_PAGES_MIN 64u   /* 256 KiB asked of the kernel at a time while small … */
-#define CHUNK_PAGES_MAX 2048u /* … growing to 8 MiB; longer runs are backed unlocked */
+#define CHUNK_PAGES_MIN 256u  /* 256 KiB asked of the kernel at a time while small … */
+#define CHUNK_PAGES_MAX 8192u /* … growing to 8 MiB; longer runs are backed unlocked */
 #define LIMBO_STEPS 64        /* runs looked at in one reclaim */
 
 static dsm_log arena_log(dsm_call *call, unsigned node) {
@@ -74,9 +74,9 @@ dsm_status dsm_arena_init(dsm_call *call, unsigned node) {
 static dsm_status full(dsm_call *call, unsigned node, uint64_t pages) {
   dsm_arena_usage usage = {0};
   dsm_arena_usage_read(call, node, &usage);
-  return dsm_fail(call, DSM_STORE_FULL, "no room for the run", (int)node, -1,
-                  pages * DSM_PAGE_BYTES,
-                  (usage.total_pages - usage.unbacked_pages - usage.free_pages) * DSM_PAGE_BYTES);
+  return dsm_fail(
+      call, DSM_STORE_FULL, "no room for the run", (int)node, -1, pages * DSM_ARENA_PAGE_BYTES,
+      (usage.total_pages - usage.unbacked_pages - usage.free_pages) * DSM_ARENA_PAGE_BYTES);
 }
 
 /* Memory for the page map's entries of a run and for the entry that follows it. */
@@ -88,8 +88,8 @@ static dsm_status back_entries(dsm_call *call, unsigned node, uint64_t page, uin
 }
 
 static dsm_status back_pages(dsm_call *call, unsigned node, uint64_t page, uint64_t pages) {
-  return dsm_os_segment_back(&call->space->nodes[node], page * DSM_PAGE_BYTES,
-                             pages * DSM_PAGE_BYTES);
+  return dsm_os_segment_back(&call->space->nodes[node], page * DSM_ARENA_PAGE_BYTES,
+                             pages * DSM_ARENA_PAGE_BYTES);
 }
 
 /* First unbacked run of at least `pages`; 0 if none. */
@@ -148,7 +148,7 @@ static dsm_status grow(dsm_call *call, unsigned node, uint64_t pages) {
 
 /* Frees the pages of a run; its first word says "not live", so that a stray slot finds nothing. */
 static void release(dsm_log *log, unsigned node, uint64_t page, uint64_t pages) {
-  const uint8_t *first = log->call->space->nodes[node].base + page * DSM_PAGE_BYTES;
+  const uint8_t *first = log->call->space->nodes[node].base + page * DSM_ARENA_PAGE_BYTES;
   if (log->status == DSM_OK)
     dsm_log_set(log, node + 1, (const dsm_atomic_u64 *)(const void *)first, 0);
   dsm_run_merge(log, node, page, pages, DSM_RUN_FREE);
@@ -271,8 +271,8 @@ static dsm_status give_locked(dsm_call *call, unsigned node, uint32_t stripe,
     return DSM_OK;
   }
   if (run.kind == DSM_RUN_COLD) {
-    dsm_os_segment_discard(&call->space->nodes[node], page * DSM_PAGE_BYTES,
-                           run.pages * DSM_PAGE_BYTES);
+    dsm_os_segment_discard(&call->space->nodes[node], page * DSM_ARENA_PAGE_BYTES,
+                           run.pages * DSM_ARENA_PAGE_BYTES);
     dsm_run_merge(&log, node, page, run.pages, DSM_RUN_UNBACKED);
   } else {
     release(&log, node, page, run.pages);
@@ -307,6 +307,13 @@ dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *o
       return dsm_fail(call, DSM_CORRUPT, "run's owner does not verify", (int)node, -1, page, 0);
   }
   return DSM_OK;
+}
+
+dsm_status dsm_arena_look(dsm_call *call, unsigned node, uint64_t page, dsm_run *out) {
+  DSM_TRY(arena_lock(call, node));
+  dsm_status status = dsm_run_read(call, node, page, out);
+  arena_unlock(call, node);
+  return status;
 }
 
 dsm_status dsm_arena_usage_read(dsm_call *call, unsigned node, dsm_arena_usage *out) {

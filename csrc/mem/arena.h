@@ -58,6 +58,9 @@ dsm_status dsm_arena_repair(dsm_call *call, unsigned node);
 
 /* Reads the head of a run; DSM_CORRUPT if its words do not verify or leave the segment. */
 dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *out);
+/* The same under the arena's lock, for a run that may be changing hands: without it the kind may be
+ * the new holder's and the stripe not yet. */
+dsm_status dsm_arena_look(dsm_call *call, unsigned node, uint64_t page, dsm_run *out);
 dsm_status dsm_arena_usage_read(dsm_call *call, unsigned node, dsm_arena_usage *out);
 
 /* Walks all runs under the arena's lock: tiling, tails, bins, counters. */

@@ -9,10 +9,10 @@ static uint64_t fold(uint64_t left, uint64_t right) {
 }
 
 /* Sum of independent products, so that the processor overlaps them; never 0. */
-static uint64_t checksum(const dsm_intent_shm *intent, uint64_t count, uint64_t salt) {
+static inline uint64_t checksum(const dsm_intent_shm *intent, uint64_t count, uint64_t salt,
+                                uint64_t decision, uint64_t decided) {
   uint64_t sum = fold(count ^ 0x9FB21C651E98DF25ull, salt ^ 0x165667919E3779F9ull);
-  sum += fold(dsm_load_relaxed_u64(&intent->decision) ^ 0xA0761D6478BD642Full,
-              dsm_load_relaxed_u64(&intent->decided) ^ 0xE7037ED1A0B428DBull);
+  sum += fold(decision ^ 0xA0761D6478BD642Full, decided ^ 0xE7037ED1A0B428DBull);
   for (uint64_t i = 0; i < count; i++)
     sum += fold(dsm_load_relaxed_u64(&intent->entries[i].locator) ^ 0x8EBC6AF09C88C6E3ull,
                 dsm_load_relaxed_u64(&intent->entries[i].value) ^
@@ -35,7 +35,8 @@ dsm_status dsm_log_commit(dsm_log *log) {
   dsm_intent_shm *intent = log->intent;
   dsm_store_relaxed_u64(&intent->count, log->count);
   DSM_CRASH_POINT("intent.filled");
-  dsm_store_release_u64(&intent->armed, checksum(intent, log->count, log->salt));
+  /* For no decision, whatever the words say: if they are damaged, the record does not verify. */
+  dsm_store_release_u64(&intent->armed, checksum(intent, log->count, log->salt, 0, 0));
   dsm_fence_release();
   DSM_CRASH_POINT("intent.armed");
   carry_out(log->call->space, intent, log->count);
@@ -52,7 +53,8 @@ static bool locator_fits(const dsm_space *space, dsm_locator locator) {
   if (segment > space->node_count || offset % 8 != 0) return false;
   if (segment == DSM_CONTROL_SEGMENT)
     return offset >= space->layout.region_counts && offset < space->layout.pins;
-  return offset >= space->layout.subs && offset + 8 <= space->layout.node_bytes;
+  bool arena = offset >= offsetof(dsm_node_shm, arena) && offset < sizeof(dsm_node_shm);
+  return arena || (offset >= space->layout.subs && offset + 8 <= space->layout.node_bytes);
 }
 
 dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t salt) {
@@ -60,17 +62,15 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
   if (armed == 0) return DSM_OK;
   const dsm_space *space = call->space;
   uint64_t count = dsm_load_relaxed_u64(&intent->count);
-  if (count > DSM_INTENT_ENTRIES_MAX || checksum(intent, count, salt) != armed)
+  dsm_locator decision = dsm_load_relaxed_u64(&intent->decision);
+  uint64_t decided = dsm_load_relaxed_u64(&intent->decided);
+  if (count > DSM_INTENT_ENTRIES_MAX || checksum(intent, count, salt, decision, decided) != armed)
     return dsm_fail(call, DSM_CORRUPT, "intent record does not verify", -1, -1, armed, count);
   for (uint64_t i = 0; i < count; i++) {
     dsm_locator locator = dsm_load_relaxed_u64(&intent->entries[i].locator);
-    bool arena = dsm_locator_segment(locator) > 0 &&
-                 dsm_locator_offset(locator) >= offsetof(dsm_node_shm, arena) &&
-                 dsm_locator_offset(locator) < sizeof(dsm_node_shm);
-    if (!arena && !locator_fits(space, locator))
+    if (!locator_fits(space, locator))
       return dsm_fail(call, DSM_CORRUPT, "intent points outside", -1, -1, locator, count);
   }
-  dsm_locator decision = dsm_load_relaxed_u64(&intent->decision);
   bool carried = decision == 0;
   if (!carried) {
     unsigned segment = dsm_locator_segment(decision);
@@ -79,9 +79,9 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
             (segment == 0 ? space->control.bytes : space->layout.node_bytes))
       return dsm_fail(call, DSM_CORRUPT, "decision points outside", -1, -1, decision, 0);
     const uint8_t *base = dsm_space_base(space, segment);
-    carried = dsm_load_acquire_u64(
-                  (const dsm_atomic_u64 *)(const void *)(base + dsm_locator_offset(decision))) ==
-              dsm_load_relaxed_u64(&intent->decided);
+    carried =
+        dsm_load_acquire_u64(
+            (const dsm_atomic_u64 *)(const void *)(base + dsm_locator_offset(decision))) == decided;
   }
   DSM_CRASH_POINT("recover.verified");
   if (carried) carry_out(space, intent, count);

@@ -27,6 +27,11 @@ typedef struct dsm_log {
   unsigned count; /* entries listed */
   unsigned first; /* entries before this one cannot be of interest to reads (another node's) */
   dsm_status status;
+  struct {
+    uint64_t page, bits;
+    unsigned fit;
+  } touched[4]; /* slabs taken from or given to, not yet listed (store/slab.h) */
+  unsigned touched_count;
 } dsm_log;
 
 /* The salt is the number of the record, so that an intent copied elsewhere does not verify. */
@@ -67,6 +72,28 @@ static inline void dsm_log_set(dsm_log *log, unsigned segment, const dsm_atomic_
       return;
     }
   dsm_log_append(log, locator, value);
+}
+
+/* Lists a store to a word that is listed once only: no look for an earlier entry. */
+static inline void dsm_log_once(dsm_log *log, unsigned segment, const dsm_atomic_u64 *word,
+                                uint64_t value) {
+  dsm_log_append(log, dsm_space_locator(log->call->space, segment, word), value);
+}
+
+/* Value of a sealed word that this log has not stored to. */
+static inline uint64_t dsm_log_read_sealed(dsm_log *log, unsigned segment,
+                                           const dsm_atomic_u64 *word) {
+  bool ok;
+  uint64_t raw = dsm_load_relaxed_u64(word);
+  uint64_t value = dsm_unseal(raw, dsm_space_locator(log->call->space, segment, word), &ok);
+  if (DSM_UNLIKELY(!ok)) dsm_log_corrupt(log, "sealed word does not verify", segment, raw, 0);
+  return value;
+}
+
+static inline void dsm_log_once_sealed(dsm_log *log, unsigned segment, const dsm_atomic_u64 *word,
+                                       uint64_t value) {
+  dsm_locator locator = dsm_space_locator(log->call->space, segment, word);
+  dsm_log_append(log, locator, dsm_seal(value, locator));
 }
 
 static inline uint64_t dsm_log_get_sealed(dsm_log *log, unsigned segment,

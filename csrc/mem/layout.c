@@ -15,7 +15,7 @@ static bool configuration_fits(const dsm_config_shm *config) {
          config->node_count >= 1 && config->node_count <= DSM_NODES_MAX && config->replicas >= 1 &&
          config->replicas <= DSM_REPLICAS_MAX && config->replicas <= config->node_count &&
          config->node_segment_bytes % DSM_PAGE_BYTES == 0 &&
-         config->node_segment_bytes <= (uint64_t)DSM_PAGE_BYTES << 28;
+         config->node_segment_bytes <= (uint64_t)DSM_ARENA_PAGE_BYTES << 28;
 }
 
 dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
@@ -39,10 +39,10 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->node_unsettled = take(&end, (stripes + 63) / 64 * 8);
   out->node_routes = take(&end, stripes * 8);
   out->subs = take(&end, stripes * sizeof(dsm_sub_shm));
-  out->page_count = config->node_segment_bytes / DSM_PAGE_BYTES;
+  out->page_count = config->node_segment_bytes / DSM_ARENA_PAGE_BYTES;
   out->pages = take(&end, out->page_count * sizeof(dsm_page_shm));
   out->data = end;
-  out->data_page = end / DSM_PAGE_BYTES;
+  out->data_page = end / DSM_ARENA_PAGE_BYTES;
   out->node_bytes = config->node_segment_bytes;
   return out->data_page + 1 < out->page_count ? DSM_OK : DSM_USAGE;
 }

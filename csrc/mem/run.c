@@ -70,23 +70,38 @@ uint64_t dsm_run_list_next(dsm_log *log, unsigned node, uint64_t page) {
   return link_get(log, node, page) >> 28;
 }
 
+/* Eight bits of check do not make a link true: neighbours must name each other. */
+static void expect(dsm_log *log, unsigned node, uint64_t found, uint64_t expected) {
+  if (found != expected)
+    dsm_log_corrupt(log, "neighbours in a list disagree", node + 1, found, expected);
+}
+
 void dsm_run_list_push(dsm_log *log, unsigned node, dsm_atomic_u64 *head, uint64_t page) {
   uint64_t old = dsm_log_get_sealed(log, node + 1, head);
   link_set(log, node, page, old << 28);
   if (old) {
-    uint64_t next = link_get(log, node, old) >> 28;
-    link_set(log, node, old, next << 28 | page);
+    uint64_t link = link_get(log, node, old);
+    expect(log, node, link & RUN_PAGES_MASK, 0);
+    link_set(log, node, old, link >> 28 << 28 | page);
   }
   dsm_log_set_sealed(log, node + 1, head, page);
 }
 
 void dsm_run_list_remove(dsm_log *log, unsigned node, dsm_atomic_u64 *head, uint64_t page) {
   uint64_t link = link_get(log, node, page), next = link >> 28, previous = link & RUN_PAGES_MASK;
-  if (previous)
-    link_set(log, node, previous, next << 28 | (link_get(log, node, previous) & RUN_PAGES_MASK));
-  else
+  if (previous) {
+    uint64_t before = link_get(log, node, previous);
+    expect(log, node, before >> 28, page);
+    link_set(log, node, previous, next << 28 | (before & RUN_PAGES_MASK));
+  } else {
+    expect(log, node, dsm_log_get_sealed(log, node + 1, head), page);
     dsm_log_set_sealed(log, node + 1, head, next);
-  if (next) link_set(log, node, next, (link_get(log, node, next) >> 28) << 28 | previous);
+  }
+  if (next) {
+    uint64_t after = link_get(log, node, next);
+    expect(log, node, after & RUN_PAGES_MASK, page);
+    link_set(log, node, next, after >> 28 << 28 | previous);
+  }
 }
 
 void dsm_run_count(dsm_log *log, unsigned node, dsm_atomic_u64 *counter, int64_t difference) {
@@ -199,6 +214,8 @@ void dsm_run_merge(dsm_log *log, unsigned node, uint64_t page, uint64_t pages, d
     if (log->status != DSM_OK) return;
     if (left.kind == kind) {
       extract(log, node, start, left.pages, kind);
+      /* What ceases to be a head must not look like a run in use to who kept its number. */
+      dsm_log_set_sealed(log, node + 1, &entry(log, node, page)->run, DSM_RUN_NONE);
       page = start;
       pages += left.pages;
     }

@@ -64,6 +64,19 @@ static dsm_status find_slot(dsm_call *call, uint32_t *participant) {
   return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1, DSM_PARTICIPANTS_MAX, 0);
 }
 
+/* A node that is started again takes the slot of its dead process, whether somebody has retired it
+ * or not: what that one pinned is let go, and no second process may live in it. */
+static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
+  const dsm_participant_shm *slot = dsm_space_participant(call->space, participant);
+  uint32_t kind = dsm_load_acquire_u32(&slot->kind);
+  dsm_os_process process = identity(slot);
+  if (kind == DSM_PARTICIPANT_FREE) return DSM_OK;
+  if (kind != DSM_PARTICIPANT_DEAD && dsm_os_process_alive(&process))
+    return dsm_fail(call, DSM_USAGE, "node has a living process", node, -1, process.pid, 0);
+  dsm_pin_clear(call->space, participant);
+  return DSM_OK;
+}
+
 dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node,
                              uint32_t *participant) {
   DSM_TRY(registry_lock(call));
@@ -74,6 +87,7 @@ dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node
     *participant = 1 + (uint32_t)node;
   else
     status = find_slot(call, participant);
+  if (kind == DSM_PARTICIPANT_NODE) status = take_over(call, *participant, node);
   if (status == DSM_OK) status = back_pins(call, *participant);
   if (status == DSM_OK) {
     raise_high(call->space, *participant);
@@ -160,9 +174,8 @@ uint64_t dsm_node_objects(const dsm_space *space, unsigned node) {
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     bool ok;
     const dsm_atomic_u64 *used = &dsm_space_sub(space, node, stripe)->used;
-    objects += dsm_unseal(dsm_load_relaxed_u64(used), dsm_space_locator(space, node + 1, used),
-                          &ok) >>
-               22;
+    objects +=
+        dsm_unseal(dsm_load_relaxed_u64(used), dsm_space_locator(space, node + 1, used), &ok) >> 22;
   }
   return objects;
 }

@@ -16,25 +16,36 @@ struct dsm_service {
   dsm_cluster *cluster;
   int node; /* or -1 */
   int stop, stopping;
-  bool told;
+  bool told, orphaned;
   dsm_os_thread *thread;
   watch watched[DSM_PARTICIPANTS_MAX];
 };
 
-static void stop_cluster(struct dsm_service *self, bool unlink) {
-  dsm_control_shm *control = dsm_space_control(&self->cluster->space);
-  dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
-  if (unlink) dsm_cluster_unlink_own(self->cluster);
+static void unlink_own(const dsm_cluster *cluster, int node) {
+  char name[DSM_SEGMENT_NAME_BYTES];
+  dsm_cluster_segment_name(name, cluster->name, node);
+  dsm_os_segment_unlink_own(name, node < 0 ? &cluster->space.control : &cluster->space.nodes[node]);
+  DSM_CRASH_POINT("service.unlinked");
 }
 
-static void handle_death(struct dsm_service *self, uint32_t participant, uint32_t kind) {
-  dsm_cluster *cluster = self->cluster;
-  dsm_call call = dsm_call_make(&cluster->space, DSM_LOCK_SLICE_MS);
+/* Once per service, not once per cluster: who was first may have died half-way. By then the name
+ * may be a later cluster's, so only our own segments lose theirs. */
+static void handle_owner_death(struct dsm_service *self) {
+  const dsm_cluster *cluster = self->cluster;
+  dsm_control_shm *control = dsm_space_control(&cluster->space);
+  if (self->orphaned || dsm_load_acquire_u32(&control->detached)) return;
+  self->orphaned = true;
+  dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
+  for (uint32_t node = 0; node < cluster->space.node_count; node++) unlink_own(cluster, (int)node);
+  unlink_own(cluster, -1);
+}
+
+static void handle_death(struct dsm_service *self, uint32_t participant) {
+  dsm_call call = dsm_call_make(&self->cluster->space, DSM_LOCK_SLICE_MS);
   bool retired;
   dsm_registry_retire(&call, participant, &retired);
-  const dsm_control_shm *control = dsm_space_control(&cluster->space);
-  if (kind == DSM_PARTICIPANT_OWNER && dsm_load_acquire_u32(&control->detached) == 0)
-    stop_cluster(self, true);
+  DSM_CRASH_POINT("service.retired");
+  if (participant == 0) handle_owner_death(self);
 }
 
 /* Opens a descriptor for who joined since the last round; handles who is dead already. */
@@ -46,6 +57,7 @@ static void refresh(struct dsm_service *self) {
     watch *entry = &self->watched[i];
     uint32_t kind = dsm_load_acquire_u32(&slot->kind);
     uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+    if (i == 0 && kind == DSM_PARTICIPANT_DEAD) handle_owner_death(self);
     bool wanted =
         i != space->participant && kind != DSM_PARTICIPANT_FREE && kind != DSM_PARTICIPANT_DEAD;
     if (entry->descriptor >= 0 && wanted && entry->incarnation == incarnation) continue;
@@ -56,7 +68,7 @@ static void refresh(struct dsm_service *self) {
                               .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks)};
     entry->descriptor = dsm_os_process_watch(&process);
     entry->incarnation = incarnation;
-    if (entry->descriptor < 0) handle_death(self, i, kind);
+    if (entry->descriptor < 0) handle_death(self, i);
   }
 }
 
@@ -71,7 +83,7 @@ static bool wait_for_news(struct dsm_service *self) {
   dsm_os_poll(descriptors, ready, high + 1, DSM_SERVICE_SLICE_MS);
   for (uint32_t i = 0; i < high; i++) {
     if (!ready[i]) continue;
-    handle_death(self, i, dsm_load_acquire_u32(&dsm_space_participant(space, i)->kind));
+    handle_death(self, i);
     dsm_os_process_unwatch(self->watched[i].descriptor);
     self->watched[i].descriptor = -1;
   }

@@ -30,7 +30,7 @@ dsm_status dsm_os_segment_create(const char *name, uint64_t bytes, dsm_os_segmen
 dsm_status dsm_os_segment_open(const char *name, dsm_os_segment *out);
 void dsm_os_segment_close(dsm_os_segment *segment);
 dsm_status dsm_os_segment_unlink(const char *name);
-/* Removes the name only if it still means this segment. */
+/* The same, but only if the name still means this segment, and not a later one. */
 dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment);
 /* Takes memory for the range from the kernel, or fails with DSM_STORE_FULL and takes nothing. */
 dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes);

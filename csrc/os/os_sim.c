@@ -129,9 +129,7 @@ dsm_status dsm_os_segment_unlink(const char *name) {
 }
 
 dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
-  const sim_segment *named = find(name);
-  bool same = named && named - world->segments == segment->handle;
-  return same ? dsm_os_segment_unlink(name) : DSM_OK;
+  return find(name) == &world->segments[segment->handle] ? dsm_os_segment_unlink(name) : DSM_OK;
 }
 
 dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
@@ -150,8 +148,10 @@ dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, u
 }
 
 void dsm_os_segment_discard(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
-  DSM_ASSERT(offset % DSM_PAGE_BYTES == 0 && bytes % DSM_PAGE_BYTES == 0);
-  unback(&world->segments[segment->handle], offset / DSM_PAGE_BYTES, bytes / DSM_PAGE_BYTES);
+  /* Whole pages go; the pages at the ends may belong to a neighbour as well and stay. */
+  uint64_t first = (offset + DSM_PAGE_BYTES - 1) / DSM_PAGE_BYTES;
+  uint64_t end = (offset + bytes) / DSM_PAGE_BYTES;
+  if (end > first) unback(&world->segments[segment->handle], first, end - first);
 }
 
 bool dsm_os_segment_truncated(const dsm_os_segment *segment) {

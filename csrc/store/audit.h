@@ -6,6 +6,10 @@
 
 #include "check.h"
 
+typedef struct dsm_audit_extent {
+  uint64_t offset, bytes;
+} dsm_audit_extent;
+
 typedef struct dsm_audit {
   dsm_call *call;
   dsm_check_tell *tell;
@@ -13,7 +17,7 @@ typedef struct dsm_audit {
   dsm_check_report *report;
   bool repair;
   uint64_t *claimed[DSM_NODES_MAX]; /* bit per page: some sub refers to its run */
-  uint64_t *extents;                /* offsets of the small extents that the sub refers to */
+  dsm_audit_extent *extents;        /* small extents that the sub refers to, sorted */
   uint64_t extent_count, extent_room;
   uint32_t region_replicas[DSM_REGIONS_MAX];
   uint32_t region_count;
@@ -37,6 +41,10 @@ bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header
 /* Examines one sub; the stripe's lock is held. Returns whether everything holds. Claims the pages
  * that the sub refers to. */
 bool dsm_audit_sub(dsm_audit *audit, uint32_t replica);
+
+/* Bits of the extents in the slab of extents[*first]; *first moves past them. *apart: no overlap.
+ */
+uint64_t dsm_audit_slab_bits(const dsm_audit *audit, uint64_t *first, bool *apart);
 
 /* Compares the backups with the primary, and the region counters with the primary. */
 bool dsm_audit_replicas(dsm_audit *audit);

@@ -43,15 +43,15 @@ bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header
   return false;
 }
 
-static bool remember_extent(dsm_audit *audit, uint64_t offset) {
+static bool remember_extent(dsm_audit *audit, uint64_t offset, uint64_t bytes) {
   if (audit->extent_count == audit->extent_room) {
     uint64_t room = audit->extent_room ? audit->extent_room * 2 : 256;
-    uint64_t *larger = realloc(audit->extents, room * sizeof *larger);
+    dsm_audit_extent *larger = realloc(audit->extents, room * sizeof *larger);
     if (!larger) return false;
     audit->extents = larger;
     audit->extent_room = room;
   }
-  audit->extents[audit->extent_count++] = offset;
+  audit->extents[audit->extent_count++] = (dsm_audit_extent){offset, bytes};
   return true;
 }
 
@@ -91,10 +91,10 @@ static bool audit_slot(dsm_audit *audit, uint32_t replica, dsm_atomic_u64 *slot_
   }
   uint64_t offset = dsm_slot_offset(slot);
   if (header.flags & DSM_OBJECT_ALIGNED)
-    return claim_run(audit, node, offset / DSM_PAGE_BYTES, DSM_RUN_VALUE,
-                     (header.value_offset + header.value_bytes + DSM_PAGE_BYTES - 1) /
-                         DSM_PAGE_BYTES);
-  return remember_extent(audit, offset);
+    return claim_run(audit, node, offset / DSM_ARENA_PAGE_BYTES, DSM_RUN_VALUE,
+                     (header.value_offset + header.value_bytes + DSM_ARENA_PAGE_BYTES - 1) /
+                         DSM_ARENA_PAGE_BYTES);
+  return remember_extent(audit, offset, header.value_offset + header.value_bytes);
 }
 
 static bool audit_table(dsm_audit *audit, uint32_t replica) {
@@ -120,68 +120,67 @@ static bool audit_table(dsm_audit *audit, uint32_t replica) {
   if (!table.slots) return sound;
   if (dsm_load_relaxed_u64(table.slots - 1) == 0)
     sound = dsm_audit_problem(audit, "table is not marked live", node, table.offset, 0);
+  if (table.size == DSM_TABLE_INLINE) return sound;
   if (dsm_table_bytes(table.size) <= DSM_SMALL_BYTES_MAX)
-    return remember_extent(audit, table.offset) && sound;
-  return claim_run(audit, node, table.offset / DSM_PAGE_BYTES, DSM_RUN_TABLE,
-                   dsm_table_bytes(table.size) / DSM_PAGE_BYTES) &&
+    return remember_extent(audit, table.offset, dsm_table_bytes(table.size)) && sound;
+  return claim_run(audit, node, table.offset / DSM_ARENA_PAGE_BYTES, DSM_RUN_TABLE,
+                   dsm_table_bytes(table.size) / DSM_ARENA_PAGE_BYTES) &&
          sound;
 }
 
 static int by_offset(const void *left, const void *right) {
-  uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+  uint64_t a = ((const dsm_audit_extent *)left)->offset;
+  uint64_t b = ((const dsm_audit_extent *)right)->offset;
   return (a > b) - (a < b);
 }
 
-/* One slab page: as many bits as extents referred to, and a bit for each of them. */
-static bool audit_slab(dsm_audit *audit, unsigned node, const uint64_t *extents, uint64_t count,
-                       bool *has_room) {
-  uint64_t page = extents[0] / DSM_PAGE_BYTES;
-  const dsm_slab_shm *slab =
-      (const dsm_slab_shm *)(const void *)(audit->call->space->nodes[node].base +
-                                           page * DSM_PAGE_BYTES);
-  unsigned size_class;
-  uint32_t index;
-  if (!claim_run(audit, node, page, DSM_RUN_SLAB, 1)) return false;
-  for (uint64_t i = 0; i < count; i++) {
-    if (dsm_slab_locate(audit->call, node, audit->stripe, extents[i], &size_class, &index) !=
-        DSM_OK)
-      return dsm_audit_fault(audit);
-    if (i > 0 && extents[i] == extents[i - 1])
-      return dsm_audit_problem(audit, "two slots name one extent", node, extents[i], 0);
-    if (!(dsm_load_relaxed_u64(&slab->bits[index / 64]) >> (index % 64) & 1))
-      return dsm_audit_problem(audit, "extent in use is marked free", node, extents[i], index);
+uint64_t dsm_audit_slab_bits(const dsm_audit *audit, uint64_t *first, bool *apart) {
+  uint64_t page = audit->extents[*first].offset / DSM_ARENA_PAGE_BYTES, bits = 0;
+  *apart = true;
+  for (; *first < audit->extent_count; ++*first) {
+    const dsm_audit_extent *extent = &audit->extents[*first];
+    if (extent->offset / DSM_ARENA_PAGE_BYTES != page) break;
+    uint64_t mask = dsm_slab_mask(extent->offset, extent->bytes);
+    *apart &= mask != 0 && (bits & mask) == 0;
+    bits |= mask;
   }
-  uint64_t marked = 0;
-  for (int word = 0; word < 4; word++)
-    marked += (uint64_t)__builtin_popcountll(dsm_load_relaxed_u64(&slab->bits[word]));
-  if (marked != count)
-    return dsm_audit_problem(audit, "extents are marked but not referred to", node, marked, count);
-  *has_room = count < dsm_slab_class_count(size_class);
-  return true;
+  return bits;
 }
 
-/* The lists of slabs with room: as many entries as slabs that have room. */
-static bool audit_lists(dsm_audit *audit, unsigned node, uint64_t with_room) {
+/* One slab: its bits are those of the extents referred to, and it hangs where it belongs. */
+static bool audit_slab(dsm_audit *audit, unsigned node, uint64_t *first, bool *hangs) {
+  uint64_t page = audit->extents[*first].offset / DSM_ARENA_PAGE_BYTES;
+  bool apart;
+  uint64_t wanted = dsm_audit_slab_bits(audit, first, &apart);
+  if (!claim_run(audit, node, page, DSM_RUN_SLAB, 1)) return false;
+  if (!apart) return dsm_audit_problem(audit, "extents overlap", node, page, wanted);
+  dsm_log log = quiet_log(audit);
+  unsigned fit;
+  const dsm_slab_shm *slab = dsm_slab_at(&log, node, audit->stripe, page, &fit);
+  uint64_t bits = slab ? dsm_slab_bits(&log, node, slab) : 0;
+  if (log.status != DSM_OK) return dsm_audit_fault(audit);
+  if (bits != wanted)
+    return dsm_audit_problem(audit, "bits of the slab differ from its extents", node, bits, wanted);
+  *hangs = fit < DSM_FIT_COUNT;
+  return fit == dsm_slab_fit(bits) ||
+         dsm_audit_problem(audit, "slab hangs in the wrong list", node, fit, dsm_slab_fit(bits));
+}
+
+/* The lists of slabs with room: as many entries as slabs that say they hang in one. */
+static bool audit_lists(dsm_audit *audit, unsigned node, uint64_t hanging) {
   const dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
   dsm_log log = quiet_log(audit);
   uint64_t listed = 0;
-  for (unsigned size_class = 0; size_class < DSM_CLASS_COUNT; size_class++) {
-    uint64_t page = dsm_log_get_sealed(&log, node + 1, &sub->partial[size_class]);
-    for (uint64_t steps = 0; page && log.status == DSM_OK; steps++) {
-      if (steps > with_room)
-        return dsm_audit_problem(audit, "list of slabs is a ring", node, page, steps);
-      unsigned found;
-      uint32_t index;
-      if (page >= audit->call->space->layout.page_count ||
-          dsm_slab_locate(audit->call, node, audit->stripe,
-                          page * DSM_PAGE_BYTES + sizeof(dsm_slab_shm), &found, &index) != DSM_OK)
-        return dsm_audit_fault(audit);
-      if (found != size_class)
-        return dsm_audit_problem(audit, "slab hangs in another class", node, found, size_class);
-      listed++;
-      const dsm_slab_shm *slab =
-          (const dsm_slab_shm *)(const void *)(audit->call->space->nodes[node].base +
-                                               page * DSM_PAGE_BYTES);
+  for (unsigned list = 0; list < DSM_FIT_COUNT; list++) {
+    uint64_t page = dsm_log_get_sealed(&log, node + 1, &sub->partial[list]);
+    for (; page && log.status == DSM_OK; listed++) {
+      if (listed > hanging)
+        return dsm_audit_problem(audit, "lists of slabs are too long", node, listed, hanging);
+      unsigned fit;
+      const dsm_slab_shm *slab = dsm_slab_at(&log, node, audit->stripe, page, &fit);
+      if (!slab) break;
+      if (fit != list)
+        return dsm_audit_problem(audit, "slab hangs in another list", node, fit, list);
       bool ok;
       page = dsm_link_unseal(dsm_load_relaxed_u64(&slab->link),
                              dsm_space_locator(audit->call->space, node + 1, &slab->link), &ok) >>
@@ -190,24 +189,21 @@ static bool audit_lists(dsm_audit *audit, unsigned node, uint64_t with_room) {
     }
   }
   if (log.status != DSM_OK) return dsm_audit_fault(audit);
-  return listed == with_room || dsm_audit_problem(audit, "slabs with room are not in their lists",
-                                                  node, listed, with_room);
+  return listed == hanging ||
+         dsm_audit_problem(audit, "slabs are missing in the lists", node, listed, hanging);
 }
 
 static bool audit_slabs(dsm_audit *audit, unsigned node) {
   bool sound = true;
-  uint64_t with_room = 0;
-  if (audit->extent_count > 1)
+  uint64_t hanging = 0;
+  if (audit->extent_count)
     qsort(audit->extents, audit->extent_count, sizeof *audit->extents, by_offset);
-  for (uint64_t first = 0, end; first < audit->extent_count; first = end) {
-    bool has_room = false;
-    for (end = first + 1; end < audit->extent_count && audit->extents[end] / DSM_PAGE_BYTES ==
-                                                           audit->extents[first] / DSM_PAGE_BYTES;)
-      end++;
-    sound &= audit_slab(audit, node, audit->extents + first, end - first, &has_room);
-    with_room += has_room;
+  for (uint64_t first = 0; first < audit->extent_count;) {
+    bool hangs = false;
+    sound &= audit_slab(audit, node, &first, &hangs);
+    hanging += hangs;
   }
-  return sound && audit_lists(audit, node, with_room);
+  return sound && audit_lists(audit, node, hanging);
 }
 
 /* The words that steer the sub: sealed, and nothing reserved or retired between operations. */
@@ -216,7 +212,8 @@ static bool audit_words(dsm_audit *audit, unsigned node) {
   dsm_log log = quiet_log(audit);
   const dsm_atomic_u64 *words = (const dsm_atomic_u64 *)(const void *)sub;
   for (size_t i = 0; i < sizeof *sub / sizeof *words; i++)
-    dsm_log_get_sealed(&log, node + 1, &words[i]);
+    if (&words[i] < sub->inline_table || &words[i] >= sub->partial)
+      dsm_log_get_sealed(&log, node + 1, &words[i]);
   if (log.status != DSM_OK) return dsm_audit_fault(audit);
   uint64_t spare = dsm_log_get_sealed(&log, node + 1, &sub->spare);
   return spare == 0 || claim_run(audit, node, spare, DSM_RUN_SLAB, 1);

@@ -106,7 +106,7 @@ static dsm_status check_suspect(dsm_audit *audit, unsigned node, uint64_t page, 
   *audit->report = before;
   dsm_run run;
   if (!dsm_audit_claimed(audit, node, page) &&
-      dsm_run_read(audit->call, node, page, &run) == DSM_OK && run.stripe == stripe &&
+      dsm_arena_look(audit->call, node, page, &run) == DSM_OK && run.stripe == stripe &&
       run.kind >= DSM_RUN_SLAB && run.kind <= DSM_RUN_COLD) {
     dsm_audit_problem(audit, "run is in use but nothing refers to it", node, page, run.pages);
     if (audit->repair && dsm_mend_leak(audit, node, page)) audit->report->repaired++;

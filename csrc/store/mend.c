@@ -2,8 +2,8 @@
  *
  * What is trusted: an object whose checksum holds, at whichever replica. A sub in which anything is
  * wrong is given up and filled again from a replica that is sound; where no replica is, slots that
- * name nothing valid are emptied and what is left is compared. Each step is an intent, so a kill in
- * the middle leaves a stripe that the next check mends further.
+ * name nothing valid are emptied and slabs are rebuilt around what is left. A kill in the middle
+ * leaves a stripe that the next check mends further.
  */
 #include "audit.h"
 #include "stripe.h"
@@ -23,38 +23,46 @@ void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe) {
   audit->report->repaired++;
 }
 
-/* True if the slot's offset is a small extent of this stripe that no other slot names. */
-static bool owns_extent(dsm_audit *audit, unsigned node, const dsm_table *table,
-                        const dsm_atomic_u64 *slot_word) {
-  uint64_t offset = dsm_slot_offset(dsm_load_relaxed_u64(slot_word));
-  unsigned size_class;
-  uint32_t index;
-  dsm_run run;
-  if (!dsm_offset_fits(audit->call->space, offset) ||
-      dsm_run_read(audit->call, node, offset / DSM_PAGE_BYTES, &run) != DSM_OK ||
-      run.kind != DSM_RUN_SLAB || run.stripe != audit->stripe ||
-      dsm_slab_locate(audit->call, node, audit->stripe, offset, &size_class, &index) != DSM_OK)
-    return false;
-  for (uint32_t i = 0; i < table->capacity; i++)
-    if (&table->slots[i] != slot_word &&
-        dsm_slot_offset(dsm_load_relaxed_u64(&table->slots[i])) == offset)
-      return false;
-  return offset != table->offset;
-}
-
-/* Empties a slot that names no valid object, and frees the extent if it was the slot's own. */
-static bool drop_slot(dsm_audit *audit, unsigned node, const dsm_table *table,
-                      const dsm_atomic_u64 *slot) {
+/* Empties a slot that names no valid object. */
+static bool drop_slot(dsm_audit *audit, unsigned node, const dsm_atomic_u64 *slot) {
   dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
-  uint64_t offset = dsm_slot_offset(dsm_load_relaxed_u64(slot));
-  bool own = owns_extent(audit, node, table, slot);
   dsm_log log = mend_log(audit);
   dsm_log_set(&log, node + 1, slot, DSM_SLOT_TOMBSTONE);
   dsm_log_set_sealed(&log, node + 1, &sub->gen, dsm_log_get_sealed(&log, node + 1, &sub->gen) + 1);
-  dsm_log with_extent = log;
-  if (own) dsm_slab_give(&with_extent, node, audit->stripe, offset);
-  if (with_extent.status == DSM_OK) log = with_extent;
   return dsm_log_commit(&log) == DSM_OK;
+}
+
+/* Rebuilds bits and lists of the sub's slabs from the extents that are referred to. Slabs without
+ * any become unclaimed runs, which the walk over the arena gives back. A kill in the middle leaves
+ * a sub that operations refuse and the next check rebuilds. */
+static bool rebuild_slabs(dsm_audit *audit, uint32_t replica) {
+  dsm_space *space = audit->call->space;
+  unsigned node = audit->route.nodes[replica];
+  dsm_sub_shm *sub = dsm_space_sub(space, node, audit->stripe);
+  dsm_check_tell *tell = audit->tell;
+  dsm_check_report report = *audit->report;
+  audit->tell = NULL;
+  bool sound = dsm_audit_sub(audit, replica);
+  audit->tell = tell;
+  *audit->report = report;
+  if (sound) return false;
+  uint64_t heads[DSM_FIT_COUNT] = {0};
+  dsm_log log = mend_log(audit);
+  for (uint64_t first = 0; first < audit->extent_count;) {
+    uint64_t page = audit->extents[first].offset / DSM_ARENA_PAGE_BYTES;
+    bool apart;
+    uint64_t bits = dsm_audit_slab_bits(audit, &first, &apart);
+    dsm_run run;
+    if (!apart || dsm_run_read(audit->call, node, page, &run) != DSM_OK ||
+        run.kind != DSM_RUN_SLAB || run.stripe != audit->stripe)
+      continue;
+    dsm_slab_rebuild(&log, node, audit->stripe, page, bits, heads);
+  }
+  for (unsigned list = 0; list < DSM_FIT_COUNT; list++)
+    dsm_store_release_u64(
+        &sub->partial[list],
+        dsm_seal(heads[list], dsm_space_locator(space, node + 1, &sub->partial[list])));
+  return true;
 }
 
 static bool drop_bad_slots(dsm_audit *audit, unsigned node) {
@@ -70,7 +78,7 @@ static bool drop_bad_slots(dsm_audit *audit, unsigned node) {
     bool good = dsm_audit_object(audit, node, slot, &header, &key) &&
                 dsm_table_find(audit->call, node, audit->stripe, &key, &found) == DSM_OK &&
                 found.slot == &table.slots[i];
-    if (!good) mended |= drop_slot(audit, node, &table, &table.slots[i]);
+    if (!good) mended |= drop_slot(audit, node, &table.slots[i]);
   }
   return mended;
 }
@@ -171,6 +179,7 @@ bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
     } else {
       mended |= drop_bad_slots(audit, node);
       mended |= recount(audit, node);
+      if (unsound >> i & 1) mended |= rebuild_slabs(audit, i);
     }
   }
   for (uint32_t from = 0; from < audit->route.count; from++)

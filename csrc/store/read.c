@@ -47,6 +47,19 @@ static probe probe_table(const dsm_space *space, const dsm_key *key, const dsm_t
   return PROBE_MISS;
 }
 
+static bool header_holds(const dsm_read *read, uint64_t value_hash) {
+  return (uint32_t)(read->header.binding >> 32) ==
+         dsm_object_checksum(read->header.version, read->header.shape, read->header.binding,
+                             read->key_hash, value_hash);
+}
+
+/* The caller makes room for as many bytes as the header says, so a long value's header is verified
+ * before it is believed; a short one's is with its value. */
+static bool length_holds(const dsm_read *read) {
+  if (DSM_LIKELY(read->header.value_bytes < DSM_LAZY_BYTES_MIN)) return true;
+  return read->header.flags & DSM_OBJECT_LAZY && header_holds(read, 0);
+}
+
 dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
   const dsm_space *space = call->space;
   out->stripe = dsm_key_stripe(space, key->hash);
@@ -67,7 +80,7 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
                                     dsm_load_acquire_u64(&out->sub->table), &table)))
       result = table.slots ? probe_table(space, key, &table, out) : PROBE_MISS;
     if (DSM_LIKELY(dsm_read_valid(space, out))) {
-      if (DSM_LIKELY(result == PROBE_HIT)) return DSM_OK;
+      if (DSM_LIKELY(result == PROBE_HIT && length_holds(out))) return DSM_OK;
       if (result == PROBE_MISS) return DSM_NOT_FOUND;
       return dsm_fail(call, DSM_CORRUPT, "slot or table of the stripe is damaged", primary,
                       out->stripe, out->gen_word, out->offset);
@@ -79,12 +92,6 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
 static dsm_status damaged(dsm_call *call, const dsm_read *read, const char *what) {
   return dsm_fail(call, DSM_CORRUPT, what, (int)read->node, read->stripe, read->offset,
                   read->header.version);
-}
-
-static bool header_holds(const dsm_read *read, uint64_t value_hash) {
-  return (uint32_t)(read->header.binding >> 32) ==
-         dsm_object_checksum(read->header.version, read->header.shape, read->header.binding,
-                             read->key_hash, value_hash);
 }
 
 dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
@@ -111,7 +118,7 @@ dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
 dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) {
   dsm_space *space = call->space;
   if (!(read->header.flags & DSM_OBJECT_ALIGNED)) return DSM_USAGE;
-  uint32_t pin = dsm_pin_claim(space, read->node, read->offset / DSM_PAGE_BYTES);
+  uint32_t pin = dsm_pin_claim(space, read->node, read->offset / DSM_ARENA_PAGE_BYTES);
   if (pin == DSM_PIN_NONE)
     return dsm_fail(call, DSM_TOO_MANY, "pins of this process", -1, read->stripe, DSM_PINS_MAX, 0);
   if (!dsm_read_valid(space, read)) {

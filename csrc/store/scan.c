@@ -14,6 +14,10 @@ static bool append(const dsm_space *space, unsigned node, uint64_t slot, uint16_
   dsm_header header;
   dsm_header_read(object, &header);
   if (header.version == 0 || !dsm_object_fits(space, offset, &header)) return false;
+  /* A flipped bit must neither hide a key nor become a key that nobody stored. */
+  uint64_t hash = dsm_key_hash(space, (const uint8_t *)object + header.key_offset, header.key_bytes,
+                               header.key_kind, header.region);
+  if (!dsm_slot_tagged(slot, hash)) return false;
   if (header.region != region) return true;
   uint64_t padded = (header.key_bytes + 7ull) & ~7ull, start = *used;
   *used += 8 + padded;
@@ -21,10 +25,7 @@ static bool append(const dsm_space *space, unsigned node, uint64_t slot, uint16_
   uint64_t word = (uint64_t)header.key_kind << 32 | header.key_bytes;
   memcpy(buffer + start, &word, 8);
   dsm_copy_out(buffer + start + 8, (const uint8_t *)object + header.key_offset, header.key_bytes);
-  /* A flipped bit in a slot or a key must not become a key that nobody stored. */
-  uint64_t hash =
-      dsm_key_hash(space, buffer + start + 8, header.key_bytes, header.key_kind, header.region);
-  return dsm_slot_tagged(slot, hash);
+  return true;
 }
 
 static bool list(const dsm_space *space, unsigned node, uint32_t stripe, uint64_t table_word,

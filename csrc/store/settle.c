@@ -3,13 +3,22 @@
 
 #include "../mem/pin.h"
 
+/* A damaged header must not make us read, or mark, what is not this object's. */
+static bool holds(const dsm_space *space, const dsm_object_shm *object, const dsm_header *header) {
+  uint64_t key_hash = dsm_key_hash(space, (const uint8_t *)object + header->key_offset,
+                                   header->key_bytes, header->key_kind, header->region);
+  return (uint32_t)(header->binding >> 32) ==
+         dsm_object_checksum(header->version, header->shape, header->binding, key_hash, 0);
+}
+
 static bool unsettled(const dsm_space *space, unsigned node, uint64_t slot, dsm_header *header) {
   uint64_t offset = dsm_slot_offset(slot);
   if (slot <= DSM_SLOT_TOMBSTONE || !dsm_offset_fits(space, offset)) return false;
   dsm_object_shm *object = dsm_object_at(space, node, offset);
   dsm_header_read(object, header);
   return header->version != 0 && dsm_object_fits(space, offset, header) &&
-         header->flags & DSM_OBJECT_LAZY && dsm_load_relaxed_u64(dsm_object_settled(object)) == 0;
+         header->flags & DSM_OBJECT_LAZY && dsm_load_relaxed_u64(dsm_object_settled(object)) == 0 &&
+         holds(space, object, header);
 }
 
 static void hash_object(const dsm_space *space, unsigned node, uint64_t offset,
@@ -27,7 +36,7 @@ static bool settle_slot(dsm_call *call, unsigned node, const dsm_sub_shm *sub,
   dsm_space *space = call->space;
   dsm_header header;
   uint64_t offset = dsm_slot_offset(slot);
-  uint32_t pin = dsm_pin_claim(space, node, offset / DSM_PAGE_BYTES);
+  uint32_t pin = dsm_pin_claim(space, node, offset / DSM_ARENA_PAGE_BYTES);
   if (pin == DSM_PIN_NONE) return false;
   /* True at one instant after the claim: generation, table and slot hang together. */
   uint64_t gen = dsm_load_acquire_u64(&sub->gen);

@@ -9,6 +9,8 @@ void dsm_stripe_init(dsm_space *space, unsigned node, uint32_t stripe) {
   dsm_atomic_u64 *words = (dsm_atomic_u64 *)(void *)sub;
   for (size_t i = 0; i < sizeof *sub / sizeof *words; i++)
     dsm_store_relaxed_u64(&words[i], dsm_seal(0, dsm_space_locator(space, node + 1, &words[i])));
+  for (size_t i = 0; i < sizeof sub->inline_table / sizeof *words; i++)
+    dsm_store_relaxed_u64(&sub->inline_table[i], 0);
 }
 
 dsm_status dsm_stripe_settle(dsm_call *call, uint32_t stripe, unsigned node) {
@@ -79,10 +81,10 @@ static void owe_settling(dsm_call *call, uint32_t stripe) {
   dsm_store_relaxed_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_SETTLE);
 }
 
-dsm_status dsm_stripe_reserve_extent(dsm_call *call, unsigned node, uint32_t stripe,
-                                     unsigned size_class) {
+dsm_status dsm_stripe_reserve_extent(dsm_call *call, unsigned node, uint32_t stripe, uint64_t bytes,
+                                     uint64_t *slab) {
   dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
-  bool needed = dsm_slab_needs_page(&log, node, stripe, size_class);
+  bool needed = dsm_slab_needs_page(&log, node, stripe, bytes, slab);
   if (log.status != DSM_OK || !needed) return log.status;
   return dsm_arena_take(call, node, stripe, DSM_RUN_SLAB, 1,
                         &dsm_space_sub(call->space, node, stripe)->spare);

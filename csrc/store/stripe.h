@@ -20,9 +20,10 @@ dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route);
 /* Settles if need be, then drops the lock. */
 void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route);
 
-/* Makes sure that the sub can take an extent of the class without asking the arena. */
-dsm_status dsm_stripe_reserve_extent(dsm_call *call, unsigned node, uint32_t stripe,
-                                     unsigned size_class);
+/* Makes sure that the sub can take an extent of that size without asking the arena; *slab is what
+ * dsm_slab_take wants to know. */
+dsm_status dsm_stripe_reserve_extent(dsm_call *call, unsigned node, uint32_t stripe, uint64_t bytes,
+                                     uint64_t *slab);
 /* Makes sure that sub->reserved names a run of exactly `pages`. */
 dsm_status dsm_stripe_reserve_run(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
                                   uint64_t pages);

@@ -41,10 +41,28 @@ static bool same_key(const dsm_object_shm *object, const dsm_header *header, con
              0;
 }
 
+/* Reads the header of the object in a slot; *same: it has that key, and so the slot's tag is true.
+ * Another key must have the slot's tag as well: anything else is damage. */
+static dsm_status compare_slot(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,
+                               const dsm_key *key, dsm_header *header, bool *same) {
+  uint64_t offset = dsm_slot_offset(slot), hash;
+  if (DSM_LIKELY(dsm_offset_fits(call->space, offset))) {
+    const dsm_object_shm *object = dsm_object_at(call->space, node, offset);
+    dsm_header_read(object, header);
+    *same = header->version != 0 && dsm_object_fits(call->space, offset, header) &&
+            same_key(object, header, key);
+    if (DSM_LIKELY(*same)) return DSM_OK;
+  }
+  *same = false;
+  return dsm_slot_object(call, node, stripe, slot, header, &hash);
+}
+
 dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
                           dsm_found *out) {
   dsm_table table;
-  *out = (dsm_found){0};
+  out->slot = NULL;
+  out->slot_word = DSM_SLOT_EMPTY;
+  out->offset = 0;
   DSM_TRY(dsm_table_read(call, node, stripe, &table));
   if (!table.slots) return DSM_OK;
   uint32_t at = dsm_slot_home(key->hash, table.capacity);
@@ -57,12 +75,12 @@ dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const 
       }
       if (slot == DSM_SLOT_EMPTY) return DSM_OK;
     } else if (dsm_slot_tagged(slot, key->hash)) {
-      dsm_header header;
-      uint64_t hash;
-      DSM_TRY(dsm_slot_object(call, node, stripe, slot, &header, &hash));
-      uint64_t offset = dsm_slot_offset(slot);
-      if (same_key(dsm_object_at(call->space, node, offset), &header, key)) {
-        *out = (dsm_found){&table.slots[at], slot, offset, header};
+      bool same;
+      DSM_TRY(compare_slot(call, node, stripe, slot, key, &out->header, &same));
+      if (same) {
+        out->slot = &table.slots[at];
+        out->slot_word = slot;
+        out->offset = dsm_slot_offset(slot);
         return DSM_OK;
       }
     }
@@ -80,30 +98,34 @@ static unsigned size_for(uint64_t live) {
   return size;
 }
 
-/* The extent of a table of that size: from a slab, or the run that was just reserved. */
-static uint64_t extent_for(dsm_log *log, unsigned node, uint32_t stripe, unsigned size) {
+/* The place of a table of that size: in the sub, from a slab, or the run that was reserved. */
+static uint64_t extent_for(dsm_log *log, unsigned node, uint32_t stripe, unsigned size,
+                           uint64_t slab) {
   uint64_t bytes = dsm_table_bytes(size);
-  if (bytes <= DSM_SMALL_BYTES_MAX)
-    return dsm_slab_take(log, node, stripe, dsm_slab_class_of(bytes));
   dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
+  if (size == DSM_TABLE_INLINE)
+    return dsm_locator_offset(dsm_space_locator(log->call->space, node + 1, sub->inline_table));
+  if (bytes <= DSM_SMALL_BYTES_MAX) return dsm_slab_take(log, node, stripe, bytes, slab);
   uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->reserved);
   dsm_log_set_sealed(log, node + 1, &sub->reserved, 0);
-  return page * DSM_PAGE_BYTES;
+  return page * DSM_ARENA_PAGE_BYTES;
 }
 
 static void extent_give(dsm_log *log, unsigned node, uint32_t stripe, const dsm_table *table) {
-  if (dsm_table_bytes(table->size) <= DSM_SMALL_BYTES_MAX) {
-    dsm_slab_give(log, node, stripe, table->offset);
+  if (table->size != DSM_TABLE_INLINE && dsm_table_bytes(table->size) <= DSM_SMALL_BYTES_MAX) {
+    dsm_slab_give(log, node, stripe, table->offset, dsm_table_bytes(table->size));
     return;
   }
   dsm_log_set(log, node + 1, table->slots - 1, 0);
-  dsm_slab_retire(log, node, stripe, table->offset / DSM_PAGE_BYTES);
+  if (table->size != DSM_TABLE_INLINE)
+    dsm_slab_retire(log, node, stripe, table->offset / DSM_ARENA_PAGE_BYTES);
 }
 
 /* Fills a fresh extent with the live slots of the old table. Nothing refers to it yet. */
 static dsm_status fill(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *old,
                        dsm_atomic_u64 *slots, uint32_t capacity, uint64_t *live) {
   *live = 0;
+  dsm_fence_release(); /* as in a put: the extent may have held what readers still look at */
   for (uint32_t i = 0; i < capacity; i++) dsm_store_relaxed_u64(&slots[i], DSM_SLOT_EMPTY);
   for (uint32_t i = 0; old->slots && i < old->capacity; i++) {
     uint64_t slot = dsm_load_relaxed_u64(&old->slots[i]);
@@ -126,16 +148,17 @@ static dsm_status fill(dsm_call *call, unsigned node, uint32_t stripe, const dsm
 static dsm_status replace(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *old,
                           unsigned size) {
   dsm_sub_shm *sub = dsm_space_sub(call->space, node, stripe);
-  uint64_t bytes = dsm_table_bytes(size);
-  if (bytes <= DSM_SMALL_BYTES_MAX)
-    DSM_TRY(dsm_stripe_reserve_extent(call, node, stripe, dsm_slab_class_of(bytes)));
-  else
-    DSM_TRY(dsm_stripe_reserve_run(call, node, stripe, DSM_RUN_TABLE, bytes / DSM_PAGE_BYTES));
+  uint64_t bytes = dsm_table_bytes(size), slab = 0;
+  if (bytes <= DSM_SMALL_BYTES_MAX && size != DSM_TABLE_INLINE)
+    DSM_TRY(dsm_stripe_reserve_extent(call, node, stripe, bytes, &slab));
+  else if (bytes > DSM_SMALL_BYTES_MAX)
+    DSM_TRY(
+        dsm_stripe_reserve_run(call, node, stripe, DSM_RUN_TABLE, bytes / DSM_ARENA_PAGE_BYTES));
   dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
-  uint64_t offset = extent_for(&log, node, stripe, size), live;
+  uint64_t offset = extent_for(&log, node, stripe, size, slab), live;
   if (log.status != DSM_OK) return log.status;
   dsm_atomic_u64 *mark = (dsm_atomic_u64 *)(void *)(call->space->nodes[node].base + offset);
-  if (bytes > DSM_SMALL_BYTES_MAX) dsm_store_relaxed_u64(mark, 0);
+  dsm_store_relaxed_u64(mark, 0);
   DSM_TRY(fill(call, node, stripe, old, mark + 1, dsm_table_capacity(size), &live));
   dsm_log_set(
       &log, node + 1, mark,
@@ -144,6 +167,7 @@ static dsm_status replace(dsm_call *call, unsigned node, uint32_t stripe, const 
   dsm_log_set_sealed(&log, node + 1, &sub->used, live << USED_BITS | live);
   dsm_log_set_sealed(&log, node + 1, &sub->gen, dsm_log_get_sealed(&log, node + 1, &sub->gen) + 1);
   if (old->slots) extent_give(&log, node, stripe, old);
+  dsm_slab_finish(&log, node, stripe);
   DSM_TRY(dsm_log_commit(&log));
   return dsm_stripe_settle(call, stripe, node);
 }
@@ -154,11 +178,13 @@ dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe, boo
   DSM_TRY(dsm_table_read(call, node, stripe, &table));
   dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
   uint64_t used =
-      dsm_log_get_sealed(&log, node + 1, &dsm_space_sub(call->space, node, stripe)->used);
+      dsm_log_read_sealed(&log, node + 1, &dsm_space_sub(call->space, node, stripe)->used);
   if (log.status != DSM_OK) return log.status;
   uint64_t filled = used & USED_MASK, live = used >> USED_BITS;
   if (table.slots && (filled + 1) * 16 <= (uint64_t)table.capacity * 13) return DSM_OK;
   unsigned size = size_for(live + 1);
+  /* The inline table cannot be copied onto itself. */
+  if (table.slots && table.size == DSM_TABLE_INLINE && size == DSM_TABLE_INLINE) size++;
   if (live + 1 >= dsm_table_capacity(size))
     return dsm_fail(call, DSM_STORE_FULL, "stripe holds as many keys as a table can", (int)node,
                     stripe, live, dsm_table_capacity(size));

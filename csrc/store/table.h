@@ -1,8 +1,9 @@
 /* Sub-tables: the slots of one stripe at one node. Open addressing, linear probing.
  *
- * A slot is one word: 36 bits of grain offset under 28 bits of the key's hash; 0 is empty, 1 is a
- * tombstone. The table's place and capacity are one sealed word of the sub, so that a reader takes
- * both in one load. The first word of a table's extent marks it live; the slots follow.
+ * A slot is one word: 36 bits of grain offset under 28 bits of the key's hash; two small constants
+ * say empty and tombstone. The table's place and capacity are one sealed word of the sub, so that a
+ * reader takes both in one load. The first word of a table's extent marks it live; the slots
+ * follow. The smallest table lies in the sub itself, next to the words that a reader needs first.
  *
  *   I  slots do not move within a table; a table grows by copy and publish (one word)
  *   I  a live slot names a live object whose hash has the slot's tag: anything else is damage
@@ -14,9 +15,13 @@
 #include "object.h"
 #include "slab.h"
 
-#define DSM_SLOT_EMPTY 0ull
-#define DSM_SLOT_TOMBSTONE 1ull
+/* No object lies below the first page that is handed out, so a word up to TOMBSTONE names none. Not
+ * 0, and ten bits apart from each other: a zeroed slot is one that lost its key, and does not end
+ * the probing, or a later put and delete of a key behind it would bring its old value back. */
+#define DSM_SLOT_EMPTY 0x155ull
+#define DSM_SLOT_TOMBSTONE 0x2AAull
 #define DSM_TABLE_SIZES 20u /* 7 slots to 2^22 - 1 */
+#define DSM_TABLE_INLINE 0u
 
 typedef struct dsm_table {
   dsm_atomic_u64 *slots; /* NULL: no table yet */
@@ -33,11 +38,10 @@ typedef struct dsm_found {
 } dsm_found;
 
 static inline uint32_t dsm_table_capacity(unsigned size) {
-  static const uint16_t small[6] = {7, 15, 31, 61, 125, 251};
-  return size < 6 ? small[size] : (512u << (size - 6)) - 1;
+  return (8u << size) - 1;
 }
 
-/* Bytes of the extent: a slab's class below size 6, whole pages from there on. */
+/* Bytes of the table: in the sub for size 0, an extent of a slab up to size 3, a run above. */
 static inline uint64_t dsm_table_bytes(unsigned size) {
   return 8ull * (dsm_table_capacity(size) + 1);
 }
@@ -108,7 +112,7 @@ dsm_status dsm_slot_object(dsm_call *call, unsigned node, uint32_t stripe, uint6
 /* Makes sure that one more key fits; may replace the table (its own intent), so find again. */
 dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe, bool *moved);
 
-/* Lists the end of an empty table: the sub goes back to having none. */
+/* Lists the end of an empty table: the sub goes back to having none. Before dsm_slab_finish. */
 void dsm_table_drop(dsm_log *log, unsigned node, uint32_t stripe);
 
 #endif

@@ -14,9 +14,10 @@ typedef struct change {
   uint32_t stripe, replicas;
   dsm_route route;
   dsm_found found[DSM_REPLICAS_MAX];
-  uint64_t gen;      /* the generation that the subs have afterwards */
-  uint64_t version;  /* of the object that is put */
-  uint64_t transfer; /* 0, or the version that a transferred object keeps */
+  uint64_t slab[DSM_REPLICAS_MAX]; /* to take the extent from; 0: the spare page */
+  uint64_t gen;                    /* the generation that the subs have afterwards */
+  uint64_t version;                /* of the object that is put */
+  uint64_t transfer;               /* 0, or the version that a transferred object keeps */
 } change;
 
 static dsm_status find_all(change *self) {
@@ -27,7 +28,10 @@ static dsm_status find_all(change *self) {
 }
 
 static dsm_status begin(change *self, dsm_call *call, const dsm_key *key, uint32_t replicas) {
-  *self = (change){.call = call, .key = key, .stripe = dsm_key_stripe(call->space, key->hash)};
+  self->call = call;
+  self->key = key;
+  self->stripe = dsm_key_stripe(call->space, key->hash);
+  self->transfer = 0;
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
   dsm_status status = find_all(self);
@@ -46,8 +50,8 @@ static dsm_status next_gen(change *self) {
   for (uint32_t i = 0; i < self->route.count; i++) {
     unsigned node = self->route.nodes[i];
     dsm_log log = dsm_log_make(self->call, NULL, 0);
-    uint64_t gen = dsm_log_get_sealed(&log, node + 1,
-                                      &dsm_space_sub(self->call->space, node, self->stripe)->gen);
+    uint64_t gen = dsm_log_read_sealed(&log, node + 1,
+                                       &dsm_space_sub(self->call->space, node, self->stripe)->gen);
     if (log.status != DSM_OK) return log.status;
     if (gen > self->gen) self->gen = gen;
   }
@@ -59,9 +63,25 @@ static dsm_status next_gen(change *self) {
   return DSM_OK;
 }
 
+/* Before an answer that rests on the old object's header: does the object verify? */
+static dsm_status verify_found(const change *self) {
+  const dsm_header *header = &self->found[0].header;
+  const uint8_t *object = (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0],
+                                                         self->found[0].offset);
+  uint64_t value_hash = header->flags & DSM_OBJECT_LAZY
+                            ? 0
+                            : dsm_value_hash(object + header->value_offset, header->value_bytes);
+  uint32_t checksum = dsm_object_checksum(header->version, header->shape, header->binding,
+                                          self->key->hash, value_hash);
+  if (checksum == (uint32_t)(header->binding >> 32)) return DSM_OK;
+  return dsm_fail(self->call, DSM_CORRUPT, "object's checksum differs", self->route.nodes[0],
+                  self->stripe, checksum, header->binding >> 32);
+}
+
 static dsm_status check_condition(const change *self, uint64_t if_version, uint64_t *version) {
   uint64_t present = self->found[0].offset ? self->found[0].header.version : 0;
   if (if_version == DSM_ANY_VERSION || if_version == present) return DSM_OK;
+  if (present) DSM_TRY(verify_found(self));
   *version = present;
   return dsm_fail(self->call, DSM_VERSION_CONFLICT, "version", self->route.nodes[0], self->stripe,
                   if_version, present);
@@ -101,10 +121,11 @@ static dsm_status reserve(change *self, const plan *wanted) {
     }
     if (wanted->flags & DSM_OBJECT_ALIGNED)
       DSM_TRY(dsm_stripe_reserve_run(self->call, node, self->stripe, DSM_RUN_VALUE,
-                                     (wanted->bytes + DSM_PAGE_BYTES - 1) / DSM_PAGE_BYTES));
+                                     (wanted->bytes + DSM_ARENA_PAGE_BYTES - 1) /
+                                         DSM_ARENA_PAGE_BYTES));
     else
-      DSM_TRY(dsm_stripe_reserve_extent(self->call, node, self->stripe,
-                                        dsm_slab_class_of(wanted->bytes)));
+      DSM_TRY(
+          dsm_stripe_reserve_extent(self->call, node, self->stripe, wanted->bytes, &self->slab[i]));
   }
   return any_moved ? find_all(self) : DSM_OK;
 }
@@ -115,6 +136,9 @@ static void fill(const change *self, dsm_object_shm *object, const plan *wanted,
   uint8_t *bytes = (uint8_t *)object;
   uint64_t checksum = dsm_object_checksum(self->version, wanted->shape, wanted->binding,
                                           self->key->hash, value_hash);
+  /* A reader that meets a byte of this object in memory that it still takes for another one's must
+   * see the generation that freed that memory. The same holds for slabs and tables. */
+  dsm_fence_release();
   dsm_store_relaxed_u64(&object->version, 0);
   dsm_store_relaxed_u64(&object->shape, wanted->shape);
   dsm_store_relaxed_u64(&object->binding, checksum << 32 | wanted->binding);
@@ -133,11 +157,22 @@ static void fill(const change *self, dsm_object_shm *object, const plan *wanted,
  * still sees it validates. */
 static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_found *found) {
   if (!(found->header.flags & DSM_OBJECT_ALIGNED)) {
-    dsm_slab_give(log, node, stripe, found->offset);
+    dsm_slab_give(log, node, stripe, found->offset,
+                  found->header.value_offset + found->header.value_bytes);
     return;
   }
-  /* The object may be pinned: its words stay as they are while it is in limbo. */
-  dsm_slab_retire(log, node, stripe, found->offset / DSM_PAGE_BYTES);
+  /* A flipped bit in the flags must not give away a slab with other objects in it. */
+  dsm_run run;
+  if (log->status == DSM_OK)
+    log->status = dsm_run_read(log->call, node, found->offset / DSM_ARENA_PAGE_BYTES, &run);
+  if (log->status == DSM_OK && (run.kind != DSM_RUN_VALUE || run.stripe != stripe ||
+                                found->offset % DSM_ARENA_PAGE_BYTES != 0))
+    dsm_log_corrupt(log, "value is not the run that it lies in", node + 1, run.kind, run.stripe);
+  if (log->status != DSM_OK) return;
+  /* The value may be pinned and stays as it is; who pinned it has a copy of the header. Without a
+   * version, no damaged slot can find the old object while it waits in limbo. */
+  dsm_log_once(log, node + 1, &dsm_object_at(log->call->space, node, found->offset)->version, 0);
+  dsm_slab_retire(log, node, stripe, found->offset / DSM_ARENA_PAGE_BYTES);
 }
 
 static void list_count(dsm_log *log, const change *self, int difference) {
@@ -149,16 +184,17 @@ static void list_count(dsm_log *log, const change *self, int difference) {
 }
 
 /* The extent of the new object at one replica, taken within the log. */
-static uint64_t take_extent(dsm_log *log, unsigned node, uint32_t stripe, const plan *wanted) {
+static uint64_t take_extent(dsm_log *log, unsigned node, uint32_t stripe, const plan *wanted,
+                            uint64_t slab) {
   if (!(wanted->flags & DSM_OBJECT_ALIGNED))
-    return dsm_slab_take(log, node, stripe, dsm_slab_class_of(wanted->bytes));
+    return dsm_slab_take(log, node, stripe, wanted->bytes, slab);
   dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
   uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->reserved);
   if (log->status == DSM_OK &&
       (page < log->call->space->layout.data_page || page >= log->call->space->layout.page_count))
     dsm_log_corrupt(log, "reserved run outside the segment", node + 1, page, 0);
   dsm_log_set_sealed(log, node + 1, &sub->reserved, 0);
-  return page * DSM_PAGE_BYTES;
+  return page * DSM_ARENA_PAGE_BYTES;
 }
 
 static void list_put(change *self, dsm_log *log, uint32_t replica, const plan *wanted,
@@ -168,7 +204,7 @@ static void list_put(change *self, dsm_log *log, uint32_t replica, const plan *w
   dsm_sub_shm *sub = dsm_space_sub(space, node, self->stripe);
   const dsm_found *found = &self->found[replica];
   log->first = log->count;
-  uint64_t offset = take_extent(log, node, self->stripe, wanted);
+  uint64_t offset = take_extent(log, node, self->stripe, wanted, self->slab[replica]);
   if (log->status != DSM_OK) return;
   dsm_object_shm *object = dsm_object_at(space, node, offset);
   bool lazy = wanted->flags & DSM_OBJECT_LAZY;
@@ -177,14 +213,15 @@ static void list_put(change *self, dsm_log *log, uint32_t replica, const plan *w
     *value_hash = dsm_value_hash((const uint8_t *)object + wanted->value_offset, value->length);
   }
   fill(self, object, wanted, value, lazy ? 0 : *value_hash);
-  dsm_log_set(log, segment, &object->version, self->version);
-  dsm_log_set(log, segment, found->slot, dsm_slot_make(offset, self->key->hash));
+  dsm_log_once(log, segment, &object->version, self->version);
+  dsm_log_once(log, segment, found->slot, dsm_slot_make(offset, self->key->hash));
   if (!found->offset)
-    dsm_log_set_sealed(log, segment, &sub->used,
-                       dsm_log_get_sealed(log, segment, &sub->used) + LIVE_ONE +
-                           (found->slot_word == DSM_SLOT_EMPTY ? USED_ONE : 0));
-  dsm_log_set_sealed(log, segment, &sub->gen, self->gen);
+    dsm_log_once_sealed(log, segment, &sub->used,
+                        dsm_log_read_sealed(log, segment, &sub->used) + LIVE_ONE +
+                            (found->slot_word == DSM_SLOT_EMPTY ? USED_ONE : 0));
+  dsm_log_once_sealed(log, segment, &sub->gen, self->gen);
   if (found->offset) list_free(log, node, self->stripe, found);
+  dsm_slab_finish(log, node, self->stripe);
 }
 
 /* Hash of a small value in one part, before the lock; 0: lazy, or known once it is laid out. */
@@ -251,6 +288,7 @@ static void list_delete(change *self, dsm_log *log, uint32_t replica) {
   dsm_log_set_sealed(log, segment, &sub->gen, self->gen);
   list_free(log, node, self->stripe, found);
   if (last) dsm_table_drop(log, node, self->stripe);
+  dsm_slab_finish(log, node, self->stripe);
 }
 
 static dsm_status delete_locked(change *self) {
@@ -277,18 +315,13 @@ static dsm_status read_counter(const change *self, int64_t *out) {
   const dsm_found *found = &self->found[0];
   *out = 0;
   if (!found->offset) return DSM_OK;
+  DSM_TRY(verify_found(self));
   if (found->header.codec != DSM_CODEC_INT64 || found->header.value_bytes != sizeof *out)
     return dsm_fail(self->call, DSM_WRONG_TYPE, "counter", self->route.nodes[0], self->stripe,
                     found->header.codec, DSM_CODEC_INT64);
   const uint8_t *object =
       (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0], found->offset);
   dsm_copy_out(out, object + found->header.value_offset, sizeof *out);
-  uint32_t checksum =
-      dsm_object_checksum(found->header.version, found->header.shape, found->header.binding,
-                          self->key->hash, dsm_value_hash(out, sizeof *out));
-  if (checksum != (uint32_t)(found->header.binding >> 32))
-    return dsm_fail(self->call, DSM_CORRUPT, "counter's checksum differs", self->route.nodes[0],
-                    self->stripe, checksum, found->header.binding >> 32);
   return DSM_OK;
 }
 

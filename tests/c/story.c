@@ -79,28 +79,27 @@ const story stories[] = {
 };
 const unsigned story_count = sizeof stories / sizeof *stories;
 
-static void bring(fixture *by, item wanted) {
+static dsm_status bring(fixture *by, item wanted) {
   int64_t result;
   item present = fixture_get(by, 0);
-  if (item_equal(present, wanted)) return;
+  if (item_equal(present, wanted)) return DSM_OK;
   switch (wanted.kind) {
   case ITEM_ABSENT:
-    must_be(fixture_delete(by, 0), DSM_OK, "delete");
-    break;
+    return fixture_delete(by, 0);
   case ITEM_VALUE:
-    must_be(fixture_put(by, 0, wanted.seed, wanted.bytes), DSM_OK, "put");
-    break;
+    return fixture_put(by, 0, wanted.seed, wanted.bytes);
   case ITEM_COUNTER:
-    if (present.kind == ITEM_VALUE) must_be(fixture_delete(by, 0), DSM_OK, "delete");
-    if (present.kind != ITEM_COUNTER) present.seed = 0;
-    must_be(fixture_add(by, 0, (int64_t)(wanted.seed - present.seed), &result), DSM_OK, "add");
+    break;
   }
+  if (present.kind == ITEM_VALUE) must_be(fixture_delete(by, 0), DSM_OK, "delete");
+  if (present.kind != ITEM_COUNTER) present.seed = 0;
+  return fixture_add(by, 0, (int64_t)(wanted.seed - present.seed), &result);
 }
 
 void story_rewind(const story *self, fixture *by) {
   for (uint64_t key = 1; key <= self->others; key++)
     must_be(fixture_put(by, key, 100 + key, self->other_bytes), DSM_OK, "put beside");
-  bring(by, self->before);
+  must_be(bring(by, self->before), DSM_OK, "go back");
 }
 
 fixture story_begin(const story *self, uint32_t replicas, const char *cluster) {
@@ -114,7 +113,11 @@ void story_act(const story *self, fixture *by) {
   if (self->act)
     self->act(by);
   else
-    bring(by, self->after);
+    must_be(bring(by, self->after), DSM_OK, "change");
+}
+
+dsm_status story_try(const story *self, fixture *by) {
+  return self->act ? DSM_USAGE : bring(by, self->after);
 }
 
 static item present_item(const story *self, fixture *by, const item *also) {

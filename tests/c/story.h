@@ -29,6 +29,8 @@ fixture story_begin(const story *self, uint32_t replicas, const char *cluster);
 void story_rewind(const story *self, fixture *by);
 /* The change itself. */
 void story_act(const story *self, fixture *by);
+/* The same, for a change that may be refused; only for stories that are one operation. */
+dsm_status story_try(const story *self, fixture *by);
 /* Ends the test unless key 0 is before, after or (if not absent) `also`, whole and equal at all
  * replicas, the others are untouched, and the stripe can be written. */
 void story_judge(const story *self, fixture *by, const item *also);

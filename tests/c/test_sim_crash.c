@@ -14,7 +14,7 @@
 #include "story.h"
 
 #define CLUSTER "ctest-crash"
-#define SECOND_STRIDE 23u
+#define SECOND_STRIDE 71u
 
 /* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
 const char *__asan_default_options(void);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../csrc/mem/pin.h"
 #include "../../csrc/node/registry.h"
 #include "../../csrc/node/service.h"
 #include "../../csrc/os/os_sim.h"
@@ -222,7 +223,92 @@ static void test_owner_dies(bool detached) {
   dsm_sim_stop();
 }
 
+static dsm_cluster *start_node(int node) {
+  dsm_cluster *cluster;
+  dsm_fault fault;
+  int stopping;
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, node, &cluster, &fault), DSM_OK);
+  CHECK_EQUAL(dsm_service_start(cluster, node, &stopping), DSM_OK);
+  return cluster;
+}
+
+static void service_round(void *context) {
+  dsm_service_stop(context);
+}
+
+/* The service that noticed the owner's death dies in the middle of seeing to it. */
+static void test_owner_and_heir_die(void) {
+  bool left = true;
+  for (unsigned at = 1; left; at++) {
+    dsm_sim_start(7);
+    fixture owner = fixture_create(&shape);
+    uint32_t owner_pid = dsm_sim_process_pid(), heir_pid = dsm_sim_process_new();
+    uint32_t last_pid = dsm_sim_process_new();
+    dsm_sim_process_run(heir_pid);
+    dsm_cluster *heir = start_node(0);
+    dsm_sim_process_run(last_pid);
+    dsm_cluster *last = start_node(1);
+    dsm_sim_process_kill(owner_pid);
+    dsm_sim_process_run(heir_pid);
+    left = crash_jump(at, service_round, heir);
+    dsm_sim_process_kill(heir_pid);
+    dsm_sim_process_run(last_pid);
+    /* A new cluster may have the name by now; it must keep it. */
+    bool free_name = dsm_sim_named_segments() == 0;
+    fixture next = {0};
+    if (free_name) next = fixture_create(&shape);
+    dsm_cluster_hold(last);
+    dsm_service_stop(last);
+    CHECK_EQUAL(dsm_cluster_state_read(last), DSM_STATE_STOPPING);
+    CHECK_EQUAL(dsm_sim_named_segments(), free_name ? 1 + shape.nodes : 0);
+    dsm_cluster_drop(last);
+    dsm_cluster_drop(last);
+    if (free_name) fixture_close(&next, true);
+    check_usable();
+    fixture_abandon(&owner);
+    dsm_sim_stop();
+  }
+}
+
+/* A node's process dies with a pin and is replaced before anybody retired it. */
+static void test_node_is_started_again(void) {
+  dsm_sim_start(6);
+  fixture owner = fixture_create(&shape);
+  uint32_t owner_pid = dsm_sim_process_pid(), pid = dsm_sim_process_new();
+  dsm_cluster *first, *second;
+  dsm_fault fault;
+  fixture_key key;
+  CHECK_EQUAL(fixture_put(&owner, 1, 10, 9000), DSM_OK);
+  dsm_sim_process_run(pid);
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, 1, &first, &fault), DSM_OK);
+  fixture node = owner;
+  node.call = dsm_call_make(&first->space, 100);
+  dsm_read read;
+  fixture_key_make(&node, &key, 1);
+  CHECK_EQUAL(dsm_read_begin(&node.call, &key.key, &read), DSM_OK);
+  CHECK_EQUAL(dsm_read_pin(&node.call, &read), DSM_OK);
+  dsm_sim_process_run(owner_pid);
+  CHECK_EQUAL(fixture_put(&owner, 1, 11, 9000), DSM_OK);
+  CHECK(fixture_limbo_pages(&owner) > 0);
+  dsm_sim_process_run(dsm_sim_process_new());
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, 1, &second, &fault), DSM_USAGE);
+  CHECK_EQUAL(fault.left, pid);
+  dsm_sim_process_kill(pid);
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, 1, &second, &fault), DSM_OK);
+  CHECK_EQUAL(dsm_pin_count(&second->space, second->space.participant), 0);
+  dsm_cluster_drop(second);
+  dsm_sim_process_run(owner_pid);
+  CHECK_EQUAL(fixture_limbo_pages(&owner), 0);
+  fixture_check_clean(&owner);
+  fixture_close(&owner, true);
+  dsm_os_fork_flag_close(first->fork_flag);
+  free(first);
+  dsm_sim_stop();
+}
+
 int main(void) {
+  test_node_is_started_again();
+  test_owner_and_heir_die();
   test_creator_is_killed();
   test_remover_is_killed();
   test_creation_without_memory();

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +31,8 @@ void give_up(const char *format, ...) {
 static void map(outside *out, unsigned index, int descriptor, uint64_t bytes) {
   void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   if (descriptor < 0 || base == MAP_FAILED) give_up("cannot map a segment of %s", out->name);
+  /* Present, or a sweeper that runs meanwhile would take the copies for leftovers. */
+  if (flock(descriptor, LOCK_SH) < 0) give_up("cannot lock a segment of %s", out->name);
   out->segment[index].descriptor = descriptor;
   out->segment[index].base = base;
   out->segment[index].bytes = bytes;
@@ -155,8 +158,7 @@ void picture_copy(const picture *self, picture *out) {
   for (unsigned i = 0; i < self->count; i++) {
     out->segment[i].page_count = 0;
     for (uint64_t at = 0; at < self->segment[i].page_count; at++)
-      append_page(out, i, self->segment[i].pages[at],
-                  self->segment[i].bytes + at * DSM_PAGE_BYTES);
+      append_page(out, i, self->segment[i].pages[at], self->segment[i].bytes + at * DSM_PAGE_BYTES);
   }
 }
 

@@ -33,7 +33,7 @@ static void touch(const outside *segments, unsigned segment, uint64_t start, uin
 static void touch_run(void *context, uint64_t page, const dsm_run *run) {
   const outside *node = context;
   if (run->kind != DSM_RUN_UNBACKED)
-    touch(node, 0, page * DSM_PAGE_BYTES, run->pages * DSM_PAGE_BYTES);
+    touch(node, 0, page * DSM_ARENA_PAGE_BYTES, run->pages * DSM_ARENA_PAGE_BYTES);
 }
 
 /* Makes visible what has memory and was never written: pictures show pages that hold data. Of the

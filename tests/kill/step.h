@@ -18,9 +18,11 @@ typedef struct step_counts {
 
 /* A state kept for later: what recovery will meet, and where the victim was. */
 typedef struct kept_state {
-  picture bytes;
+  picture bytes; /* empty if another kept state has the same digest */
   uint64_t step, digest;
+  trace_place place;
   uint32_t thread;
+  survivor_outcome outcome;
 } kept_state;
 
 typedef struct stage {
@@ -45,7 +47,7 @@ step_counts step_change(stage *self, step_thoroughness thoroughness);
 /* Steps through recovery from the kept states; verifies each of its distinct states. */
 step_counts step_recovery(stage *self);
 /* One real SIGKILL per distinct state. */
-step_counts step_kill(stage *self, step_thoroughness thoroughness);
+step_counts step_kill(stage *self);
 /* SIGKILLs at random instants of a process that never rests. */
 step_counts step_random_kills(uint32_t replicas, unsigned kills, uint64_t seed);
 

@@ -44,8 +44,8 @@ static uint64_t recovery_digest(const stage *self) {
                                              (stripe ? layout->locks : layout->node_locks)) +
         at;
     const dsm_intent_shm *intent =
-        (const dsm_intent_shm *)(const void *)(control + (stripe ? layout->intents
-                                                                 : layout->arena_intents)) +
+        (const dsm_intent_shm *)(const void *)(control +
+                                               (stripe ? layout->intents : layout->arena_intents)) +
         at;
     digest = mix(digest, (uint32_t)lock->mutex.words[0]);
     digest = mix(digest, dsm_load_relaxed_u32(&lock->pending));
@@ -71,7 +71,8 @@ static void keep(stage *self, const trace *run, uint64_t digest, bool bytes) {
     if (!self->kept) give_up("out of memory");
   }
   kept_state *state = &self->kept[self->kept_count++];
-  *state = (kept_state){.step = run->steps, .digest = digest, .thread = (uint32_t)run->child};
+  *state = (kept_state){
+      .step = run->steps, .place = run->place, .digest = digest, .thread = (uint32_t)run->child};
   if (bytes) picture_copy(&run->shadow, &state->bytes);
 }
 
@@ -89,16 +90,17 @@ static void lay_dead(const stage *self, const picture *bytes, const outside *cop
   outside_bury(copy, thread, &self->owner->space.layout, self->owner->space.stripe_count);
 }
 
-static void verify_state(stage *self, const outside *copy, const char *phase, uint64_t step,
-                         step_counts *counts) {
+static survivor_outcome verify_state(stage *self, const outside *copy, const char *phase,
+                                     uint64_t step, step_counts *counts) {
   survivor_outcome outcome = SAW_OLD;
-  const char *wrong = survivor_verify(copy->name, &self->world, &self->change, DSM_NOBODY,
-                                      &outcome);
+  const char *wrong =
+      survivor_verify(copy->name, &self->world, &self->change, DSM_NOBODY, &outcome);
   counts->states++;
   counts->saw_old += !wrong && outcome == SAW_OLD;
   counts->saw_new += !wrong && outcome == SAW_NEW;
   counts->wrong += wrong != NULL;
   if (wrong) step_report(self, phase, step, wrong);
+  return outcome;
 }
 
 static void finish(stage *self, trace *run, const char *phase, step_counts *counts) {
@@ -115,13 +117,15 @@ step_counts step_change(stage *self, step_thoroughness thoroughness) {
   step_counts counts = {0};
   trace run = {0};
   picture_lay(&self->before, &self->victim);
+  world_value_ready(self->change.target, &self->change.after);
   trace_start(&run, &self->victim, operate, self);
   while (trace_step(&run)) {
     if (!trace_changed(&run)) continue;
     lay_dead(self, &run.shadow, &self->copy, (uint32_t)run.child);
     uint64_t digest = recovery_digest(self);
     keep(self, &run, digest, thoroughness == STEP_LONG || !seen(self, digest));
-    verify_state(self, &self->copy, "change", run.steps, &counts);
+    self->kept[self->kept_count - 1].outcome =
+        verify_state(self, &self->copy, "change", run.steps, &counts);
   }
   finish(self, &run, "change", &counts);
   trace_close(&run);

@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +19,9 @@
 #error "single-stepping is written for x86-64"
 #endif
 
+#define VISITED_SLOTS (1u << 16)
+/* A stop at a breakpoint costs as much as a few steps. */
+#define LANDMARK_EXECUTIONS_MAX 6u
 #define BREAKPOINT_CODE 0xCC
 #define BREAKPOINT() __asm__ volatile("int3" ::: "memory")
 
@@ -50,12 +52,15 @@ static void await_trap(const trace *self) {
 void trace_start(trace *self, const outside *segments, trace_operation *operation,
                  const void *context) {
   if (!self->shared) {
-    self->shared = mmap(NULL, DSM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                        -1, 0);
-    if (self->shared == MAP_FAILED) give_up("out of memory");
+    self->shared =
+        mmap(NULL, DSM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    self->visits = malloc(VISITED_SLOTS * sizeof *self->visits);
+    if (self->shared == MAP_FAILED || !self->visits) give_up("out of memory");
   }
+  memset(self->visits, 0, VISITED_SLOTS * sizeof *self->visits);
   self->segments = segments;
   self->steps = 0;
+  self->place = (trace_place){0};
   self->after_syscall = self->touched_unbacked = false;
   self->shared[1] = 0;
   fflush(NULL);
@@ -69,44 +74,94 @@ void trace_start(trace *self, const outside *segments, trace_operation *operatio
   self->blocks = outside_blocks(segments);
 }
 
-/* The child was forked from us, so its code lies at the same place here. */
-static const uint8_t *code_at(const trace *self) {
+static uint64_t read_register(const trace *self, size_t offset) {
   errno = 0;
-  long at = ptrace(PTRACE_PEEKUSER, self->child, (void *)offsetof(struct user_regs_struct, rip),
-                   NULL);
+  long value = ptrace(PTRACE_PEEKUSER, self->child, (void *)offset, NULL);
   if (errno) give_up("cannot read the child's registers");
-  return (const uint8_t *)at;
+  return (uint64_t)value;
+}
+
+#define READ_REGISTER(self, name) read_register(self, offsetof(struct user_regs_struct, name))
+
+static uint64_t read_word(const trace *self, uint64_t address) {
+  errno = 0;
+  long value = ptrace(PTRACE_PEEKDATA, self->child, (void *)address, NULL);
+  if (errno) give_up("cannot read the child's memory");
+  return (uint64_t)value;
+}
+
+/* Lets the child run until it is about to execute the instruction at `address`. */
+static void run_until(const trace *self, uint64_t address) {
+  uint64_t word = read_word(self, address), with_trap = (word & ~0xFFull) | BREAKPOINT_CODE;
+  ptrace(PTRACE_POKEDATA, self->child, (void *)address, (void *)with_trap);
+  ptrace(PTRACE_CONT, self->child, NULL, NULL);
+  await_trap(self);
+  if (READ_REGISTER(self, rip) != address + 1) give_up("the child stopped elsewhere");
+  ptrace(PTRACE_POKEDATA, self->child, (void *)address, (void *)word);
+  ptrace(PTRACE_POKEUSER, self->child, (void *)offsetof(struct user_regs_struct, rip),
+         (void *)address);
 }
 
 /* Pages that were asked of the kernel hold no data yet, so that no picture shows them; one read
  * makes them visible and takes no more memory. */
-static void touch_allocated(const trace *self, const struct user_regs_struct *registers) {
+static void touch_allocated(const trace *self, int descriptor, uint64_t offset, uint64_t bytes) {
   char path[64];
   struct stat asked, known;
-  if (registers->orig_rax != SYS_fallocate || registers->rsi != 0) return;
-  snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)self->child, (int)registers->rdi);
+  snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)self->child, descriptor);
   if (stat(path, &asked) < 0) give_up("cannot look at the child's descriptor");
   for (unsigned i = 0; i < self->segments->count; i++) {
     if (fstat(self->segments->segment[i].descriptor, &known) < 0 || known.st_ino != asked.st_ino)
       continue;
-    for (uint64_t at = registers->rdx & ~4095ull; at < registers->rdx + registers->r10; at += 4096)
+    for (uint64_t at = offset & ~4095ull; at < offset + bytes; at += DSM_PAGE_BYTES)
       (void)*(const volatile uint8_t *)(self->segments->segment[i].base + at);
   }
 }
 
+/* The call that asks the kernel for memory, as one step. */
+static void step_over_backing(trace *self) {
+  uint64_t segment = READ_REGISTER(self, rdi), offset = READ_REGISTER(self, rsi);
+  uint64_t bytes = READ_REGISTER(self, rdx);
+  int descriptor = (int)read_word(self, segment + offsetof(dsm_os_segment, handle));
+  run_until(self, read_word(self, READ_REGISTER(self, rsp)));
+  self->after_syscall = true;
+  if ((uint32_t)READ_REGISTER(self, rax) == DSM_OK)
+    touch_allocated(self, descriptor, offset, bytes);
+}
+
+static void note_visit(trace *self, uint64_t address) {
+  uint64_t at = (address * 0x9E3779B97F4A7C15u) >> 48;
+  while (self->visits[at].address && self->visits[at].address != address)
+    at = (at + 1) % VISITED_SLOTS;
+  self->visits[at].address = address;
+  self->place.steps_after++;
+  if (++self->visits[at].count <= LANDMARK_EXECUTIONS_MAX)
+    self->place = (trace_place){address, self->visits[at].count, 1};
+}
+
 bool trace_step(trace *self) {
-  const uint8_t *code = code_at(self);
+  /* The child was forked from us, so its code lies at the same place here. */
+  uint64_t address = READ_REGISTER(self, rip);
+  const uint8_t *code = (const uint8_t *)address;
   if (*code == BREAKPOINT_CODE) return false;
+  note_visit(self, address);
+  self->steps++;
+  if (address == (uint64_t)(uintptr_t)dsm_os_segment_back) {
+    step_over_backing(self);
+    return true;
+  }
   self->after_syscall = code[0] == 0x0F && code[1] == 0x05;
   if (ptrace(PTRACE_SINGLESTEP, self->child, NULL, NULL) < 0) give_up("cannot step");
   await_trap(self);
-  self->steps++;
-  if (self->after_syscall) {
-    struct user_regs_struct registers;
-    if (ptrace(PTRACE_GETREGS, self->child, NULL, &registers) < 0) give_up("no registers");
-    touch_allocated(self, &registers);
-  }
   return true;
+}
+
+void trace_run_to(trace *self, const trace_place *place) {
+  for (uint64_t execution = 1; execution <= place->execution; execution++) {
+    if (execution > 1 && !trace_step(self)) give_up("the landmark was not met again");
+    run_until(self, place->landmark);
+  }
+  for (uint64_t i = 0; i < place->steps_after && trace_step(self); i++) {
+  }
 }
 
 /* Pages that differ are copied into the shadow. */
@@ -169,6 +224,7 @@ dsm_status trace_finish(trace *self) {
 
 void trace_close(trace *self) {
   picture_free(&self->shadow);
+  free(self->visits);
   if (self->shared) munmap(self->shared, DSM_PAGE_BYTES);
   self->shared = NULL;
 }

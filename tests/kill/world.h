@@ -49,10 +49,10 @@ extern const scenario scenarios[];
 extern const unsigned scenario_count;
 
 /* Opens the region, chooses keys of one stripe, stores what the scenario asks for. */
-void world_build(world *self, dsm_call *call, uint32_t replicas, const scenario *plan,
-                 change *out);
+void world_build(world *self, dsm_call *call, uint32_t replicas, const scenario *plan, change *out);
 dsm_key world_key(const world *self, const dsm_space *space, uint32_t index);
 void world_value(uint32_t index, const item *item, uint8_t *out);
+const uint8_t *world_value_ready(uint32_t index, const item *it);
 /* Carries out the change; the status of the operation. */
 dsm_status world_change(const world *self, dsm_call *call, const change *change);
 

@@ -1,0 +1,68 @@
+# Verbs for people; .ci/run calls the same ones. Everything happens in a virtual environment here.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(wildcard csrc/*/*.[ch] dsm_native/_native/*.p[yx]*) setup.py pyproject.toml
+
+.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim clean
+
+help:
+	@echo "make demo | test | bench | lint | types | ctest | asan | tsan | kill | crash | sim | clean"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+
+# Installed in place, so that a change of a .py file needs no build.
+$(VENV)/built: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install -q -e '.[test]'
+	@touch $@
+
+build: $(VENV)/built
+
+demo: build
+	$(BIN)/dsm demo
+
+test: build ctest kill
+	$(BIN)/python -m pytest -q
+
+$(VENV)/bench: $(VENV)/built
+	$(BIN)/python -m pip install -q '.[bench]' --no-deps
+	$(BIN)/python -m pip install -q -r benches/requirements.txt
+	$(BIN)/python -m pip install -q -e . --no-deps
+	@touch $@
+
+bench: $(VENV)/bench
+	$(BIN)/python benches/compare.py
+
+$(VENV)/lint: $(VENV)/built
+	$(BIN)/python -m pip install -q -e '.[test,lint]'
+	@touch $@
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint dsm_native
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+
+types: $(VENV)/lint
+	$(BIN)/mypy
+
+ctest asan tsan:
+	$(MAKE) -C tests/c $@
+
+# Every instruction of put and delete, and some thousands of damaged segments.
+kill:
+	$(MAKE) -C tests/kill quick
+
+crash: build
+	$(MAKE) -C tests/c crash
+	$(MAKE) -C tests/kill crash
+	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py --timeout 600
+
+clean:
+	rm -rf build dist *.egg-info $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -f dsm_native/_native/*.so dsm_native/_native/*.c
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

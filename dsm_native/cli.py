@@ -1,0 +1,155 @@
+"""The command `dsm`: look at clusters, check them, end them, sweep up, show off.
+
+Every command exits with 0 if all is well, 1 if it found a problem, 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from dsm_native import sweep
+from dsm_native.cluster import Cluster, attach
+from dsm_native.exceptions import DSMError
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _list(_: argparse.Namespace) -> int:
+    for name in sweep.running():
+        try:
+            with attach(name) as cluster:
+                nodes = cluster.nodes
+                alive = sum(node.state == "alive" for node in nodes)
+                size = _size(sum(node.bytes for node in nodes))
+                print(f"{name}  nodes {alive}/{len(nodes)} alive  {size} in use")
+        except DSMError as error:
+            print(f"{name}  {error}")
+    dead = [segment for segment in sweep.segments() if sweep.segment_alone("/" + segment)]
+    if dead:
+        print(f"{len(dead)} segments belong to nobody; `dsm clean` removes them")
+    return 0
+
+
+def _stat(arguments: argparse.Namespace) -> int:
+    with attach(arguments.name) as cluster:
+        stats = cluster.stats()
+        print(
+            f"cluster {stats['name']}: {stats['stripes']} stripes, replication factor "
+            f"{stats['replication_factor']}"
+        )
+        for info in cluster.nodes:
+            usage = stats["nodes"][info.id]
+            print(
+                f"  node {info.id}: {info.state}, pid {info.pid}, heartbeat "
+                f"{info.heartbeat_age_s * 1000:.0f} ms ago, {info.objects:,} objects, "
+                f"{_size(usage['used_bytes'])} in use, {_size(usage['free_bytes'])} free, "
+                f"{_size(usage['limbo_bytes'])} held by views"
+            )
+        for name, objects in stats["regions"].items():
+            print(f"  region {name!r}: {objects:,} objects")
+        for entry in stats["participants"]:
+            if entry["kind"] != "node":
+                print(f"  {entry['kind']}: pid {entry['pid']}, {entry['pins']} pins")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    with attach(arguments.name) as cluster:
+        report = cluster.check(repair=arguments.repair)
+    for text in report.texts:
+        print(f"problem: {text}")
+    print(
+        f"{report.stripes:,} stripes, {report.objects:,} objects, {_size(report.value_bytes)}: "
+        f"{report.problems} problems, {report.repaired} repaired"
+    )
+    return 0 if report.clean else 1
+
+
+def _clean(_: argparse.Namespace) -> int:
+    removed = sweep.clean()
+    for segment in removed:
+        print(f"removed {segment}")
+    print(f"{len(removed)} segments removed")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    with attach(arguments.name) as cluster:
+        pids = [node.pid for node in cluster.nodes if node.state == "alive"]
+        processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        cluster._handle.stop()
+        _, left = psutil.wait_procs(processes, timeout=5)
+        cluster._handle.unlink()
+    for process in left:
+        print(f"pid {process.pid} did not end within 5 s ({process.status()})")
+    print(f"{arguments.name} stopped")
+    return 1 if left else 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from dsm_native import demo
+
+    return demo.run(nodes=arguments.nodes, files=arguments.files)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    """A minute of the most telling figures; `make bench` measures them beside the peers."""
+    from dsm_native import demo
+
+    with Cluster(nodes=arguments.nodes) as cluster:
+        started = time.perf_counter()
+        for line in demo.figures(cluster):
+            print(line)
+        print(f"measured in {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dsm", description="Clusters of shared objects on this machine."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ls", help="running clusters of this user").set_defaults(run=_list)
+    stat = commands.add_parser("stat", help="nodes, regions and attached processes of a cluster")
+    stat.set_defaults(run=_stat)
+    check = commands.add_parser("check", help="verify a cluster's segments while it runs")
+    check.add_argument("--repair", action="store_true", help="mend what replicas still tell")
+    check.set_defaults(run=_check)
+    stop = commands.add_parser("stop", help="end a cluster, detached or not")
+    stop.set_defaults(run=_stop)
+    for command in (stat, check, stop):
+        command.add_argument("name")
+    commands.add_parser("clean", help="remove what killed clusters left").set_defaults(run=_clean)
+    demo = commands.add_parser("demo", help="index the standard library, kill a worker, compare")
+    demo.add_argument("--nodes", type=int, default=4)
+    demo.add_argument("--files", type=int, default=None, help="only that many files")
+    demo.set_defaults(run=_demo)
+    bench = commands.add_parser("bench", help="a few figures of this machine")
+    bench.add_argument("--nodes", type=int, default=4)
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the command; returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except DSMError as error:
+        print(f"dsm {parsed.command}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
