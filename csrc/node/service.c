@@ -21,16 +21,6 @@ struct dsm_service {
   watch watched[DSM_PARTICIPANTS_MAX];
 };
 
-<<<<<<< HEAD
-=======
-static void unlink_own(const dsm_cluster *cluster, int node) {
-  char name[DSM_SEGMENT_NAME_BYTES];
-  dsm_cluster_segment_name(name, cluster->name, node);
-  dsm_os_segment_unlink_own(name, node < 0 ? &cluster->space.control : &cluster->space.nodes[node]);
-  DSM_CRASH_POINT("service.unlinked");
-}
-
->>>>>>> c6f9b023a97560b5b866235af32572847b78374b
 /* Once per service, not once per cluster: who was first may have died half-way. By then the name
  * may be a later cluster's, so only our own segments lose theirs. */
 static void handle_owner_death(struct dsm_service *self) {

@@ -129,13 +129,9 @@ dsm_status dsm_os_segment_unlink(const char *name) {
 }
 
 dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
-<<<<<<< HEAD
   const sim_segment *named = find(name);
   bool same = named && named - world->segments == segment->handle;
   return same ? dsm_os_segment_unlink(name) : DSM_OK;
-=======
-  return find(name) == &world->segments[segment->handle] ? dsm_os_segment_unlink(name) : DSM_OK;
->>>>>>> c6f9b023a97560b5b866235af32572847b78374b
 }
 
 dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
