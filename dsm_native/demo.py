@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from dsm_native import sweep
 from dsm_native.cluster import Cluster, current
@@ -67,7 +67,9 @@ def library_files(limit: int | None) -> list[str]:
     root = sysconfig.get_paths()["stdlib"]
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in ("site-packages", "__pycache__"))
+        folders[:] = sorted(
+            name for name in folders if name not in ("site-packages", "__pycache__")
+        )
         found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
     return found[:limit]
 
@@ -181,5 +183,7 @@ def run(nodes: int = 4, files: int | None = None) -> int:
             print(line)
     left = sorted(set(sweep.segments()) - before)
     print(f"  left in /dev/shm: {', '.join(left) or 'nothing'}")
-    print(f"{'All matched' if good and not left else 'FAILED'}, {time.perf_counter() - started:.0f} s")
+    print(
+        f"{'All matched' if good and not left else 'FAILED'}, {time.perf_counter() - started:.0f} s"
+    )
     return 0 if good and not left else 1

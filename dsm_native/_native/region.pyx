@@ -1,13 +1,13 @@
 # The hot methods of a region. dsm_native.Region adds the mapping protocol in Python.
 #
 # Reads run under the GIL for values up to a page and without it above. Changes first try with the
-# GIL, which is enough unless somebody holds the stripe; then they wait without it, in slices, so that
-# Ctrl-C and the time-out are honoured. Nothing of Python is touched while a lock is held.
+# GIL, which is enough unless somebody holds the stripe; then they wait without it, in slices, so
+# that Ctrl-C and the time-out are honoured. Nothing of Python is touched while a lock is held.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from dsm_native._native.codec cimport (
-    CODEC_BYTES, CODEC_INT64, Encoded, decode_key, decode_object, decode_plain, decode_view,
+    CODEC_BYTES, Encoded, decode_key, decode_object, decode_plain, decode_view,
     encode_key, encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
@@ -16,7 +16,7 @@ from dsm_native._native.core cimport (
     dsm_cluster, dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_key,
     dsm_os_monotonic_ns, dsm_part, dsm_put, dsm_read, dsm_read_begin, dsm_read_copy,
     dsm_read_pin, dsm_read_prefetch_object, dsm_read_prefetch_slot, dsm_read_prefetch_sub,
-    dsm_read_unpin, dsm_read_verify, dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status,
+    dsm_read_unpin, dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status,
     dsm_value, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
@@ -162,7 +162,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef uint64_t version
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         return default if value is MISSING else value
 
@@ -172,7 +172,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef uint64_t version = 0
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         if value is MISSING:
             raise fault_error(DSM_NOT_FOUND, NULL, key, 0)
@@ -183,7 +183,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef uint64_t version
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         if value is MISSING:
             raise fault_error(DSM_NOT_FOUND, NULL, key, 0)
@@ -195,7 +195,7 @@ cdef class RegionCore:
         cdef dsm_read found
         cdef dsm_status status
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         cdef dsm_call call = dsm_call_make(self.handle.space, 0)
         status = dsm_read_begin(&call, &encoded, &found)
         if status != DSM_OK and status != DSM_NOT_FOUND:
@@ -255,7 +255,7 @@ cdef class RegionCore:
         cdef dsm_read found
         cdef dsm_status status
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         cdef dsm_call call = dsm_call_make(self.handle.space, 0)
         while True:
             status = dsm_read_begin(&call, &encoded, &found)
@@ -325,7 +325,7 @@ cdef class RegionCore:
         cdef dsm_value parts
         cdef Change change
         handle_ready(self.handle)
-        keep_key = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep_key = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         keep_value = encode_plain(value, &plain)
         change.kind = OP_PUT
         change.key = &encoded
@@ -406,7 +406,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef Change change
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_DELETE
         change.key = &encoded
         change.condition.replicas = self.replication_factor
@@ -431,7 +431,7 @@ cdef class RegionCore:
         if not -(1 << 63) <= difference < 1 << 63:
             raise UsageError(f"{difference} does not fit a signed 64-bit counter")
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_ADD
         change.key = &encoded
         change.difference = difference
