@@ -228,7 +228,9 @@ def test_sizes_around_every_boundary(region):
     sizes = [0, 1, 7, 8, 9, 63, 64, 65, 1900, 2000, 2016, 2100, 4095, 4096, 4097, 65535, 65536]
     sizes += [100_000, 1 << 20, 3_333_333]
     for size in sizes:
-        value = bytes(number & 255 for number in range(min(size, 1000))) + bytes(max(0, size - 1000))
+        value = bytes(number & 255 for number in range(min(size, 1000))) + bytes(
+            max(0, size - 1000)
+        )
         region["k"] = value
         assert region["k"] == value, size
         region[("k", size)] = value
