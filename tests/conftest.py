@@ -10,6 +10,14 @@ from processes import PREFIX, fresh_name, gone
 import dsm_native as dsm
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-scenarios",
+        action="store_true",
+        help="write what scenarios print now into their files; read the difference as a change",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     yield

@@ -7,6 +7,7 @@ Nothing here is clever or shared with dsm_native.testing but the Operation tuple
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import combinations, permutations, product
 
 from dsm_native.testing.history import Operation
 
@@ -100,3 +101,159 @@ def is_linearizable(
     state: State = {key: (value, f"the first of {key}") for key, value in (initial or {}).items()}
     state[NAMES] = {}
     return any(True for _ in explained_orders(operations, must_precede, state))
+
+
+def is_sequential(operations: list[Operation], initial: dict[object, object] | None = None) -> bool:
+    def must_precede(first: Operation, second: Operation) -> bool:
+        return first.session == second.session and first.invoked < second.invoked
+
+    state: State = {key: (value, f"the first of {key}") for key, value in (initial or {}).items()}
+    state[NAMES] = {}
+    return any(True for _ in explained_orders(operations, must_precede, state))
+
+
+def choices_of_open(operations: list[Operation]) -> Iterator[list[Operation]]:
+    """The history with each choice of its open writes; open gets never matter."""
+    opened = [item for item in operations if item.is_open and item.kind != "get"]
+    for chosen in product([True, False], repeat=len(opened)):
+        left_out = {id(item) for item, happened in zip(opened, chosen, strict=True) if not happened}
+        yield [
+            item
+            for item in operations
+            if id(item) not in left_out and not (item.is_open and item.kind == "get")
+        ]
+
+
+def choices_of_sources(
+    operations: list[Operation], initial: dict[object, object]
+) -> Iterator[dict[int, int | None]]:
+    """Which write each get returned, by index; None stands for the initial state."""
+    options: list[list[int | None]] = []
+    gets = [number for number, item in enumerate(operations) if item.kind == "get"]
+    for get in gets:
+        key, value = operations[get].key, operations[get].value
+        found: list[int | None] = [
+            number
+            for number, item in enumerate(operations)
+            if item.kind != "get"
+            and item.key == key
+            and same(None if item.kind == "delete" else item.value, value)
+        ]
+        if same(initial.get(key), value):
+            found.append(None)
+        options.append(found)
+    for chosen in product(*options):
+        yield dict(zip(gets, chosen, strict=True))
+
+
+def happens_before(
+    operations: list[Operation], sources: dict[int, int | None]
+) -> set[tuple[int, int]]:
+    """The transitive closure of session order and reads-from, pair by pair."""
+    numbers = range(len(operations))
+    pairs = {
+        (first, second)
+        for first in numbers
+        for second in numbers
+        if operations[first].session == operations[second].session and first < second
+    }
+    pairs |= {(source, read) for read, source in sources.items() if source is not None}
+    for middle in numbers:
+        pairs |= {
+            (first, last)
+            for first in numbers
+            for last in numbers
+            if (first, middle) in pairs and (middle, last) in pairs
+        }
+    return pairs
+
+
+def is_causal(
+    operations: list[Operation],
+    initial: dict[object, object] | None = None,
+    resting: dict[object, dict[object, object]] | None = None,
+) -> bool:
+    """Causal convergence by the words of its definition: try each arbitration of the writes."""
+    start = initial or {}
+    for happened in choices_of_open(operations):
+        for sources in choices_of_sources(happened, start):
+            past = happens_before(happened, sources)
+            if any((number, number) in past for number in range(len(happened))):
+                continue
+            writes = [number for number, item in enumerate(happened) if item.kind != "get"]
+            for order in permutations(writes):
+                if arbitrates(happened, sources, past, order, start, resting):
+                    return True
+    return False
+
+
+def arbitrates(
+    operations: list[Operation],
+    sources: dict[int, int | None],
+    past: set[tuple[int, int]],
+    order: tuple[int, ...],
+    initial: dict[object, object],
+    resting: dict[object, dict[object, object]] | None,
+) -> bool:
+    if any((later, earlier) in past for earlier, later in combinations(order, 2)):
+        return False
+    for read, source in sources.items():
+        known = [
+            write
+            for write in order
+            if operations[write].key == operations[read].key and (write, read) in past
+        ]
+        if (known[-1] if known else None) != source:
+            return False
+    for state in (resting or {}).values():
+        for key in {item.key for item in operations} | set(state):
+            last = [operations[write] for write in order if operations[write].key == key]
+            value = last[-1].value if last else initial.get(key)
+            if not same(state.get(key), value):
+                return False
+    return True
+
+
+def is_eventual(
+    operations: list[Operation],
+    initial: dict[object, object] | None = None,
+    resting: dict[object, dict[object, object]] | None = None,
+) -> bool:
+    """Every key at rest holds a write that no other write superseded, the same everywhere."""
+    start = initial or {}
+    everything = [item for item in operations if not (item.is_open and item.kind == "get")]
+    if not any(
+        all((n, n) not in happens_before(everything, sources) for n in range(len(everything)))
+        for sources in choices_of_sources(everything, start)
+    ):
+        return False
+    keys = {item.key for item in operations} | {
+        k for state in (resting or {}).values() for k in state
+    }
+    return resting is None or all(
+        rests_well([item for item in operations if item.key == key], key, start, resting)
+        for key in keys
+    )
+
+
+def rests_well(
+    operations: list[Operation],
+    key: object,
+    initial: dict[object, object],
+    resting: dict[object, dict[object, object]],
+) -> bool:
+    held = [state.get(key) for state in resting.values()]
+    if any(not same(value, held[0]) for value in held):
+        return False
+    for happened in choices_of_open(operations):
+        for sources in choices_of_sources(happened, initial):
+            past = happens_before(happened, sources)
+            writes = [number for number, item in enumerate(happened) if item.kind != "get"]
+            survivors = [
+                happened[write].value
+                for write in writes
+                if not any((write, other) in past for other in writes)
+            ]
+            if any(same(held[0], value) for value in survivors or [initial.get(key)]):
+                return True
+    return False

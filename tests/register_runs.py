@@ -130,3 +130,15 @@ def change_one_outcome(operations: list[Operation], draw: random.Random) -> list
     else:
         changed = changed._replace(result=not changed.result)
     return operations[:number] + [changed] + operations[number + 1 :]
+
+
+def small_run(draw: random.Random, kinds: tuple[str, ...], keys: int = 1) -> list[Operation]:
+    """A short history, correct or with up to three outcomes changed, for trying all orders."""
+    count, sessions = draw.randint(1, 7), draw.randint(1, 4)
+    kill = draw.choice([0, 0.2])
+    run = run_atomic_store(count, sessions, keys, draw.randrange(1 << 30), kinds, kill)
+    for _ in range(draw.randint(0, 3)):
+        run = change_one_outcome(run, draw)
+    if "put_if_version" not in kinds:
+        run = [item._replace(result=None) if item.kind in ("get", "put") else item for item in run]
+    return sorted(run, key=lambda item: item.invoked)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_checkers import is_linearizable
-from register_runs import change_one_outcome, run_atomic_store
+from register_runs import run_atomic_store, small_run
 
 from dsm_native.testing import HistoryError, Operation, check_linearizable
 from dsm_native.testing.shrink import leave_out_of_register
@@ -80,6 +80,14 @@ GOOD = {
         op("a", "put", 1, 2, 3),
         op("a", "delete", None, 4, 5, True),
         op("a", "get", None, 6, 7),
+    ],
+    "two open writes of one value, of which the conditional one must come first": [
+        op("a", "put", 1, 0, 1),
+        op("b", "put", 2, 2),
+        op("c", "cas", 2, 2, None, None, 1),
+        op("a", "get", 2, 3, 4),
+        op("a", "put", 5, 5, 6),
+        op("a", "get", 2, 7, 8),
     ],
     "values that are equal but of different types": [
         op("a", "put", 1, 0, 1),
@@ -160,6 +168,18 @@ BAD = {
         ],
         3,
     ),
+    "absence after several deletes and a put": (
+        [
+            op("a", "put", 1, 0, 1),
+            op("a", "delete", None, 2, 3),
+            op("a", "put", 2, 4, 5),
+            op("a", "delete", None, 6, 7),
+            op("a", "put", 3, 8, 9),
+            op("b", "get", None, 10, 11),
+        ],
+        2,
+    ),
+    "value of another type": ([op("a", "put", 1, 0, 1), op("b", "get", True, 2, 3)], 1),
     "delete of a key that is not there": ([op("a", "delete", None, 0, 1, True)], 1),
 }
 
@@ -226,19 +246,6 @@ def test_the_reason_names_the_operation_and_what_the_key_held():
     reason = check_linearizable(history).violation.reason
     assert "get(x)=1 of session c" in reason
     assert reason.endswith("the key can only have been 2")
-
-
-def small_run(draw: random.Random, kinds: tuple[str, ...]) -> list[Operation]:
-    """A short history, correct or with up to two outcomes changed."""
-    count, sessions = draw.randint(1, 7), draw.randint(1, 4)
-    run = run_atomic_store(
-        count, sessions, 1, draw.randrange(1 << 30), kinds, draw.choice([0, 0.2])
-    )
-    for _ in range(draw.randint(0, 2)):
-        run = change_one_outcome(run, draw)
-    if "put_if_version" not in kinds:
-        run = [item._replace(result=None) if item.kind in ("get", "put") else item for item in run]
-    return run
 
 
 @pytest.mark.parametrize(

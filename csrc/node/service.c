@@ -21,23 +21,15 @@ struct dsm_service {
   watch watched[DSM_PARTICIPANTS_MAX];
 };
 
-static void unlink_own(const dsm_cluster *cluster, int node) {
-  char name[DSM_SEGMENT_NAME_BYTES];
-  dsm_cluster_segment_name(name, cluster->name, node);
-  dsm_os_segment_unlink_own(name, node < 0 ? &cluster->space.control : &cluster->space.nodes[node]);
-  DSM_CRASH_POINT("service.unlinked");
-}
-
 /* Once per service, not once per cluster: who was first may have died half-way. By then the name
  * may be a later cluster's, so only our own segments lose theirs. */
 static void handle_owner_death(struct dsm_service *self) {
-  const dsm_cluster *cluster = self->cluster;
+  dsm_cluster *cluster = self->cluster;
   dsm_control_shm *control = dsm_space_control(&cluster->space);
   if (self->orphaned || dsm_load_acquire_u32(&control->detached)) return;
   self->orphaned = true;
   dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
-  for (uint32_t node = 0; node < cluster->space.node_count; node++) unlink_own(cluster, (int)node);
-  unlink_own(cluster, -1);
+  dsm_cluster_unlink_own(cluster);
 }
 
 static void handle_death(struct dsm_service *self, uint32_t participant) {

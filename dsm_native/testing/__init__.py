@@ -11,6 +11,8 @@ store, recorded anywhere, can be judged.
     print(check_linearizable(merge(directory)))
 """
 
+from dsm_native.testing.causal import check_causal
+from dsm_native.testing.eventual import check_eventual, last_write_wins
 from dsm_native.testing.history import (
     HistoryError,
     Operation,
@@ -20,6 +22,7 @@ from dsm_native.testing.history import (
 )
 from dsm_native.testing.linearizability import check_linearizable
 from dsm_native.testing.recorder import Outcome, Recorder, merge
+from dsm_native.testing.sequential import check_sequential
 from dsm_native.testing.verdict import UndecidedError, Verdict, Violation
 
 __all__ = [
@@ -30,8 +33,12 @@ __all__ = [
     "UndecidedError",
     "Verdict",
     "Violation",
+    "check_causal",
+    "check_eventual",
     "check_linearizable",
+    "check_sequential",
     "history",
+    "last_write_wins",
     "merge",
     "read_history",
     "write_history",

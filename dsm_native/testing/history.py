@@ -39,7 +39,8 @@ class Operation(NamedTuple):
     ====================  =====================  ====================  ==========================
     get                   what was read          --                    its version, or None
     put                   what was written       --                    its version, or None
-    delete                None                   --                    was it there? or None
+    delete                None                   --                    was it there? or None; at
+                                                                       weak levels a timestamp
     add                   the summand            --                    the new sum, or None
     cas                   what was to be written the value asked for   True: written; False: not
     put_if_version        what was to be written the version asked     the new version; False: not

@@ -81,7 +81,7 @@ def _judge_key(items: list[Operation], initial: Plain, effort_max: int) -> Viola
         try:
             register = compile_register(candidate, initial)
             return find_obstacle(register, min(effort_max, _EFFORT_MAX_SHRINKING)) is not None
-        except UndecidedError:
+        except (UndecidedError, VersionConflictFound):
             return False
 
     core = shrink_register(_shortest_prefix(items, is_refuted), initial, is_refuted)

@@ -1,0 +1,154 @@
+"""All figures of the table, side by side in one run: `python benches/compare.py [--quick]`.
+
+Prints the table, writes `latest.json` (with every raw round) and `latest.png` to
+`benches/results/`. The verdicts report, they do not judge the run: the exit status is 0 whenever
+everything that can be measured was measured. `--quick` runs every part for a moment; its figures
+mean nothing, which its heading says.
+"""
+
+import argparse
+import json
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import machine
+import plot
+import table
+from latency import latencies
+from memory import memory_per_object
+from peers import OURS, PeerAbsentError, open_peer
+from ratios import absolute, gets, large_puts, puts, views
+from recovery import PutLoopHolder, kills
+from rounds import Findings
+from scaling import scaling
+from workload import KEY_COUNT, Population, value_of
+
+RESULTS = Path(__file__).parent / "results"
+PARTS = ("ratios", "scaling", "kill", "memory", "latency")
+QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    keys: int = KEY_COUNT
+    rounds: int = 400
+    large_rounds: int = 300
+    scaling_rounds: int = 40
+    window_ms: float = 50.0
+    kills: int = 200
+    objects: int = 1_000_000
+    latency_operations: int = 200_000
+    latency_seconds: float = 3.0
+    stores: tuple[str, ...] | None = None
+
+
+QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES)
+
+
+def one_process(effort: Effort) -> Findings:
+    """get, put, batches, large values and views."""
+    population = Population(effort.keys)
+    found = Findings()
+    with ExitStack() as opened:
+        try:
+            lmdb = opened.enter_context(open_peer("py-lmdb"))
+        except PeerAbsentError as reason:
+            lmdb = str(reason)
+        plain = opened.enter_context(open_peer("dict"))
+        single = opened.enter_context(open_peer(OURS, replication_factor=1))
+        double = opened.enter_context(open_peer(OURS, replication_factor=2))
+        for store in (plain, single, double, lmdb):
+            if not isinstance(store, str):
+                keys = population.fresh(population.shuffled(), store.key_kind)
+                store.load(keys, value_of())
+        found.merge(gets(double, plain, lmdb, population, effort.rounds))
+        found.merge(puts(single, double, lmdb, population, effort.rounds))
+        found.merge(large_puts(single, effort.large_rounds))
+        found.merge(views(double, lmdb, effort.large_rounds))
+    return found
+
+
+def two_processes(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        population = Population(effort.keys)
+        return scaling(ours.region, population, effort.scaling_rounds, effort.window_ms)
+
+
+def killed_holders(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        return kills(ours.region, PutLoopHolder(ours.region), effort.kills)
+
+
+def a_million_objects(effort: Effort) -> Findings:
+    with open_peer(OURS, replication_factor=1) as ours:
+        return memory_per_object(ours.cluster, ours.region, effort.objects)
+
+
+def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str, str]]:
+    """All parts asked for, one after the other, each with clusters of its own."""
+    found, absent = Findings(), {}
+    steps = {
+        "ratios": one_process,
+        "scaling": two_processes,
+        "kill": killed_holders,
+        "memory": a_million_objects,
+    }
+    for part in parts:
+        started = time.monotonic()
+        if part == "latency":
+            population = Population(effort.keys)
+            more, absent = latencies(
+                population, effort.latency_operations, effort.latency_seconds, effort.stores
+            )
+        else:
+            more = steps[part](effort)
+        if part == "ratios":
+            more.raw["median_ns"] = absolute(more)
+        found.merge(more)
+        print(f"{part}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    return found, absent
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a moment of everything")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and PNG")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    described = machine.describe()
+    before = machine.noise()
+    found, absent = measure(QUICK if asked.quick else Effort(), tuple(asked.parts))
+    after = machine.noise()
+    entries = table.rows(found)
+    heading = f"{machine.one_line(described)}\n{machine.quietness(before, after)}"
+    if asked.quick:
+        heading = f"QUICK RUN, THE FIGURES MEAN NOTHING\n{heading}"
+    asked.output.mkdir(parents=True, exist_ok=True)
+    single = found.raw.get("latency_us", {})
+    no_plot = plot.draw(entries, single, heading, asked.output / "latest.png")
+    if no_plot:
+        absent["plot"] = f"matplotlib: {no_plot}"
+    result = {
+        "machine": described,
+        "noise": {"before": before, "after": after},
+        "quick": asked.quick,
+        "rows": entries,
+        "absent": absent,
+        "raw": found.raw,
+    }
+    written = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    (asked.output / "latest.json").write_text(written)
+    print(table.report(entries, single, absent, heading))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The table to be met: what is measured, what it must reach, what it aims at, and the verdict.
+
+The bounds are the project's own promises and are typed in here and nowhere else. A row never
+disappears: what could not be measured says why.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row. `at_least` tells the direction; a bound of None promises nothing."""
+
+    name: str
+    what: str
+    must: float | None
+    aim: float | None
+    unit: str = "×"
+    at_least: bool = False
+
+    def bound(self, limit: float | None) -> str:
+        if limit is None:
+            return "–"
+        return f"{'≥' if self.at_least else '≤'} {number(limit)} {self.unit}"
+
+    def missed_by(self, value: float, limit: float) -> float:
+        """How far beyond the limit, as a share of the limit; zero or less when it is kept."""
+        return (limit - value) / limit if self.at_least else (value - limit) / limit
+
+    def verdict(self, value: float) -> str:
+        if self.must is not None:
+            beyond = self.missed_by(value, self.must)
+            if beyond > 0:
+                return f"missed by {beyond:.1%}"
+        if self.aim is None:
+            return "met" if self.must is not None else "for information"
+        beyond = self.missed_by(value, self.aim)
+        aim = "the aim too" if beyond <= 0 else f"the aim missed by {beyond:.1%}"
+        return f"met, {aim}" if self.must is not None else aim.replace(" too", " met")
+
+
+def number(value: float) -> str:
+    """Three significant digits, no exponent."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+TARGETS = (
+    Target("get_dict", "get 64 B, replication 2 / dict.get", 2.5, 1.7),
+    Target("get_lmdb", "get 64 B, replication 2 / py-lmdb, a transaction per read", 0.28, None),
+    Target("get_lmdb_long", "get 64 B, replication 2 / py-lmdb, one long transaction", None, 0.5),
+    Target("put_1_lmdb", "put 64 B, replication 1 / py-lmdb, a transaction per put", 0.30, 0.20),
+    Target("put_2_lmdb", "put 64 B, replication 2 / py-lmdb, a transaction per put", 0.45, 0.30),
+    Target("get_many", "get_many of 1,000, per item / get", 0.6, 0.35),
+    Target("put_many_1", "put_many of 1,000, replication 1, per item / put", 0.6, 0.35),
+    Target("put_many_2", "put_many of 1,000, replication 2, per item / put", 0.6, 0.35),
+    Target("put_large", "put 1 MiB bytes, replication 1 / np.copyto", 1.3, 1.1),
+    Target("view_bytes", "view 1 MiB memoryview / py-lmdb buffers=True", 0.5, 0.25),
+    Target("view_array", "view 1 MiB ndarray / py-lmdb buffers=True", 0.7, 0.5),
+    Target("scale_read", "2 processes, reads: scaling / two dict loops", 0.93, 0.98, at_least=True),
+    Target(
+        "scale_write",
+        "2 processes, writes to different keys: scaling / two dict loops",
+        0.85,
+        0.95,
+        at_least=True,
+    ),
+    Target(
+        "scale_zipf",
+        "2 processes, 95/5 Zipf mix: scaling / two dict loops",
+        0.85,
+        0.95,
+        at_least=True,
+    ),
+    Target("same_total", "2 processes, same key: total / one alone", 0.4, 0.6, at_least=True),
+    Target(
+        "same_share",
+        "2 processes, same key: smaller share of the operations",
+        25.0,
+        None,
+        "%",
+        at_least=True,
+    ),
+    Target("kill_p99", "SIGKILL of a lock holder to next writer done, p99", 1000.0, 100.0, "µs"),
+    Target("kill_p50", "SIGKILL of a lock holder to next writer done, p50", None, None, "µs"),
+    Target("death_p99", "death of a lock holder to next writer done, p99", None, None, "µs"),
+    Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
+    Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
+)
+BY_NAME = {target.name: target for target in TARGETS}

@@ -1,0 +1,185 @@
+"""Membership: merging against a naive twin, and whole clusters in the simulator."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsm_native._native.detector import MembershipMessage, MembershipNode, News
+from dsm_native.testing.faults import Fault, random_plan
+from dsm_native.testing.invariants import Invariant
+from dsm_native.testing.network import Conditions
+from dsm_native.testing.protocol import CLIENT, Message
+from dsm_native.testing.simulator import Simulation
+
+MS = 1_000
+RANK = {"alive": 1, "suspect": 2, "dead": 3, "left": 4}
+FAST = {"probe_interval_us": 50 * MS, "probe_timeout_us": 15 * MS, "suspicion_min_us": 150 * MS,
+        "suspicion_max_us": 600 * MS}
+
+
+def news_strategy(nodes):
+    return st.builds(News, st.sampled_from(nodes), st.sampled_from(list(RANK)),
+                     st.integers(0, 4), st.sampled_from(nodes))
+
+
+@given(st.lists(news_strategy([1, 2, 3])), st.randoms())
+def test_news_end_the_same_in_any_order(news, shuffler):
+    """The table is the greatest (incarnation, state) heard: the naive twin is `max`."""
+    twin = {}
+    for item in news:
+        pair = (item.incarnation, RANK[item.state])
+        twin[item.node] = max(twin.get(item.node, (-1, 0)), pair)
+    shuffled = list(news) * 2
+    shuffler.shuffle(shuffled)
+    for order in (news, shuffled):
+        node = MembershipNode(0, {}, 1, 0, capacity=4, seeds=())
+        for item in order:
+            node.hear(item, 0)
+        seen = {number: (life, RANK[state]) for number, (state, life) in node.view().items()}
+        assert seen.pop(0) == (1, RANK["alive"])
+        assert seen == twin
+        states = [rank for _, rank in twin.values()]
+        assert node.counts == (states.count(1), states.count(2))
+
+
+@given(st.lists(news_strategy([0])))
+def test_a_member_outbids_whatever_is_said_of_it(news):
+    node = MembershipNode(0, {}, 1, 0, capacity=4, seeds=())
+    for item in news:
+        life = node.view()[0][1]
+        node.hear(item, 0)
+        threatened = (item.incarnation, RANK[item.state]) > (life, RANK["alive"])
+        assert node.view()[0] == ("alive", item.incarnation + 1 if threatened else life)
+
+
+def test_confirmations_count_each_accuser_once_and_shorten_the_suspicion():
+    node = MembershipNode(0, {}, 1, 0, capacity=8, seeds=range(6), **FAST)
+    told = ((1, 0), (1, 0), (1, 0), (2, 1), (1, 1), (2, 1), (3, 2), (4, 3), (5, 3))
+    for accuser, counted in told:
+        node.hear(News(7, "suspect", 3, accuser), 0)
+        assert node.confirmations(7) == counted
+    assert not node.tick(149 * MS).apply
+    assert News(7, "dead", 3, 0) in node.tick(150 * MS).apply
+
+
+def test_a_message_tells_its_target_first_what_it_must_refute():
+    node = MembershipNode(0, {}, 1, 0, capacity=200, seeds=range(150), **FAST)
+    node.hear(News(199, "suspect", 7, 3), 0)
+    answer = node.step(MembershipMessage(199, 0, "ping", 5, 0), 1).send_now[0]
+    assert answer.news[0] == News(199, "suspect", 7, 3)
+    assert len(answer.news) == 32
+
+
+def test_damaged_messages_are_refused():
+    node = MembershipNode(0, {}, 1, 0, capacity=4, seeds=range(4), **FAST)
+    bad = [MembershipMessage(9, 0, "ping", 1, 0), MembershipMessage(0, 0, "ping", 1, 0),
+           MembershipMessage(1, 0, "ack", 1, 4),
+           MembershipMessage(1, 0, "ping", 1, 0, [News(4, "alive", 1, 1)]),
+           MembershipMessage(1, 0, "ping", 1, 0, [News(1, "unknown", 1, 1)])]
+    for message in bad:
+        with pytest.raises(ValueError, match="outside its documented range"):
+            node.step(message, 0)
+
+
+class OwnIncarnation(Invariant):
+    """Nobody knows an incarnation of a member that the member itself never had."""
+
+    name = "own incarnation"
+
+    def __init__(self):
+        super().__init__()
+        self.highest = {}
+
+    def stepped(self, node, protocol, outputs, now):
+        own = protocol.view()[node][1]
+        self.highest[node] = max(own, self.highest.get(node, 0))
+        for news in outputs.apply:
+            self.require(news.incarnation <= self.highest.get(news.node, 0),
+                         f"node {node} heard of {news}, node {news.node} never passed "
+                         f"{self.highest.get(news.node, 0)}")
+
+
+class SuspectedFirst(Invariant):
+    """A node that declares a death itself has held the suspicion for the least time-out."""
+
+    name = "suspected first"
+
+    def __init__(self, least_us):
+        super().__init__()
+        self.least_us = least_us
+        self.since = {}
+
+    def started(self, node, protocol, durable, now):
+        self.since = {entry: when for entry, when in self.since.items() if entry[0] != node}
+
+    def stepped(self, node, protocol, outputs, now):
+        for news in outputs.apply:
+            entry = (node, news.node, news.incarnation)
+            if news.state == "suspect":
+                self.since[entry] = now
+            if news.state == "dead" and news.accuser == node:
+                held = now - self.since.get(entry, now)
+                self.require(held >= self.least_us, f"node {node} buried {news} after {held} us")
+
+
+def cluster(seed, nodes, plan, **options):
+    def factory(node, durable, incarnation_seed, now):
+        return MembershipNode(node, durable, incarnation_seed, now, capacity=nodes,
+                              seeds=(0, 1, 2), **(FAST | options))
+
+    # Clocks run at most 2 % fast, so a time-out is at least 0.98 of what it says.
+    invariants = [OwnIncarnation(), SuspectedFirst(int(FAST["suspicion_min_us"] * 0.95))]
+    return Simulation(factory, nodes, seed=seed, plan=plan, invariants=invariants, tick_us=5_000,
+                      conditions=Conditions(drop=0.01, duplicate=0.01))
+
+
+def states(simulation):
+    return {node: {member: state for member, (state, _) in protocol.view().items()}
+            for node, protocol in simulation.protocols().items()}
+
+
+def test_everybody_finds_everybody_and_recovers_from_faults():
+    refuted = 0
+    for seed in range(60):
+        nodes = Random(seed).randint(4, 8)
+        plan = random_plan(seed, range(nodes), 2_000_000, mean_gap_us=200_000)
+        simulation = cluster(seed, nodes, plan)
+        simulation.run_until(2_000_000)
+        healed = {node: dict.fromkeys(range(nodes), "alive") for node in range(nodes)}
+        deadline = 20_000_000
+        while states(simulation) != healed and simulation.now < deadline:
+            simulation.run_until(simulation.now + 100_000)
+        assert states(simulation) == healed, (seed, states(simulation))
+        lives = [protocol.view()[node][1] for node, protocol in simulation.protocols().items()]
+        refuted += sum(lives) - nodes
+    assert refuted > 60
+
+
+def test_the_dead_are_found_by_all_and_nobody_else_is_buried():
+    for seed in range(40):
+        plan = [Fault("crash", 1_000_000, 9_000_000, (5,), 0.5)]
+        simulation = cluster(seed, 8, plan)
+        simulation.run_until(6_000_000)
+        for node, view in states(simulation).items():
+            expected = {member: "dead" if member == 5 else "alive" for member in range(8)}
+            assert view == expected, (seed, node)
+
+
+def test_who_leaves_is_not_buried_and_does_not_come_back():
+    simulation = cluster(3, 5, [])
+    simulation.run_until(1_000_000)
+    simulation.inject(Message(CLIENT, 4, "leave"))
+    simulation.run_until(5_000_000)
+    views = states(simulation)
+    assert [views[node][4] for node in range(5)] == ["left"] * 5
+
+
+def test_two_halves_find_each_other_again():
+    simulation = cluster(11, 6, [Fault("partition", 500_000, 4_000_000, (0, 1, 2))])
+    simulation.run_until(3_900_000)
+    assert states(simulation)[0][5] == "dead"
+    assert states(simulation)[5][0] == "dead"
+    simulation.run_until(8_000_000)
+    assert states(simulation) == {node: dict.fromkeys(range(6), "alive") for node in range(6)}
