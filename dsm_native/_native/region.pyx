@@ -3,6 +3,8 @@
 # Reads run under the GIL for values up to a page and without it above. Changes first try with the
 # GIL, which is enough unless somebody holds the stripe; then they wait without it, in slices, so
 # that Ctrl-C and the time-out are honoured. Nothing of Python is touched while a lock is held.
+#
+# Longer than 400 lines: reading and changing are one type, whose methods must stay plain C calls.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
