@@ -6,7 +6,8 @@ import ast
 import re
 
 import pytest
-from sources import core, everything, found, python, relative, skins, tests, text, without_comments
+import sources
+from sources import core, everything, found, python, relative, skins, text, without_comments
 
 LINES_MAX = 400
 FUNCTION_MAX = 70
@@ -35,7 +36,7 @@ def test_lines_are_short(path):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in [*python(), *tests()] if path.suffix == ".py"], ids=relative
+    "path", [path for path in [*python(), *sources.tests()] if path.suffix == ".py"], ids=relative
 )
 def test_python_functions_are_short(path):
     for node in ast.walk(ast.parse(text(path))):
@@ -51,7 +52,9 @@ def test_python_functions_are_short(path):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in [*core(), *tests()] if path.suffix in (".c", ".h")], ids=relative
+    "path",
+    [path for path in [*core(), *sources.tests()] if path.suffix in (".c", ".h")],
+    ids=relative,
 )
 def test_c_functions_are_short(path):
     start = None
