@@ -159,6 +159,19 @@ def test_put_many_stores_what_comes_before_an_error(region):
     assert dict(region.items()) == {"a": 1}
 
 
+def test_put_many_from_a_generator_that_closes_the_cluster(name):
+    cluster = dsm.Cluster(nodes=1, name=name, stripes=1)
+
+    def pairs():
+        for number in range(100):
+            if number == 50:
+                cluster.close()
+            yield number, number
+
+    with pytest.raises(dsm.ClosedError):
+        cluster.default.put_many(pairs())
+
+
 def test_setdefault(region):
     assert region.setdefault("k", 1) == 1
     assert region.setdefault("k", 2) == 1
