@@ -13,7 +13,7 @@ CORE = sorted(
     for path in glob(f"csrc/{folder}/*.c")
     if "_sim" not in os.path.basename(path)
 )
-HEADERS = sorted(glob("csrc/*/*.h"))
+HEADERS = sorted(glob("csrc/*/*.h") + glob("dsm_native/_native/*.px[di]"))
 FLAGS = ["-std=gnu11", "-O3", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fPIC"]
 FLAGS += ["-fvisibility=hidden", *os.environ.get("DSM_CFLAGS", "").split()]
 SKIN_FLAGS = [*FLAGS, "-Wno-unused-function", "-Wno-sign-compare", "-Wno-cpp"]
@@ -32,7 +32,7 @@ def skin(name: str) -> Extension:
         f"dsm_native._native.{name}",
         [f"dsm_native/_native/{name}.pyx"],
         include_dirs=["csrc"],
-        libraries=["pthread", "rt"],
+        libraries=["pthread", "rt", "m"],
         depends=HEADERS,
         extra_compile_args=SKIN_FLAGS,
     )

@@ -36,8 +36,8 @@ class Effort:
     """How long to measure."""
 
     keys: int = KEY_COUNT
-    rounds: int = 120
-    large_rounds: int = 150
+    rounds: int = 400
+    large_rounds: int = 300
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200

@@ -10,35 +10,36 @@ import numpy as np
 from peers import Peer
 from peers.dsm_region import DsmRegion
 from rounds import Findings, interleave, one_round, ratio, spread
-from workload import LARGE_BYTES, Population, batches, value_of
+from workload import KEYS_PER_ROUND, LARGE_BYTES, Population, batches, value_of
 
-LARGE_PER_ROUND = 20
-VIEWS_PER_ROUND = 500
+LARGE_PER_ROUND = 10
+VIEWS_PER_ROUND = 320
 VIEWED_OBJECTS = 16
 
 
 def asking(population: Population, loop: Callable, kind: type = str) -> Callable:
-    """A contender that asks for every key once, in a new order and with new key objects."""
-    count = len(population.texts)
-    return one_round(lambda: (population.fresh(population.shuffled(), kind),), loop, count)
+    """A contender that asks for a share of the keys: for each once before any twice."""
+    deals = population.deals(KEYS_PER_ROUND)
+    return one_round(lambda: (population.fresh(next(deals), kind),), loop, KEYS_PER_ROUND)
 
 
 def writing(population: Population, loop: Callable, value: bytes, kind: type = str) -> Callable:
-    """A contender that overwrites every key once."""
-    count = len(population.texts)
-    return one_round(lambda: (population.fresh(population.shuffled(), kind), value), loop, count)
+    """A contender that overwrites a share of the keys."""
+    deals = population.deals(KEYS_PER_ROUND)
+    return one_round(lambda: (population.fresh(next(deals), kind), value), loop, KEYS_PER_ROUND)
 
 
 def in_batches(population: Population, loop: Callable, value: bytes | None = None) -> Callable:
-    """A contender that hands all keys over in batches; with a value, as dicts to be stored."""
+    """A contender that hands keys over in batches; with a value, as dicts to be stored."""
+    deals = population.deals(KEYS_PER_ROUND)
 
     def prepare() -> tuple:
-        lists = batches(population.fresh(population.shuffled()))
+        lists = batches(population.fresh(next(deals)))
         if value is None:
             return (lists,)
         return ([dict.fromkeys(keys, value) for keys in lists],)
 
-    return one_round(prepare, loop, len(population.texts))
+    return one_round(prepare, loop, KEYS_PER_ROUND)
 
 
 def gets(

@@ -372,9 +372,9 @@ def reattach(name: str) -> Cluster:
 
 def reattach_region(cluster: str, region: str) -> Region:
     """Where a pickled region arrives."""
-    found = reattach(cluster).region(region)
-    _kept_alive[cluster] = _attached[cluster]
-    return found
+    # The region holds the handle only; the cluster's object must outlive the unpickling.
+    _kept_alive[cluster] = reattach(cluster)
+    return _kept_alive[cluster].region(region)
 
 
 _kept_alive: dict[str, Cluster] = {}

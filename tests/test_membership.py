@@ -56,7 +56,8 @@ def test_a_member_outbids_whatever_is_said_of_it(news):
 
 def test_confirmations_count_each_accuser_once_and_shorten_the_suspicion():
     node = MembershipNode(0, {}, 1, 0, capacity=8, seeds=range(6), **FAST)
-    for accuser, counted in ((1, 0), (1, 0), (1, 0), (2, 1), (1, 1), (2, 1), (3, 2), (4, 3), (5, 3)):
+    told = ((1, 0), (1, 0), (1, 0), (2, 1), (1, 1), (2, 1), (3, 2), (4, 3), (5, 3))
+    for accuser, counted in told:
         node.hear(News(7, "suspect", 3, accuser), 0)
         assert node.confirmations(7) == counted
     assert not node.tick(149 * MS).apply

@@ -55,7 +55,7 @@ def test_an_acceptor_like_its_naive_twin(inputs):
         following = NONE if kind != "accept+" else ballot._replace(counter=ballot.counter + 1)
         value = None if kind == "prepare" else repr(ballot).encode()
         message = PaxosMessage(ballot.node, 0, kind.rstrip("+"), 1, ballot, value=value,
-                               next=following)
+                               following=following)
         before = acceptor.durable
         sent_now, sent_later = acceptor.receive(message)
         expected = (twin.prepare(ballot) if kind == "prepare"
@@ -178,7 +178,7 @@ def test_one_round_needs_a_promise_from_a_whole_quorum():
     accepts, _ = rig.register.change(b"x", 0)
     ballot, following = accepts[0].ballot, accepts[0].next
     # Acceptor 1 took the value, but has promised a higher ballot to somebody else since.
-    rig.register.receive(PaxosMessage(0, 5, "accepted", 7, ballot, next=following), 0)
+    rig.register.receive(PaxosMessage(0, 5, "accepted", 7, ballot, following=following), 0)
     rig.register.receive(PaxosMessage(1, 5, "accepted", 7, ballot), 0)
     assert rig.register.outcome == "done"
     assert not rig.register.stable

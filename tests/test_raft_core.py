@@ -130,6 +130,24 @@ def test_a_log_with_two_changes_knows_that_the_first_is_committed():
     assert node.raft.membership.voters == {0, 1, 2, 3}
 
 
+def test_a_refused_candidate_learns_of_the_commit_that_makes_it_the_only_voter():
+    joint = RaftEntry(1, 1, "config", bytes([2, 1, 2, 0]))  # joint_explicit, remove 0
+    leave = RaftEntry(2, 1, "config", bytes([3, 0]))  # leave_joint
+    node = Stepper(1, (0, 1), entries=[joint, leave], term=1)
+    assert (node.raft.commit, node.raft.membership.outgoing) == (1, {0, 1})
+    node.campaign()
+    assert [m.target for m in node.take_sent()] == [0]
+    # Node 0 led, has left, and its log is longer: it will never vote for node 1.
+    node.step("vote_reply", 0, 2, reject=True, commit=2, log_term=9)
+    assert (node.raft.commit, node.raft.role) == (1, "follower")
+    node.campaign()
+    node.take_sent()
+    node.step("vote_reply", 0, 3, reject=True, commit=2, log_term=1)
+    assert node.raft.membership.voters == {1}
+    assert not node.raft.membership.outgoing
+    assert node.raft.role == "leader"
+
+
 def snapshots(node):
     return [m for m in node.take_sent() if m.kind == "snapshot"]
 

@@ -15,7 +15,7 @@ from dsm_native.testing.invariants import InvariantError
 from dsm_native.testing.raft_trial import SHAPES, Trial
 from dsm_native.testing.shrink_plan import failure_of, shrink, story
 
-SEEDS = 280
+SEEDS = 320
 PER_TEST = 10 * len(SHAPES)
 
 

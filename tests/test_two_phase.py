@@ -1,5 +1,7 @@
 """Two-phase commit, one side at a time, against naive twins; R* section 3 names the rules."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,8 @@ class TwinCoordinator:
         self.done = outcome == "aborted" or not self.waiting()
 
     def waiting(self):
-        return {n for n in self.participants if self.votes.get(n) != "read-only"} - self.acknowledged
+        readers = {node for node, vote in self.votes.items() if vote == "read-only"}
+        return self.participants - readers - self.acknowledged
 
     def receive(self, kind, source, vote):
         if kind == "vote" and self.outcome == "none":
@@ -151,8 +154,12 @@ def test_a_participant_like_its_naive_twin(events, non_blocking):
                 twin.receive(kind)
         except ValueError:
             refused = True
-        call = {"vote": lambda: side.vote(rest[0], now), "tick": lambda: side.tick(now)}.get(
-            kind, lambda: side.receive(TwoPhaseMessage(0, 2, kind, 1), now))
+        if kind == "vote":
+            call = partial(side.vote, rest[0], now)
+        elif kind == "tick":
+            call = partial(side.tick, now)
+        else:
+            call = partial(side.receive, TwoPhaseMessage(0, 2, kind, 1), now)
         if refused:
             with pytest.raises(ValueError, match="."):
                 call()

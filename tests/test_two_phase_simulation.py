@@ -57,7 +57,7 @@ def test_atomic_under_faults_and_decided_after_them(first_seed, non_blocking):
     for seed in range(first_seed, first_seed + 100):
         simulation, client, atomicity = simulate(seed, non_blocking=non_blocking)
         for node, protocol in simulation.protocols().items():
-            for transaction, side in protocol.participants.items():
+            for side in protocol.participants.values():
                 assert side.state in ("committed", "aborted", "read-only"), (seed, node)
             for transaction, side in protocol.coordinators.items():
                 assert side.state == "done", (seed, node, transaction)

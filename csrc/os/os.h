@@ -34,7 +34,8 @@ dsm_status dsm_os_segment_unlink(const char *name);
 dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment);
 /* Takes memory for the range from the kernel, or fails with DSM_STORE_FULL and takes nothing. */
 dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes);
-/* Gives the memory of the range back to the kernel; the bytes read as zero afterwards. */
+/* Gives the whole pages inside the range back to the kernel and zeroes what the range holds of its
+ * first and last page. */
 void dsm_os_segment_discard(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes);
 /* True if the file was cut below the mapped size: touching the rest would raise SIGBUS. */
 bool dsm_os_segment_truncated(const dsm_os_segment *segment);

@@ -150,10 +150,17 @@ dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, u
 }
 
 void dsm_os_segment_discard(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
-  /* Whole pages go; the pages at the ends may belong to a neighbour as well and stay. */
+  sim_segment *slot = &world->segments[segment->handle];
   uint64_t first = (offset + DSM_PAGE_BYTES - 1) / DSM_PAGE_BYTES;
-  uint64_t end = (offset + bytes) / DSM_PAGE_BYTES;
-  if (end > first) unback(&world->segments[segment->handle], first, end - first);
+  uint64_t last = (offset + bytes) / DSM_PAGE_BYTES;
+  if (first > last) first = last; /* within one page */
+  for (uint64_t at = offset; at < offset + bytes;) {
+    uint64_t page = at / DSM_PAGE_BYTES, end = (page + 1) * DSM_PAGE_BYTES;
+    if (end > offset + bytes) end = offset + bytes;
+    if ((page < first || page >= last) && slot->backed[page]) memset(slot->base + at, 0, end - at);
+    at = end;
+  }
+  if (first < last) unback(slot, first, last - first);
 }
 
 bool dsm_os_segment_truncated(const dsm_os_segment *segment) {

@@ -86,11 +86,11 @@ static void begin_probe(dsm_membership *membership, uint64_t now_us,
 }
 
 static void ask_others(dsm_membership *membership, dsm_membership_outputs *outputs) {
-  uint32_t helpers[DSM_MEMBERSHIP_MESSAGES_MAX];
-  uint32_t count = choose(membership, membership->options.indirect, membership->probed, helpers);
+  uint32_t relays[DSM_MEMBERSHIP_MESSAGES_MAX];
+  uint32_t count = choose(membership, membership->options.indirect, membership->probed, relays);
   membership->asked = true;
   for (uint32_t i = 0; i < count; i++)
-    dsm__membership_compose(membership, DSM_MEMBERSHIP_PING_REQ, helpers[i],
+    dsm__membership_compose(membership, DSM_MEMBERSHIP_PING_REQ, relays[i],
                             membership->probe_sequence, membership->probed, outputs);
 }
 

@@ -170,6 +170,7 @@ dsm_status dsm_raft_step(dsm_raft *raft, const dsm_raft_message *message, uint64
   dsm__raft_input_begin(raft, now);
   if (!message_well_formed(raft, message)) return DSM_CORRUPT;
   if (promise_forbids(raft, message)) return DSM_OK;
+  dsm__raft_learn_commit(raft, message);
   if (message->term > raft->term) meet_newer_term(raft, message);
   if (message->term < raft->term) {
     answer_older_term(raft, message);

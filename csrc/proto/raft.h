@@ -133,6 +133,7 @@ typedef struct dsm_raft_snapshot {
 } dsm_raft_snapshot;
 
 /* index and log_term: VOTE the candidate's last entry; APPEND the entry before the first one sent;
+ * VOTE_REPLY's commit and log_term name an entry that is known to be committed;
  * APPEND_REPLY what is matched or, with reject, the index that was probed, and the hint's term.
  * Of a message that goes out, entries is NULL: they are log entries index + 1 .. index +
  * entry_count (dsm_raft_entry_at). Of a message that comes in, entries points to entry_count of

@@ -16,7 +16,7 @@ static void leave_joint(dsm_raft *raft) {
 }
 
 static void membership_switched(dsm_raft *raft) {
-  if (raft->role != DSM_RAFT_LEADER) return;
+  if (raft->role == DSM_RAFT_FOLLOWER) return;
   if (!dsm__raft_promotable(raft)) {
     /* It led until the entry that removed it was committed (section 6), and has sent that out. */
     dsm__raft_become_follower(raft, raft->term, DSM_RAFT_NONE);

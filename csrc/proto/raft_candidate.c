@@ -42,6 +42,18 @@ void dsm__raft_campaign(dsm_raft *raft, bool pre_vote, bool force) {
   ask_for_votes(raft, pre_vote, force);
 }
 
+/* That an entry is committed is true for ever, and whoever has the same entry may know it, whatever
+ * the terms of now. Without this a membership could get stuck: a leader that was removed steps
+ * down, its last commit message is lost, and those who stay still ask for its vote, which its
+ * longer log makes it refuse. */
+void dsm__raft_learn_commit(dsm_raft *raft, const dsm_raft_message *m) {
+  uint64_t term;
+  if (m->kind != DSM_RAFT_PRE_VOTE_REPLY && m->kind != DSM_RAFT_VOTE_REPLY) return;
+  if (raft->role == DSM_RAFT_LEADER || m->commit <= raft->commit || m->log_term == 0) return;
+  if (dsm__raft_log_term(&raft->log, m->commit, &term) && term == m->log_term)
+    dsm__raft_commit_to(raft, m->commit);
+}
+
 void dsm__raft_candidate_step(dsm_raft *raft, const dsm_raft_message *m) {
   bool pre_vote = raft->role == DSM_RAFT_PRE_CANDIDATE;
   if (m->kind != (pre_vote ? DSM_RAFT_PRE_VOTE_REPLY : DSM_RAFT_VOTE_REPLY)) return;

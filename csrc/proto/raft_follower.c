@@ -20,7 +20,10 @@ void dsm__raft_answer_vote(dsm_raft *raft, const dsm_raft_message *m) {
       .target = m->source,
       .term = raft->term,
       .reject = !free || !up_to_date(raft, m),
+      .commit = raft->commit,
   };
+  /* What is committed is told along: see dsm__raft_learn_commit. */
+  (void)dsm__raft_log_term(&raft->log, raft->commit, &reply.log_term);
   if (!reply.reject) {
     reply.term = m->term;
     if (!pre_vote) {

@@ -110,6 +110,7 @@ void dsm__raft_answer_vote(dsm_raft *raft, const dsm_raft_message *message);
 
 /* raft_candidate.c */
 void dsm__raft_campaign(dsm_raft *raft, bool pre_vote, bool force);
+void dsm__raft_learn_commit(dsm_raft *raft, const dsm_raft_message *message);
 void dsm__raft_candidate_step(dsm_raft *raft, const dsm_raft_message *message);
 
 /* raft_leader.c */

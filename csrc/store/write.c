@@ -63,25 +63,26 @@ static dsm_status next_gen(change *self) {
   return DSM_OK;
 }
 
-/* Before an answer that rests on the old object's header: does the object verify? */
-static dsm_status verify_found(const change *self) {
-  const dsm_header *header = &self->found[0].header;
-  const uint8_t *object = (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0],
-                                                         self->found[0].offset);
+/* Before an answer, or a change of what lies around it, that rests on the old object's header. */
+static dsm_status verify_found(const change *self, uint32_t replica) {
+  const dsm_header *header = &self->found[replica].header;
+  unsigned node = self->route.nodes[replica];
+  const uint8_t *object =
+      (const uint8_t *)dsm_object_at(self->call->space, node, self->found[replica].offset);
   uint64_t value_hash = header->flags & DSM_OBJECT_LAZY
                             ? 0
                             : dsm_value_hash(object + header->value_offset, header->value_bytes);
   uint32_t checksum = dsm_object_checksum(header->version, header->shape, header->binding,
                                           self->key->hash, value_hash);
   if (checksum == (uint32_t)(header->binding >> 32)) return DSM_OK;
-  return dsm_fail(self->call, DSM_CORRUPT, "object's checksum differs", self->route.nodes[0],
-                  self->stripe, checksum, header->binding >> 32);
+  return dsm_fail(self->call, DSM_CORRUPT, "object's checksum differs", (int)node, self->stripe,
+                  checksum, header->binding >> 32);
 }
 
 static dsm_status check_condition(const change *self, uint64_t if_version, uint64_t *version) {
   uint64_t present = self->found[0].offset ? self->found[0].header.version : 0;
   if (if_version == DSM_ANY_VERSION || if_version == present) return DSM_OK;
-  if (present) DSM_TRY(verify_found(self));
+  if (present) DSM_TRY(verify_found(self, 0));
   *version = present;
   return dsm_fail(self->call, DSM_VERSION_CONFLICT, "version", self->route.nodes[0], self->stripe,
                   if_version, present);
@@ -155,8 +156,13 @@ static void fill(const change *self, dsm_object_shm *object, const plan *wanted,
 
 /* Lists the freeing of the object that a replica held. After the generation, so that no reader who
  * still sees it validates. */
-static void list_free(dsm_log *log, unsigned node, uint32_t stripe, const dsm_found *found) {
+static void list_free(const change *self, dsm_log *log, uint32_t replica) {
+  unsigned node = self->route.nodes[replica];
+  uint32_t stripe = self->stripe;
+  const dsm_found *found = &self->found[replica];
   if (!(found->header.flags & DSM_OBJECT_ALIGNED)) {
+    /* A flipped bit in the length must not free the neighbours. */
+    if (log->status == DSM_OK) log->status = verify_found(self, replica);
     dsm_slab_give(log, node, stripe, found->offset,
                   found->header.value_offset + found->header.value_bytes);
     return;
@@ -220,7 +226,7 @@ static void list_put(change *self, dsm_log *log, uint32_t replica, const plan *w
                         dsm_log_read_sealed(log, segment, &sub->used) + LIVE_ONE +
                             (found->slot_word == DSM_SLOT_EMPTY ? USED_ONE : 0));
   dsm_log_once_sealed(log, segment, &sub->gen, self->gen);
-  if (found->offset) list_free(log, node, self->stripe, found);
+  if (found->offset) list_free(self, log, replica);
   dsm_slab_finish(log, node, self->stripe);
 }
 
@@ -286,7 +292,7 @@ static void list_delete(change *self, dsm_log *log, uint32_t replica) {
     dsm_log_set_sealed(log, segment, &sub->used, 0);
   }
   dsm_log_set_sealed(log, segment, &sub->gen, self->gen);
-  list_free(log, node, self->stripe, found);
+  list_free(self, log, replica);
   if (last) dsm_table_drop(log, node, self->stripe);
   dsm_slab_finish(log, node, self->stripe);
 }
@@ -315,7 +321,7 @@ static dsm_status read_counter(const change *self, int64_t *out) {
   const dsm_found *found = &self->found[0];
   *out = 0;
   if (!found->offset) return DSM_OK;
-  DSM_TRY(verify_found(self));
+  DSM_TRY(verify_found(self, 0));
   if (found->header.codec != DSM_CODEC_INT64 || found->header.value_bytes != sizeof *out)
     return dsm_fail(self->call, DSM_WRONG_TYPE, "counter", self->route.nodes[0], self->stripe,
                     found->header.codec, DSM_CODEC_INT64);

@@ -1,6 +1,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from typing_extensions import disjoint_base
+
 PEER_STATES: tuple[str, ...]
 MEMBER_STATES: tuple[str, ...]
 KINDS: tuple[str, ...]
@@ -22,6 +24,7 @@ def suspicion_timeout_us(
     confirmations: int, expected: int, min_us: int, max_us: int
 ) -> int: ...
 
+@disjoint_base
 class LocalHealth:
     def __init__(self, score_max: int = 8) -> None: ...
     @property
@@ -29,12 +32,14 @@ class LocalHealth:
     def note(self, delta: int) -> None: ...
     def stretch_us(self, timeout_us: int) -> int: ...
 
+@disjoint_base
 class Observer:
     def __init__(self, period_us: int, now: int, *, score_max: int = 8) -> None: ...
     @property
     def score(self) -> int: ...
     def tick(self, now: int) -> int: ...
 
+@disjoint_base
 class PhiWindow:
     def __init__(self, capacity: int) -> None: ...
     def __len__(self) -> int: ...
@@ -44,6 +49,7 @@ class PhiWindow:
     @property
     def variance(self) -> float: ...
 
+@disjoint_base
 class Detector:
     def __init__(
         self,
@@ -70,6 +76,7 @@ class Detector:
     def forgive(self, stall_us: int, now: int) -> None: ...
     def phi(self, now: int, health: LocalHealth) -> float: ...
 
+@disjoint_base
 class MembershipMessage:
     def __init__(
         self,
@@ -93,6 +100,7 @@ class MembershipMessage:
     @property
     def news(self) -> tuple[News, ...]: ...
 
+@disjoint_base
 class MembershipNode:
     def __init__(
         self,

@@ -1,6 +1,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from typing_extensions import disjoint_base
+
 KINDS: tuple[str, ...]
 OUTCOMES: tuple[str, ...]
 COLLECTOR_PHASES: tuple[str, ...]
@@ -29,6 +31,7 @@ def compatible(one: Config, other: Config) -> bool: ...
 def expand(nodes: Iterable[int], node: int) -> list[Step]: ...
 def shrink(nodes: Iterable[int], node: int) -> list[Step]: ...
 
+@disjoint_base
 class PaxosMessage:
     def __init__(
         self,
@@ -40,7 +43,7 @@ class PaxosMessage:
         *,
         value: bytes | None = None,
         accepted: _Ballot = ...,
-        next: _Ballot = ...,
+        following: _Ballot = ...,
         age: int = 0,
         about: int = 0,
     ) -> None: ...
@@ -68,6 +71,7 @@ class PaxosMessage:
 _Sent = tuple[tuple[PaxosMessage, ...], tuple[PaxosMessage, ...]]
 _Acceptor = tuple[Ballot, Ballot, bytes | None]
 
+@disjoint_base
 class _Machine:
     @property
     def persist(self) -> bool: ...
@@ -80,23 +84,27 @@ class _Machine:
     @property
     def outcome(self) -> str: ...
 
+@disjoint_base
 class Identity(_Machine):
     def __init__(self, node: int, incarnation: int, counter: int = 0, age: int = 0) -> None: ...
     @property
     def durable(self) -> tuple[int, int, int]: ...
     def forget(self, message: PaxosMessage) -> _Sent: ...
 
+@disjoint_base
 class Acceptor(_Machine):
     def __init__(self, node: int, durable: _Acceptor | None = None) -> None: ...
     @property
     def durable(self) -> _Acceptor | None: ...
     def receive(self, message: PaxosMessage) -> _Sent: ...
 
+@disjoint_base
 class Options:
     def __init__(
         self, *, resend_us: int = 50_000, backoff_us: int = 20_000, seed: int = 0
     ) -> None: ...
 
+@disjoint_base
 class Proposer(_Machine):
     def __init__(
         self,
@@ -112,6 +120,7 @@ class Proposer(_Machine):
     def receive(self, message: PaxosMessage, now: int) -> _Sent: ...
     def tick(self, now: int) -> _Sent: ...
 
+@disjoint_base
 class Register(_Machine):
     def __init__(
         self, key: int, config: Config, identity: Identity, options: Options
@@ -128,6 +137,7 @@ class Register(_Machine):
     def receive(self, message: PaxosMessage, now: int) -> _Sent: ...
     def tick(self, now: int) -> _Sent: ...
 
+@disjoint_base
 class Fence(_Machine):
     def __init__(self, node: int, ages: Iterable[tuple[int, int]] = ()) -> None: ...
     @property
@@ -135,6 +145,7 @@ class Fence(_Machine):
     def admits(self, message: PaxosMessage) -> bool: ...
     def receive(self, message: PaxosMessage) -> _Sent: ...
 
+@disjoint_base
 class Collector(_Machine):
     def __init__(
         self,

@@ -92,7 +92,7 @@ cdef class PaxosMessage:
     cdef readonly int target
 
     def __init__(self, int source, int target, str kind, uint64_t key, ballot, *, value=None,
-                 accepted=NO_BALLOT, next=NO_BALLOT, uint64_t age=0, uint32_t about=0):
+                 accepted=NO_BALLOT, following=NO_BALLOT, uint64_t age=0, uint32_t about=0):
         self.target = target
         self.raw.source = source
         self.raw.targets = _set_of([target])
@@ -100,7 +100,7 @@ cdef class PaxosMessage:
         self.raw.key = key
         self.raw.ballot = _raw_ballot(ballot)
         self.raw.accepted = _raw_ballot(accepted)
-        self.raw.next = _raw_ballot(next)
+        self.raw.next = _raw_ballot(following)
         self.raw.age = age
         self.raw.about = about
         _set_value(&self.raw.value, value)

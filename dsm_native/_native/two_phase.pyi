@@ -1,6 +1,8 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from typing_extensions import disjoint_base
+
 KINDS: tuple[str, ...]
 VOTES: tuple[str, ...]
 OUTCOMES: tuple[str, ...]
@@ -14,6 +16,7 @@ class Outputs(NamedTuple):
     send_after_persist: tuple[Any, ...]
     apply: tuple[Any, ...]
 
+@disjoint_base
 class TwoPhaseMessage:
     @property
     def source(self) -> int: ...
@@ -29,6 +32,7 @@ class TwoPhaseMessage:
         self, source: int, target: int, kind: str, transaction: int, vote: str = ""
     ) -> None: ...
 
+@disjoint_base
 class Options:
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Options:
     @property
     def non_blocking(self) -> bool: ...
 
+@disjoint_base
 class DecisionWord:
     @property
     def transaction(self) -> int: ...
@@ -50,6 +55,7 @@ class DecisionWord:
     def read(self, transaction: int) -> str: ...
     def decide(self, transaction: int, wanted: str) -> str: ...
 
+@disjoint_base
 class _Side:
     @property
     def transaction(self) -> int: ...
@@ -62,6 +68,7 @@ class _Side:
     @property
     def outcome_once_durable(self) -> bool: ...
 
+@disjoint_base
 class Coordinator(_Side):
     def __init__(
         self, transaction: int, node: int, participants: Iterable[int], options: Options
@@ -77,6 +84,7 @@ class Coordinator(_Side):
     def decided(self, held: str, now: int) -> Outputs: ...
     def recover(self, value: tuple[str, int, int, bool]) -> None: ...
 
+@disjoint_base
 class Participant(_Side):
     def __init__(
         self, transaction: int, node: int, coordinator: int, options: Options, now: int

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Two-phase commit for tests and for users' own protocols: the C cores behind `step` and `tick`.
 
-`Coordinator` and `Participant` are one side of one transaction each. A whole node, with any number of
-transactions in either role, is in `dsm_native.testing.two_phase_node`. Not thread-safe. Times are
-microseconds.
+`Coordinator` and `Participant` are one side of one transaction each. A whole node, with any number
+of transactions in either role, is in `dsm_native.testing.two_phase_node`. Not thread-safe. Times
+are microseconds.
 """
 
 from collections import namedtuple

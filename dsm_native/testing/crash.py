@@ -43,6 +43,7 @@ class Machine:
 
     __slots__ = (
         "boundary",
+        "boundary_writes",
         "clock",
         "disk",
         "disk_delay_us",
@@ -62,6 +63,8 @@ class Machine:
         self.protocol: Protocol | None = None
         self.boundary: float | None = None
         """Set when a crash is due: the next outputs are cut at this fraction of their length."""
+        self.boundary_writes = False
+        """Whether the crash waits for outputs that write."""
 
     def write(self, writes: tuple[Write, ...]) -> None:
         """Makes writes durable."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-KINDS = ("crash", "partition", "one_way", "skew", "storm", "slow_disk")
+KINDS = ("crash", "crash_writing", "partition", "one_way", "skew", "storm", "slow_disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Fault:
     """One fault.
 
     crash: `nodes[0]` goes down at the first outputs after `begin_us`, at `amount` of their length,
-    and starts again at `end_us`. partition: `nodes` are cut off from all others. one_way: what
-    `nodes[0]` sends to `nodes[1]` is lost. skew: the clock of `nodes[0]` runs `amount` ppm fast.
-    storm: messages are dropped and duplicated with chance `amount`. slow_disk: the writes of
-    `nodes[0]` take `amount` microseconds.
+    and starts again at `end_us`. crash_writing: the same, at the first outputs that write.
+    partition: `nodes` are cut off from all others. one_way: what `nodes[0]` sends to `nodes[1]` is
+    lost. skew: the clock of `nodes[0]` runs `amount` ppm fast. storm: messages are dropped and
+    duplicated with chance `amount`. slow_disk: the writes of `nodes[0]` take `amount` microseconds.
     """
 
     kind: str

@@ -53,8 +53,8 @@ class PromiseKept(Invariant):
     def started(
         self, node: int, protocol: Protocol, durable: Mapping[Hashable, Any], now: int
     ) -> None:
-        for entry in [entry for entry in self._promised if entry[0] == node]:
-            del self._promised[entry]
+        for known in [known for known in self._promised if known[0] == node]:
+            del self._promised[known]
         for entry, state in durable.items():
             if isinstance(entry, tuple) and entry[0] == "acceptor":
                 self._promised[node, entry[1]] = tuple(state[0])
@@ -159,6 +159,7 @@ class LinearizableLists(Invariant):
         )
 
     def stepped(self, node: int, protocol: Protocol, outputs: Outputs, now: int) -> None:
+        message: Any
         for message in (*outputs.send_now, *outputs.send_after_persist):
             if message.target != CLIENT or message.kind == "configured":
                 continue

@@ -193,7 +193,8 @@ class RegisterNode(_Node):
             self.queues.setdefault(key, deque()).append((request, name, arguments))
             outputs = self._pull(key, now)
         elif kind == "collect":
-            outputs = self._collect(*message.body, now)
+            request, key = message.body
+            outputs = self._collect(request, key, now)
         elif kind == "configure":
             self.configuring = message.body
             outputs = self._configure(now)

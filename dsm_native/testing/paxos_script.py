@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dsm_native._native.paxos import Step, expand, majority, shrink
@@ -22,7 +23,7 @@ def _append(value: bytes | None, text: bytes) -> bytes:
     return (value or b"") + text
 
 
-_CHANGES = {
+_CHANGES: dict[str, Callable[..., bytes | None]] = {
     "set": lambda value, text: text,
     "append": _append,
     "read": lambda value: value,
@@ -102,8 +103,9 @@ class RegisterScript(_AcceptorScript):
                 self.printed += [f"{node} is stable at k{key}" for key in sorted(stable)]
 
     def _acceptors(self) -> frozenset[int]:
-        config = next(protocol for protocol in self.nodes.values() if protocol is not None).config
-        return config.accept_nodes
+        alive = next(protocol for protocol in self.nodes.values() if protocol is not None)
+        accept_nodes: frozenset[int] = alive.config.accept_nodes
+        return accept_nodes
 
     def _print_steps(self, steps: list[Step]) -> None:
         self._steps = steps

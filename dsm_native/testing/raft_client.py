@@ -40,7 +40,9 @@ class _Session:
     sequence: int = 0
     request: int = 0
     node: int = 0
-    asked_at: int = -1
+    waiting: bool = False
+    hinted: bool = False
+    again_at: int = 0
     idle_until: int = 0
     known_index: int = 0
     operation: Operation | None = None
@@ -86,11 +88,12 @@ class RaftClient:
             self._operate_at = now + self._stream.randrange(2 * self.operate_every_us)
             sends.append(self._operate())
         for session in self._sessions:
-            if session.asked_at < 0:
+            if not session.waiting:
                 if now >= session.idle_until:
                     sends.append(self._begin(session, now))
-            elif now - session.asked_at >= self._timeout_us:
-                session.node = self._any_node()
+            elif now >= session.again_at:
+                if not session.hinted:
+                    session.node = self._any_node()
                 sends.append(self._ask(session, now))
         return Outputs(send_now=tuple(sends))
 
@@ -100,14 +103,15 @@ class RaftClient:
         if number >> _SESSION_SHIFT == len(self._sessions):
             return Outputs()  # the operator asks everybody often enough
         session = self._sessions[number >> _SESSION_SHIFT]
-        if session.request != number or session.asked_at < 0:
+        if session.request != number or not session.waiting:
             return Outputs()
         if outcome == "retry":
-            session.node = self._any_node() if value is None else value
+            session.hinted = value is not None
+            session.node = value if session.hinted else session.node
             # Not at once: a hint may be as old as the one it comes from.
-            session.asked_at = now - self._timeout_us + self._pause_us
+            session.again_at = now + self._pause_us
             return Outputs()
-        session.asked_at = -1
+        session.waiting = False
         session.idle_until = now + 1 + self._stream.randrange(self._pause_us)
         if outcome == "expired":
             session.opened = 0
@@ -154,7 +158,8 @@ class RaftClient:
         return self._ask(session, now)
 
     def _ask(self, session: _Session, now: int) -> Message:
-        session.asked_at = now
+        session.waiting, session.hinted = True, False
+        session.again_at = now + self._timeout_us
         operation = session.operation
         if operation is None:
             return Message(CLIENT, session.node, "open", (session.request,))

@@ -19,6 +19,17 @@ from dsm_native.testing.simulator import Counts, Simulation
 
 FAULTS_US = 1_500_000
 CALM_US = 600_000
+KINDS_DRAWN = (
+    "crash",
+    "crash_writing",
+    "crash_writing",
+    "partition",
+    "partition",
+    "one_way",
+    "skew",
+    "storm",
+    "slow_disk",
+)
 # Short beside the faults' lengths, so that every fault can outlast an election or a lease.
 PACE = {"election_timeout_us": 40_000, "heartbeat_us": 10_000}
 TICK_US = 3_000
@@ -34,6 +45,10 @@ class Shape:
     operate_every_us: int = 0
     disk_delay_us: int = 0
     snapshot_every: int = 20
+    fault_gap_us: int = 60_000
+    fault_us_max: int = 250_000
+    kinds: tuple[str, ...] = KINDS_DRAWN
+    sessions: int = 5
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +68,21 @@ SHAPES = (
         "leases and handing over",
         operate_every_us=20_000,
         settings={"lease_reads": True, "clock_drift_ppm": 50_000},
+    ),
+    # Time-outs of a few messages' delay and short crashes: elections all the time, and nodes that
+    # come back into the term in which they voted.
+    Shape(
+        "restless",
+        fault_gap_us=4_000,
+        fault_us_max=8_000,
+        kinds=("crash_writing", "crash_writing", "crash_writing", "one_way", "storm"),
+        sessions=1,
+        settings={
+            "pre_vote": False,
+            "check_quorum": False,
+            "election_timeout_us": 6_000,
+            "heartbeat_us": 3_000,
+        },
     ),
 )
 
@@ -76,11 +106,10 @@ class Trial:
             seed,
             range(self.shape.nodes),
             FAULTS_US,
-            kinds=("crash", "crash", "partition", "partition", "one_way", "skew", "storm",
-                   "slow_disk"),
-            mean_gap_us=60_000,
-            length_us_max=250_000,
-        )  # fmt: skip
+            kinds=self.shape.kinds,
+            mean_gap_us=self.shape.fault_gap_us,
+            length_us_max=self.shape.fault_us_max,
+        )
 
     def run(self, plan: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Outcome:
         """Faults, then calm; clients must be served again before the calm is over."""
@@ -88,7 +117,7 @@ class Trial:
         client = RaftClient(
             self.seed,
             range(shape.nodes),
-            sessions=5,
+            sessions=shape.sessions,
             timeout_us=60_000,
             pause_us=6_000,
             operate_every_us=shape.operate_every_us,

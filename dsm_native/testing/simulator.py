@@ -196,7 +196,7 @@ class Simulation:
         local.clear()
 
     def _outputs(self, machine: Machine, outputs: Outputs) -> None:
-        if machine.boundary is not None:
+        if machine.boundary is not None and (outputs[1] or not machine.boundary_writes):
             self._crash(machine, outputs)
             return
         for message in outputs[0]:
@@ -287,6 +287,7 @@ class Simulation:
             machine.disk_delay_us = int(fault.amount) if begins else self._disk_delay_us
         elif begins:
             machine.boundary = fault.amount if machine.protocol is not None else None
+            machine.boundary_writes = fault.kind == "crash_writing"
         elif machine.protocol is None:
             self._restart(machine)
         else:

@@ -64,13 +64,14 @@ class NonBlocking(Invariant):
     def stepped(self, node: int, protocol: Protocol, outputs: Outputs, now: int) -> None:
         if node == CLIENT:
             return
-        for (role, transaction), value in outputs.persist:
+        entry: Any
+        for entry, value in outputs.persist:
+            role, transaction = entry
             if role == "participant" and value[0] == "prepared":
                 self._since[node, transaction] = now
-        for entry, since in list(self._since.items()):
-            holder, transaction = entry
+        for (holder, transaction), since in list(self._since.items()):
             if self._nodes[holder].participants[transaction].state != "prepared":
-                del self._since[entry]
+                del self._since[holder, transaction]
                 continue
             self.require(
                 now - since <= self.bound_us,

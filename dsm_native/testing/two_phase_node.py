@@ -61,7 +61,8 @@ class TwoPhaseNode:
         """Takes a message of a peer or a client."""
         kind = message.kind
         if kind == "begin":
-            return self._begin(*message.body, now)
+            transaction, members = message.body
+            return self._begin(transaction, members, now)
         if kind in ("vote", "acknowledge", "inquire"):
             coordinator = self.coordinators.get(message.transaction)
             if coordinator is None:
@@ -78,7 +79,9 @@ class TwoPhaseNode:
     def tick(self, now: int) -> Outputs:
         """Lets every side look at the clock."""
         total = NOTHING
-        for side in (*self.coordinators.values(), *self.participants.values()):
+        sides: list[Coordinator | Participant] = list(self.coordinators.values())
+        sides += self.participants.values()
+        for side in sides:
             total = _joined(total, self._settle(side, side.tick(now), now))
         return total
 
@@ -98,8 +101,9 @@ class TwoPhaseNode:
         answer = presume(message, held)
         return Outputs(() if answer is None else (answer,), (), (), ())
 
-    def _settle(self, side: Coordinator | Participant, outputs: Any, now: int) -> Outputs:
+    def _settle(self, side: Coordinator | Participant, asked: Any, now: int) -> Outputs:
         """Do what the call asked for besides messages: vote, decide, answer the client."""
+        outputs = Outputs(*asked)
         outcome, once_durable, wanted = side.outcome, side.outcome_once_durable, side.decide
         if isinstance(side, Coordinator) and outcome != "none":
             answer = (TwoPhaseMessage(self.node, CLIENT, outcome, side.transaction),)

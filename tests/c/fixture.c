@@ -12,7 +12,7 @@
 #include "../../csrc/store/check.h"
 #include "../../csrc/store/stripe.h"
 
-#define CALL_WAIT_MS 2000u
+#define CALL_WAIT_MS 20000u
 
 char fixture_story[256] = "-";
 

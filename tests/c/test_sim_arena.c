@@ -12,7 +12,7 @@
 #include "check_main.h"
 #include "fixture.h"
 
-enum { STRIPES = 256, WORDS = DSM_FIT_COUNT, HOLDERS = STRIPES * WORDS, NODE = 0 };
+enum { STRIPES = 64, WORDS = 16, HOLDERS = STRIPES * WORDS, NODE = 0 };
 
 static const fixture_shape shape = {"ctest-arena", 1, 1, STRIPES, 48u << 20};
 
@@ -21,9 +21,12 @@ static uint16_t *twin;         /* holder + 1 of each page; 0: free */
 static uint64_t held[HOLDERS]; /* pages of each holder's run */
 static dsm_run_kind kind_of[HOLDERS];
 
-/* Any sealed word of a sub may hold a run; these are the heads of its slab lists. */
+/* Any sealed word of a sub may hold a run; these are the heads of its slab lists and what follows.
+ */
 static dsm_atomic_u64 *holder_word(unsigned holder) {
-  return &dsm_space_sub(self.call.space, NODE, holder / WORDS)->partial[holder % WORDS];
+  dsm_sub_shm *sub = dsm_space_sub(self.call.space, NODE, holder / WORDS);
+  dsm_atomic_u64 *words = (dsm_atomic_u64 *)(void *)sub;
+  return words + offsetof(dsm_sub_shm, partial) / sizeof *words + holder % WORDS;
 }
 
 static uint64_t holder_page(unsigned holder) {
@@ -49,7 +52,8 @@ static dsm_status take(unsigned holder, uint64_t pages) {
   for (uint64_t i = 0; i < pages; i++) {
     taken += twin[page + i] != 0;
     twin[page + i] = (uint16_t)(holder + 1);
-    memset(self.call.space->nodes[NODE].base + (page + i) * DSM_ARENA_PAGE_BYTES, (int)holder + 1, 8);
+    memset(self.call.space->nodes[NODE].base + (page + i) * DSM_ARENA_PAGE_BYTES, (int)holder + 1,
+           8);
   }
   CHECK_EQUAL(taken, 0);
   held[holder] = pages;
@@ -109,9 +113,9 @@ static walk compare_all(void) {
 static uint64_t random_pages(uint64_t *random) {
   switch (random_below(random, 12)) {
   case 0:
-    return 1 + random_below(random, 700);
+    return 1 + random_below(random, 2800);
   case 1:
-    return 2000 + random_below(random, 900); /* around the border of cold runs */
+    return 8000 + random_below(random, 900); /* around the border of cold runs */
   case 2:
   case 3:
     return 1 + random_below(random, 60);

@@ -3,7 +3,8 @@
  *
  * Every other ending lets the survivor meet the dead owner's lock by itself; in the rest the dead
  * participant is retired first, as the service thread would. Without DSM_TEST_ROUNDS=all the points
- * of the longest stories and the second deaths are thinned by a stride.
+ * of the longest stories and the second deaths are thinned by a stride; with it only the second
+ * deaths of the longest stories are.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +98,7 @@ static void try_deaths(trial *self, const dsm_sim_picture *picture) {
     fixture_abandon(&self->victim);
     deaths += left;
     self->retire_first = at % 2;
-    unsigned thin = rounds_all() ? 1 : SECOND_STRIDE * stride;
+    unsigned thin = rounds_all() ? self->story->stride : SECOND_STRIDE * stride;
     if (left) try_second_deaths(self, thin, at);
     judge(self, &self->first, self->first_pid, NULL);
   }

@@ -180,15 +180,16 @@ static void test_targets_are_bounded(void) {
   }
 }
 
-static void test_a_decision_elsewhere(void) {
+/* A commit arms for no decision: decision words that hold anything are damage, whether the word
+ * that they name agrees or not, and steer nothing. */
+static void test_stray_decisions_are_refused(void) {
   for (uint64_t held = 54; held <= 55; held++) {
     set_all(100);
     dsm_store_relaxed_u64(word(4), held);
     aim at = {dsm_space_locator(self.call.space, SEGMENT, word(0)), word(4), 55};
-    dsm_intent_shm *intent = arm(&at);
-    CHECK_EQUAL(recover(), DSM_OK);
-    CHECK_EQUAL(dsm_load_relaxed_u64(word(0)), held == 55 ? 900 : 100);
-    CHECK_EQUAL(dsm_load_relaxed_u64(&intent->armed), 0);
+    arm(&at);
+    CHECK_EQUAL(recover(), DSM_CORRUPT);
+    CHECK_EQUAL(dsm_load_relaxed_u64(word(0)), 100);
   }
   undecided();
 }
@@ -202,7 +203,7 @@ int main(void) {
   test_every_flipped_bit_is_refused();
   test_another_records_intent_is_refused();
   test_targets_are_bounded();
-  test_a_decision_elsewhere();
+  test_stray_decisions_are_refused();
   fixture_close(&self, true);
   dsm_sim_stop();
   return check_result("sim_intent");

@@ -28,7 +28,7 @@ static uint64_t random_bytes(uint64_t *random) {
   case 1:
     return random_below(random, 40000);
   case 2:
-    return 1900 + random_below(random, 200); /* around the largest slab extent */
+    return 900 + random_below(random, 200); /* around the largest slab extent */
   case 3:
     return 4090 + random_below(random, 12); /* around the first lazy checksum */
   default:

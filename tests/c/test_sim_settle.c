@@ -83,9 +83,10 @@ static void test_damage_before(void) {
   dsm_object_shm *object = dsm_object_at(self.call.space, read.node, read.offset);
   uint64_t shape_word = dsm_load_relaxed_u64(&object->shape);
   dsm_store_relaxed_u64(&object->shape, shape_word ^ 1ull << 40); /* another codec */
-  dsm_read damaged = read_of(1);
-  CHECK_EQUAL(copy(&damaged), DSM_CORRUPT);
-  CHECK_EQUAL(dsm_read_pin(&self.call, &damaged), DSM_CORRUPT);
+  fixture_key name;
+  dsm_read damaged;
+  fixture_key_make(&self, &name, 1);
+  CHECK_EQUAL(dsm_read_begin(&self.call, &name.key, &damaged), DSM_CORRUPT);
   dsm_store_relaxed_u64(&object->shape, shape_word);
   CHECK_EQUAL(copy(&read), DSM_OK);
 }

@@ -99,8 +99,7 @@ static void test_random(uint64_t random, unsigned steps, uint64_t bytes_max, uns
 static void test_damage_is_refused(void) {
   take(64);
   uint64_t offset = out[0], slab_page = offset / DSM_ARENA_PAGE_BYTES;
-  dsm_slab_shm *slab =
-      (dsm_slab_shm *)(void *)extent_at(slab_page * DSM_ARENA_PAGE_BYTES);
+  dsm_slab_shm *slab = (dsm_slab_shm *)(void *)extent_at(slab_page * DSM_ARENA_PAGE_BYTES);
   /* Bits that say free over a live extent must not give it out twice. */
   uint64_t bits = dsm_load_relaxed_u64(&slab->bits);
   dsm_store_relaxed_u64(&slab->bits, 0);

@@ -22,6 +22,7 @@ static fixture owner;
 static dsm_atomic_u32 writers_left;
 static dsm_atomic_u64 failures, reads, pins, scans, retries;
 static unsigned writes_each;
+static pthread_barrier_t start;
 
 static void fail(const char *what) {
   fprintf(stderr, "does not hold: %s\n", what);
@@ -31,6 +32,7 @@ static void fail(const char *what) {
 static fixture own_call(void) {
   fixture self = owner;
   self.call = dsm_call_make(owner.call.space, 5000);
+  pthread_barrier_wait(&start);
   return self;
 }
 
@@ -109,7 +111,7 @@ static void *scan_all(void *argument) {
   (void)argument;
   fixture self = own_call();
   uint8_t *buffer = malloc(BUFFER);
-  while (running()) {
+  do {
     unsigned seen[STAY_KEYS] = {0};
     for (uint32_t stripe = 0; stripe < self.call.space->stripe_count; stripe++) {
       uint64_t used = 0;
@@ -129,7 +131,7 @@ static void *scan_all(void *argument) {
     for (unsigned i = 0; i < STAY_KEYS; i++)
       if (seen[i] != 1) fail("a key that stays is listed once");
     dsm_fetch_add_relaxed_u64(&scans, 1);
-  }
+  } while (running());
   free(buffer);
   return NULL;
 }
@@ -176,7 +178,8 @@ static void *check_all(void *argument) {
 
 static void run(uint32_t stripes, uint32_t replicas) {
   char name[32];
-  pthread_t threads[WRITERS + READERS + 4];
+  enum { THREADS = WRITERS + READERS + 4 };
+  pthread_t threads[THREADS];
   unsigned count = 0;
   snprintf(name, sizeof name, "ctest-thread-%d", (int)getpid());
   snprintf(fixture_story, sizeof fixture_story, "%u stripes, replication %u", stripes, replicas);
@@ -185,6 +188,7 @@ static void run(uint32_t stripes, uint32_t replicas) {
   for (uint64_t key = 0; key < STAY_KEYS; key++)
     CHECK_EQUAL(fixture_put(&owner, STAY + key, key, 20), DSM_OK);
   dsm_store_release_u32(&writers_left, WRITERS);
+  pthread_barrier_init(&start, NULL, THREADS);
   for (uintptr_t i = 0; i < WRITERS; i++)
     pthread_create(&threads[count++], NULL, write_all, (void *)i);
   for (uintptr_t i = 0; i < READERS; i++)
@@ -194,6 +198,7 @@ static void run(uint32_t stripes, uint32_t replicas) {
   pthread_create(&threads[count++], NULL, open_all, NULL);
   pthread_create(&threads[count++], NULL, check_all, NULL);
   for (unsigned i = 0; i < count; i++) pthread_join(threads[i], NULL);
+  pthread_barrier_destroy(&start);
   CHECK_EQUAL(dsm_load_relaxed_u64(&failures), 0);
   CHECK_EQUAL(fixture_get(&owner, COUNTER).seed, (uint64_t)WRITERS * writes_each);
   fixture_check_clean(&owner);

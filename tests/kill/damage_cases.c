@@ -66,7 +66,7 @@ static const char *flag_of_a_neighbour(damage_world *world, dsm_call *call) {
   if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_CORRUPT)
     return "a put over the damaged object was not refused";
   dsm_run run;
-  if (dsm_run_read(call, at.node, at.found.offset / DSM_PAGE_BYTES, &run) != DSM_OK ||
+  if (dsm_run_read(call, at.node, at.found.offset / DSM_ARENA_PAGE_BYTES, &run) != DSM_OK ||
       run.kind != DSM_RUN_SLAB)
     return "the slab of the damaged object was given away";
   return NULL;
@@ -78,6 +78,21 @@ static const char *long_length(damage_world *world, dsm_call *call) {
   dsm_object_shm *object = object_of(call, &at);
   dsm_store_relaxed_u64(&object->shape, dsm_load_relaxed_u64(&object->shape) ^ 1ull << 17);
   return look_up(world, call, 0) == DSM_CORRUPT ? NULL : "a damaged length was believed";
+}
+
+/* A flipped bit in the length: a put over the object must not free its neighbours' memory. */
+static const char *length_over_neighbours(damage_world *world, dsm_call *call) {
+  place at = find(world, call, 0);
+  dsm_object_shm *object = object_of(call, &at);
+  dsm_store_relaxed_u64(&object->shape, dsm_load_relaxed_u64(&object->shape) ^ 128);
+  damage_item item = {true, 7, 64, 1};
+  uint64_t version;
+  dsm_key key = damage_key(world, 0);
+  if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_CORRUPT)
+    return "a put believed a damaged length";
+  return dsm_delete(call, &key, (dsm_condition){2, DSM_ANY_VERSION}, &version) == DSM_CORRUPT
+             ? NULL
+             : "a delete believed a damaged length";
 }
 
 /* A slot that names the run of an older value of its key, pinned and in limbo. */
@@ -121,6 +136,7 @@ const damage_case damage_cases[] = {
     {"a zeroed slot", zeroed_slot},
     {"the flags of an object", flag_of_a_neighbour},
     {"the length of an object", long_length},
+    {"the length of an object with neighbours", length_over_neighbours},
     {"a slot that names a run in limbo", slot_to_limbo},
     {"the region of an object", region_of_a_key},
     {"the codec of a counter", codec_of_a_counter},

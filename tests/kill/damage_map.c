@@ -63,7 +63,8 @@ typedef struct page_context {
 static void map_run(void *context, uint64_t page, const dsm_run *run) {
   page_context *self = context;
   uint64_t offset = page * DSM_ARENA_PAGE_BYTES, bytes = run->pages * DSM_ARENA_PAGE_BYTES;
-  if (run->kind == DSM_RUN_SLAB) append(self->image, AREA_SLAB, self->segment, offset, 64);
+  if (run->kind == DSM_RUN_SLAB)
+    append(self->image, AREA_SLAB, self->segment, offset, sizeof(dsm_slab_shm));
   if (run->kind == DSM_RUN_VALUE) {
     /* Half of the ranges are headers, or hardly any mutation would meet one. */
     append(self->image, AREA_VALUE, self->segment, offset, 128);
@@ -105,10 +106,12 @@ static void map_sub(damage_world *self, damage_image *image, unsigned node, uint
     dsm_header_read(dsm_object_at(space, node, offset), &header);
     if (header.flags & DSM_OBJECT_ALIGNED) continue;
     uint64_t bytes = header.value_offset + header.value_bytes;
-    uint64_t room = (bytes + DSM_GRAIN_BYTES - 1) / DSM_GRAIN_BYTES * DSM_GRAIN_BYTES;
     append(image, AREA_OBJECT, node + 1, offset, bytes);
-    if (offset % DSM_ARENA_PAGE_BYTES + 2 * room <= DSM_ARENA_PAGE_BYTES)
-      append(image, AREA_FREE_EXTENT, node + 1, offset + room, room); /* often a neighbour's */
+    /* What follows in the slab is free, or a neighbour's. */
+    uint64_t end = (offset + bytes + DSM_GRAIN_BYTES - 1) & ~(DSM_GRAIN_BYTES - 1ull);
+    if (end % DSM_ARENA_PAGE_BYTES != 0)
+      append(image, AREA_FREE_EXTENT, node + 1, end,
+             DSM_ARENA_PAGE_BYTES - end % DSM_ARENA_PAGE_BYTES);
   }
 }
 

@@ -258,8 +258,8 @@ BUGS = (
         "nobody is asked to ping in another's stead",
         "detector",
         "membership_probe.c",
-        "choose(membership, membership->options.indirect, membership->probed, helpers);",
-        "choose(membership, 0, membership->probed, helpers);",
+        "choose(membership, membership->options.indirect, membership->probed, relays);",
+        "choose(membership, 0, membership->probed, relays);",
     ),
     Bug(
         "the dead are never probed again",

@@ -180,4 +180,10 @@ BUGS = (
         "uint64_t next = hint + 1 < probed ? hint + 1 : probed;",
         "uint64_t next = hint + 1 > probed ? hint + 1 : probed + 1;",
     ),
+    Bug(
+        "a refusal does not tell what is committed",
+        "raft_follower.c",
+        "      .commit = raft->commit,\n",
+        "",
+    ),
 )
