@@ -78,7 +78,7 @@ def rivals(result: dict, names: tuple[str, ...]) -> str:
             lines.append((label, "–", "–", f"not measured: {reason}"))
         else:
             pairs = (percentile_pair(taken, "get"), percentile_pair(taken, "put"))
-            lines.append((label, *pairs, taken.get("note") or "in one process"))
+            lines.append((label, *pairs, taken.get("note") or "–"))
     return rows_of(("64-byte values", "get p50 / p99", "put p50 / p99", "how it is used"), lines)
 
 

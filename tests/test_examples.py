@@ -1,4 +1,4 @@
-"""The examples run, and print the proof; the README's first screen is one of them, word for word."""
+"""The examples run and print their proof; the README's first screen is one of them, verbatim."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
-from processes import ROOT, environment
+from processes import ROOT, environment, run
 
 EXAMPLES = Path(ROOT) / "examples"
 README = (Path(ROOT) / "README.md").read_text()
@@ -70,11 +71,25 @@ def test_example(name: str) -> None:
 
 
 def test_first_screen_shows_the_example_and_what_it_prints() -> None:
-    code, shown = re.search(r"```python\n(.*?)```\n.*?```text\n(.*?)```", README, re.DOTALL).groups()
+    code, shown = re.search(
+        r"```python\n(.*?)```\n.*?```text\n(.*?)```", README, re.DOTALL
+    ).groups()
     source = (EXAMPLES / "first_screen.py").read_text()
     assert source.split('"""\n\n', 1)[1] == code
     assert masked(output_of("first_screen")) == masked(shown)
     assert README.index(shown) < README.index("\n## "), "not on the first screen"
+
+
+def test_tour_of_the_readme_runs(name: str) -> None:
+    _, tour, attached = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert tour.count('"shop"') == attached.count('"shop"') == 1
+    shown = "    print(version, value, matrix.sum(), squares[-1], flush=True)\n"
+    source = (tour + indent(attached, "    ") + shown).replace('"shop"', repr(name))
+    ran = run(source)
+    assert ran.returncode == 0, ran.stderr
+    version, *rest = ran.stdout.split()
+    assert int(version) > 0
+    assert rest == ["41.5", "1000.0", "9801"]
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
@@ -88,7 +103,8 @@ def test_files_that_the_documents_name_exist() -> None:
     documents = [Path(ROOT) / "README.md", *(Path(ROOT) / "docs").rglob("*.md")]
     for document in documents:
         named = re.findall(
-            r"`((?:csrc|dsm_native|tests|benches|examples|docs)/[\w./-]+\.\w+)", document.read_text()
+            r"`((?:csrc|dsm_native|tests|benches|examples|docs)/[\w./-]+\.\w+)",
+            document.read_text(),
         )
         for path in named:
             assert (Path(ROOT) / path).exists() or "results/" in path, f"{document.name}: {path}"
