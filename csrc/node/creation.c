@@ -11,9 +11,9 @@
 #include "registry.h"
 
 static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64_t bytes) {
-  return status == DSM_STORE_FULL ? dsm_fail(call, status, "no room for the cluster's tables", node,
-                                             -1, bytes, 0)
-                                  : status;
+  return status == DSM_STORE_FULL
+             ? dsm_fail(call, status, "no room for the cluster's tables", node, -1, bytes, 0)
+             : status;
 }
 
 static dsm_status init_locks(const dsm_space *space) {

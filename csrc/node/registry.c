@@ -29,9 +29,9 @@ static dsm_status back_pins(dsm_call *call, uint32_t participant) {
   dsm_status status = dsm_os_segment_back(
       &call->space->control, call->space->layout.pins + (uint64_t)participant * DSM_PINS_MAX * 8,
       DSM_PINS_MAX * 8);
-  return status == DSM_STORE_FULL ? dsm_fail(call, status, "no room for a pin table", -1, -1,
-                                             DSM_PINS_MAX * 8, 0)
-                                  : status;
+  return status == DSM_STORE_FULL
+             ? dsm_fail(call, status, "no room for a pin table", -1, -1, DSM_PINS_MAX * 8, 0)
+             : status;
 }
 
 static void fill(dsm_space *space, uint32_t participant, dsm_participant_kind kind, int node) {

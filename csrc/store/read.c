@@ -17,6 +17,7 @@ static probe candidate(const dsm_space *space, const dsm_key *key, uint64_t slot
   uint64_t offset = dsm_slot_offset(slot);
   if (DSM_UNLIKELY(!dsm_offset_fits(space, offset))) return PROBE_CHANGED;
   const dsm_object_shm *object = dsm_object_at(space, out->node, offset);
+  __builtin_prefetch((const uint8_t *)object + DSM_LINE_BYTES); /* the value's line, beside this */
   dsm_header_read(object, &out->header);
   if (DSM_UNLIKELY(out->header.version == 0 || !dsm_object_fits(space, offset, &out->header)))
     return PROBE_CHANGED;
@@ -73,6 +74,7 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
                       0);
     out->node = (unsigned)primary;
     out->sub = dsm_space_sub(space, out->node, out->stripe);
+    __builtin_prefetch(out->sub->inline_table);
     out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
     dsm_table table;
     probe result = PROBE_CHANGED;
@@ -149,47 +151,4 @@ dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
       dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
   return expected == 0 || expected == hash ? DSM_OK
                                            : damaged(call, read, "value's checksum differs");
-}
-
-/* The primary's sub of a hash; NULL if the route does not verify. */
-static const dsm_sub_shm *primary_sub(const dsm_space *space, uint64_t hash, unsigned *node) {
-  uint32_t stripe = dsm_key_stripe(space, hash);
-  uint64_t word = dsm_load_relaxed_u64(dsm_space_route(space, stripe));
-  int primary = dsm_route_primary(space, word, stripe);
-  *node = (unsigned)primary;
-  return primary < 0 ? NULL : dsm_space_sub(space, *node, stripe);
-}
-
-static const dsm_atomic_u64 *home_slot(const dsm_space *space, uint64_t hash, unsigned *node) {
-  const dsm_sub_shm *sub = primary_sub(space, hash, node);
-  dsm_table table;
-  if (!sub ||
-      !dsm_table_decode(space, *node, dsm_key_stripe(space, hash),
-                        dsm_load_relaxed_u64(&sub->table), &table) ||
-      !table.slots)
-    return NULL;
-  return &table.slots[dsm_slot_home(hash, table.capacity)];
-}
-
-void dsm_read_prefetch_sub(const dsm_space *space, uint64_t hash) {
-  unsigned node;
-  const dsm_sub_shm *sub = primary_sub(space, hash, &node);
-  if (sub) __builtin_prefetch(sub);
-}
-
-void dsm_read_prefetch_slot(const dsm_space *space, uint64_t hash) {
-  unsigned node;
-  const dsm_atomic_u64 *slot = home_slot(space, hash, &node);
-  if (slot) __builtin_prefetch((const void *)slot);
-}
-
-void dsm_read_prefetch_object(const dsm_space *space, uint64_t hash) {
-  unsigned node;
-  const dsm_atomic_u64 *slot = home_slot(space, hash, &node);
-  if (!slot) return;
-  /* Mostly the key sits at home; a wrong guess costs a line, nothing more. */
-  uint64_t offset = dsm_slot_offset(dsm_load_relaxed_u64(slot));
-  if (!dsm_offset_fits(space, offset)) return;
-  __builtin_prefetch(space->nodes[node].base + offset);
-  __builtin_prefetch(space->nodes[node].base + offset + 64);
 }

@@ -53,9 +53,4 @@ static inline bool dsm_read_valid(const dsm_space *space, const dsm_read *read) 
          dsm_load_relaxed_u64(dsm_space_route(space, read->stripe)) == read->route_word;
 }
 
-/* Brings the lines that a look-up will touch into the cache, one stage further at each call. */
-void dsm_read_prefetch_sub(const dsm_space *space, uint64_t hash);
-void dsm_read_prefetch_slot(const dsm_space *space, uint64_t hash);
-void dsm_read_prefetch_object(const dsm_space *space, uint64_t hash);
-
 #endif

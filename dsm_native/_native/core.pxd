@@ -124,9 +124,13 @@ cdef extern from "store/read.h" nogil:
     void dsm_read_unpin(dsm_space *space, dsm_read *read) noexcept
     dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) noexcept
     const uint8_t *dsm_read_value(const dsm_space *space, const dsm_read *read) noexcept
-    void dsm_read_prefetch_sub(const dsm_space *space, uint64_t hash) noexcept
-    void dsm_read_prefetch_slot(const dsm_space *space, uint64_t hash) noexcept
-    void dsm_read_prefetch_object(const dsm_space *space, uint64_t hash) noexcept
+
+
+cdef extern from "store/prefetch.h" nogil:
+    void dsm_prefetch_read_head(const dsm_space *space, uint64_t hash) noexcept
+    void dsm_prefetch_read_object(const dsm_space *space, uint64_t hash) noexcept
+    void dsm_prefetch_change_head(const dsm_space *space, uint64_t hash) noexcept
+    void dsm_prefetch_change_object(const dsm_space *space, uint64_t hash) noexcept
 
 
 cdef extern from "store/write.h" nogil:

@@ -15,7 +15,8 @@ from dsm_native._native.core cimport (
     DSM_OBJECT_ALIGNED, DSM_OK, DSM_RETRY, DSM_TOO_MANY, dsm_add, dsm_call, dsm_call_make,
     dsm_cluster, dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_key,
     dsm_os_monotonic_ns, dsm_part, dsm_put, dsm_read, dsm_read_begin, dsm_read_copy,
-    dsm_read_pin, dsm_read_prefetch_object, dsm_read_prefetch_slot, dsm_read_prefetch_sub,
+    dsm_prefetch_change_head, dsm_prefetch_change_object, dsm_prefetch_read_head,
+    dsm_prefetch_read_object, dsm_read_pin,
     dsm_read_unpin, dsm_read_verify, dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status,
     dsm_value, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
@@ -231,11 +232,9 @@ cdef class RegionCore:
             for i in range(batch):
                 keep[i] = encode_key(asked[first + i], encoded[i].scratch, space, self.index,
                                      &encoded[i].key)
-                dsm_read_prefetch_sub(space, encoded[i].key.hash)
+                dsm_prefetch_read_head(space, encoded[i].key.hash)
             for i in range(batch):
-                dsm_read_prefetch_slot(space, encoded[i].key.hash)
-            for i in range(batch):
-                dsm_read_prefetch_object(space, encoded[i].key.hash)
+                dsm_prefetch_read_object(space, encoded[i].key.hash)
             for i in range(batch):
                 value = self.fetch(&encoded[i].key, asked[first + i], &version)
                 result[first + i] = default if value is MISSING else value
@@ -321,14 +320,18 @@ cdef class RegionCore:
                         object timeout) except 0:
         cdef dsm_key encoded
         cdef unsigned char scratch[8]
+        handle_ready(self.handle)
+        keep_key = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        return self.store_encoded(&encoded, key, value, if_version, timeout)
+
+    cdef uint64_t store_encoded(self, const dsm_key *encoded, object key, object value,
+                                uint64_t if_version, object timeout) except 0:
         cdef Encoded plain
         cdef dsm_value parts
         cdef Change change
-        handle_ready(self.handle)
-        keep_key = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         keep_value = encode_plain(value, &plain)
         change.kind = OP_PUT
-        change.key = &encoded
+        change.key = encoded
         change.value = &parts
         change.condition.replicas = self.replication_factor
         change.condition.if_version = if_version
@@ -393,9 +396,34 @@ cdef class RegionCore:
 
         If one fails, the ones before it are stored and its error is raised.
         """
-        cdef object pairs = items.items() if hasattr(items, "items") else items
-        for key, value in pairs:
-            self.store(key, value, DSM_ANY_VERSION, timeout)
+        cdef object pairs = iter(items.items() if hasattr(items, "items") else items)
+        cdef BatchKey encoded[BATCH]
+        cdef list keys = [None] * BATCH, values = [None] * BATCH, keep = [None] * BATCH
+        cdef Py_ssize_t batch, i
+        cdef object failure = None
+        cdef bint more = True
+        while more:
+            handle_ready(self.handle)
+            batch = 0
+            try:
+                while batch < BATCH:
+                    keys[batch], values[batch] = next(pairs)
+                    keep[batch] = encode_key(keys[batch], encoded[batch].scratch,
+                                             self.handle.space, self.index, &encoded[batch].key)
+                    dsm_prefetch_change_head(self.handle.space, encoded[batch].key.hash)
+                    batch += 1
+            except StopIteration:
+                more = False
+            except BaseException as error:  # the items before it come first
+                failure = error
+                more = False
+            for i in range(batch):
+                dsm_prefetch_change_object(self.handle.space, encoded[i].key.hash)
+            for i in range(batch):
+                self.store_encoded(&encoded[i].key, keys[i], values[i], DSM_ANY_VERSION, timeout)
+                handle_ready(self.handle)
+        if failure is not None:
+            raise failure
 
     def delete(self, key, *, if_version=None, timeout=None):
         """Removes the key and returns the version at which it ended. KeyNotFoundError if absent.
