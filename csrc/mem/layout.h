@@ -23,9 +23,10 @@
 #define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
 #define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
 #define DSM_LAYOUT_VERSION 1u
-#define DSM_BIN_COUNT 112u /* free-run size bins: four per power of two of pages */
-#define DSM_FIT_COUNT 6u   /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
-#define DSM_RETIRE_MAX 3u  /* page runs that one operation can let go */
+#define DSM_BIN_COUNT 112u  /* free-run size bins: four per power of two of pages */
+#define DSM_INLINE_SLOTS 6u /* what fits the sub's first line beside table and generation */
+#define DSM_FIT_COUNT 6u    /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
+#define DSM_RETIRE_MAX 3u   /* page runs that one operation can let go */
 
 typedef struct dsm_config_shm {
   uint64_t cluster_id;         /* random; every segment of the cluster repeats it */
@@ -122,22 +123,23 @@ typedef struct dsm_intent_shm {
 } dsm_intent_shm;
 _Static_assert(sizeof(dsm_intent_shm) == 1536, "one intent");
 
-/* Head of one stripe at one node. Every word is sealed but those of the inline table. Protected by
- * the stripe's lock; `gen`, `table` and the slots are also read without it. The first two lines are
- * what a reader touches, and lie together so that the processor fetches them as a pair. */
+/* Head of one stripe at one node. Every word is sealed but the inline slots. Protected by the
+ * stripe's lock; `table`, the slots and `gen` are also read without it. The first line is all of
+ * the head that a reader touches, the second what a small change needs beside it. */
 typedef struct dsm_sub_shm {
-  dsm_atomic_u64 gen;      /* grows with every change; the version given to the latest write */
-  dsm_atomic_u64 table;    /* grain offset << 6 | capacity index; 0: no table yet */
-  dsm_atomic_u64 used;     /* live slots << 22 | slots that are not empty */
-  dsm_atomic_u64 spare;    /* an empty slab kept for the next in need; 0: none */
-  dsm_atomic_u64 reserved; /* page run from the arena, not yet published; 0: none */
-  dsm_atomic_u64 retire[DSM_RETIRE_MAX]; /* page runs to go back to the arena */
-  dsm_atomic_u64 inline_table[8];        /* the smallest table: mark and seven slots */
+  dsm_atomic_u64 table; /* grain offset << 6 | capacity index; 0: no table yet */
+  dsm_atomic_u64 inline_slots[DSM_INLINE_SLOTS]; /* of the smallest table */
+  dsm_atomic_u64 gen;   /* grows with every change; the version given to the latest write */
+  dsm_atomic_u64 used;  /* live slots << 22 | slots that are not empty */
+  dsm_atomic_u64 spare; /* an empty slab kept for the next in need; 0: none */
   dsm_atomic_u64 partial[DSM_FIT_COUNT]; /* first slab with a free run of 2^n grains; 0: none */
-  dsm_atomic_u64 reserved_words[10];
+  dsm_atomic_u64 reserved;               /* page run from the arena, not yet published; 0: none */
+  dsm_atomic_u64 retire[DSM_RETIRE_MAX]; /* page runs to go back to the arena */
+  dsm_atomic_u64 reserved_words[4];
 } dsm_sub_shm;
-_Static_assert(sizeof(dsm_sub_shm) == 256, "two pairs of cache lines; the first serves readers");
-_Static_assert(offsetof(dsm_sub_shm, inline_table) == 64, "the inline table is the second line");
+_Static_assert(sizeof(dsm_sub_shm) == 192, "three cache lines; the first serves readers");
+_Static_assert(offsetof(dsm_sub_shm, gen) == 56, "a reader needs one line");
+_Static_assert(offsetof(dsm_sub_shm, reserved) == 128, "a small change needs two");
 
 /* One page of a node's arena. Kept for the first page of a run, and `run` also for its last page.
  */

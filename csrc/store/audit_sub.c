@@ -212,7 +212,7 @@ static bool audit_words(dsm_audit *audit, unsigned node) {
   dsm_log log = quiet_log(audit);
   const dsm_atomic_u64 *words = (const dsm_atomic_u64 *)(const void *)sub;
   for (size_t i = 0; i < sizeof *sub / sizeof *words; i++)
-    if (&words[i] < sub->inline_table || &words[i] >= sub->partial)
+    if (&words[i] < sub->inline_slots || &words[i] >= &sub->gen)
       dsm_log_get_sealed(&log, node + 1, &words[i]);
   if (log.status != DSM_OK) return dsm_audit_fault(audit);
   uint64_t spare = dsm_log_get_sealed(&log, node + 1, &sub->spare);

@@ -29,7 +29,6 @@ void dsm_prefetch_read_head(const dsm_space *space, uint64_t hash) {
   if (primary < 0) return;
   const dsm_sub_shm *sub = dsm_space_sub(space, (unsigned)primary, stripe);
   __builtin_prefetch(sub);
-  __builtin_prefetch(sub->inline_table);
 }
 
 void dsm_prefetch_read_object(const dsm_space *space, uint64_t hash) {
@@ -51,8 +50,7 @@ void dsm_prefetch_change_head(const dsm_space *space, uint64_t hash) {
   for (uint32_t i = 0; i < route.count; i++) {
     const dsm_sub_shm *sub = dsm_space_sub(space, route.nodes[i], stripe);
     __builtin_prefetch(sub, 1);
-    __builtin_prefetch(sub->inline_table, 1);
-    __builtin_prefetch(sub->partial, 1);
+    __builtin_prefetch(&sub->used, 1);
   }
 }
 

@@ -74,7 +74,6 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
                       0);
     out->node = (unsigned)primary;
     out->sub = dsm_space_sub(space, out->node, out->stripe);
-    __builtin_prefetch(out->sub->inline_table);
     out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
     dsm_table table;
     probe result = PROBE_CHANGED;

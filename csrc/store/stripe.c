@@ -9,8 +9,7 @@ void dsm_stripe_init(dsm_space *space, unsigned node, uint32_t stripe) {
   dsm_atomic_u64 *words = (dsm_atomic_u64 *)(void *)sub;
   for (size_t i = 0; i < sizeof *sub / sizeof *words; i++)
     dsm_store_relaxed_u64(&words[i], dsm_seal(0, dsm_space_locator(space, node + 1, &words[i])));
-  for (size_t i = 0; i < sizeof sub->inline_table / sizeof *words; i++)
-    dsm_store_relaxed_u64(&sub->inline_table[i], 0);
+  for (size_t i = 0; i < DSM_INLINE_SLOTS; i++) dsm_store_relaxed_u64(&sub->inline_slots[i], 0);
 }
 
 dsm_status dsm_stripe_settle(dsm_call *call, uint32_t stripe, unsigned node) {

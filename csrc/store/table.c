@@ -93,8 +93,10 @@ dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const 
 }
 
 static unsigned size_for(uint64_t live) {
-  unsigned size = 0;
-  while (size + 1 < DSM_TABLE_SIZES && live * 8 > (uint64_t)dsm_table_capacity(size) * 5) size++;
+  unsigned size = live < DSM_INLINE_SLOTS - 1 ? DSM_TABLE_INLINE : 1;
+  while (size > 0 && size + 1 < DSM_TABLE_SIZES &&
+         live * 8 > (uint64_t)dsm_table_capacity(size) * 5)
+    size++;
   return size;
 }
 
@@ -104,7 +106,7 @@ static uint64_t extent_for(dsm_log *log, unsigned node, uint32_t stripe, unsigne
   uint64_t bytes = dsm_table_bytes(size);
   dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
   if (size == DSM_TABLE_INLINE)
-    return dsm_locator_offset(dsm_space_locator(log->call->space, node + 1, sub->inline_table));
+    return dsm_locator_offset(dsm_space_locator(log->call->space, node + 1, &sub->table));
   if (bytes <= DSM_SMALL_BYTES_MAX) return dsm_slab_take(log, node, stripe, bytes, slab);
   uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->reserved);
   dsm_log_set_sealed(log, node + 1, &sub->reserved, 0);
@@ -116,9 +118,9 @@ static void extent_give(dsm_log *log, unsigned node, uint32_t stripe, const dsm_
     dsm_slab_give(log, node, stripe, table->offset, dsm_table_bytes(table->size));
     return;
   }
+  if (table->size == DSM_TABLE_INLINE) return;
   dsm_log_set(log, node + 1, table->slots - 1, 0);
-  if (table->size != DSM_TABLE_INLINE)
-    dsm_slab_retire(log, node, stripe, table->offset / DSM_ARENA_PAGE_BYTES);
+  dsm_slab_retire(log, node, stripe, table->offset / DSM_ARENA_PAGE_BYTES);
 }
 
 /* Fills a fresh extent with the live slots of the old table. Nothing refers to it yet. */
@@ -158,11 +160,12 @@ static dsm_status replace(dsm_call *call, unsigned node, uint32_t stripe, const 
   uint64_t offset = extent_for(&log, node, stripe, size, slab), live;
   if (log.status != DSM_OK) return log.status;
   dsm_atomic_u64 *mark = (dsm_atomic_u64 *)(void *)(call->space->nodes[node].base + offset);
-  dsm_store_relaxed_u64(mark, 0);
+  if (size != DSM_TABLE_INLINE) dsm_store_relaxed_u64(mark, 0);
   DSM_TRY(fill(call, node, stripe, old, mark + 1, dsm_table_capacity(size), &live));
-  dsm_log_set(
-      &log, node + 1, mark,
-      dsm_seal((uint64_t)stripe << 8 | size, dsm_space_locator(call->space, node + 1, mark)));
+  if (size != DSM_TABLE_INLINE)
+    dsm_log_set(
+        &log, node + 1, mark,
+        dsm_seal((uint64_t)stripe << 8 | size, dsm_space_locator(call->space, node + 1, mark)));
   dsm_log_set_sealed(&log, node + 1, &sub->table, offset / DSM_GRAIN_BYTES << 6 | size);
   dsm_log_set_sealed(&log, node + 1, &sub->used, live << USED_BITS | live);
   dsm_log_set_sealed(&log, node + 1, &sub->gen, dsm_log_get_sealed(&log, node + 1, &sub->gen) + 1);
@@ -181,7 +184,9 @@ dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe, boo
       dsm_log_read_sealed(&log, node + 1, &dsm_space_sub(call->space, node, stripe)->used);
   if (log.status != DSM_OK) return log.status;
   uint64_t filled = used & USED_MASK, live = used >> USED_BITS;
-  if (table.slots && (filled + 1) * 16 <= (uint64_t)table.capacity * 13) return DSM_OK;
+  /* One slot stays empty, to end the probing; more of them where probing would be long. */
+  uint64_t room = table.size == DSM_TABLE_INLINE ? DSM_INLINE_SLOTS - 1 : table.capacity * 13 / 16;
+  if (table.slots && filled < room) return DSM_OK;
   unsigned size = size_for(live + 1);
   /* The inline table cannot be copied onto itself. */
   if (table.slots && table.size == DSM_TABLE_INLINE && size == DSM_TABLE_INLINE) size++;

@@ -3,7 +3,7 @@
  * A slot is one word: 36 bits of grain offset under 28 bits of the key's hash; two small constants
  * say empty and tombstone. The table's place and capacity are one sealed word of the sub, so that a
  * reader takes both in one load. The first word of a table's extent marks it live; the slots
- * follow. The smallest table lies in the sub itself, next to the words that a reader needs first.
+ * follow. The smallest table lies in the sub itself, behind the table word, which is its mark.
  *
  *   I  slots do not move within a table; a table grows by copy and publish (one word)
  *   I  a live slot names a live object whose hash has the slot's tag: anything else is damage
@@ -20,7 +20,7 @@
  * the probing, or a later put and delete of a key behind it would bring its old value back. */
 #define DSM_SLOT_EMPTY 0x155ull
 #define DSM_SLOT_TOMBSTONE 0x2AAull
-#define DSM_TABLE_SIZES 20u /* 7 slots to 2^22 - 1 */
+#define DSM_TABLE_SIZES 20u /* 6 slots to 2^22 - 1 */
 #define DSM_TABLE_INLINE 0u
 
 typedef struct dsm_table {
@@ -38,7 +38,7 @@ typedef struct dsm_found {
 } dsm_found;
 
 static inline uint32_t dsm_table_capacity(unsigned size) {
-  return (8u << size) - 1;
+  return size == DSM_TABLE_INLINE ? DSM_INLINE_SLOTS : (8u << size) - 1;
 }
 
 /* Bytes of the table: in the sub for size 0, an extent of a slab up to size 3, a run above. */

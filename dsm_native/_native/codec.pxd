@@ -1,4 +1,7 @@
-from dsm_native._native.core cimport dsm_key, dsm_part, dsm_space, uint8_t, uint16_t, uint64_t
+from dsm_native._native.core cimport (
+    DSM_KEY_TEXT, dsm_key, dsm_key_hash, dsm_part, dsm_space, uint8_t, uint16_t, uint32_t,
+    uint64_t,
+)
 
 cdef enum:
     CODEC_INT64 = 1
@@ -18,6 +21,24 @@ cdef struct Encoded:
     uint8_t codec
     uint64_t length
     unsigned char scratch[8]
+
+cdef extern from "Python.h":
+    bint PyUnicode_CheckExact(object text)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    void *PyUnicode_DATA(object text)
+
+# The commonest key, without an object to keep: true if the key was an ASCII str.
+cdef inline bint encode_ascii_key(object key, const dsm_space *space, uint16_t region,
+                                  dsm_key *out) noexcept:
+    if not PyUnicode_CheckExact(key) or not PyUnicode_IS_COMPACT_ASCII(key):
+        return False
+    out.bytes = PyUnicode_DATA(key)
+    out.length = <uint32_t>PyUnicode_GET_LENGTH(key)
+    out.kind = DSM_KEY_TEXT
+    out.region = region
+    out.hash = dsm_key_hash(space, out.bytes, out.length, DSM_KEY_TEXT, region)
+    return True
 
 # Encodes the key; what it returns must be kept alive as long as the key is used.
 cdef object encode_key(object key, unsigned char *scratch, const dsm_space *space,

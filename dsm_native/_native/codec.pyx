@@ -21,11 +21,6 @@ import sys
 
 from dsm_native.exceptions import CorruptError, KeyTypeError, ValueTypeError
 
-cdef extern from "Python.h":
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
-    void *PyUnicode_DATA(object text)
-
 cdef object numpy = None  # imported when the first array is met: it costs a tenth of a second
 cdef dict dtypes = {}     # description -> dtype
 cdef dict heads = {}      # first 64 bytes of an array -> what they say

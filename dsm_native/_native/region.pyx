@@ -10,7 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from dsm_native._native.codec cimport (
     CODEC_BYTES, Encoded, decode_key, decode_object, decode_plain, decode_view,
-    encode_key, encode_object, encode_plain,
+    encode_ascii_key, encode_key, encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
     DSM_ANY_VERSION, DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND,
@@ -165,7 +165,8 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef uint64_t version
         handle_ready(self.handle)
-        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        if not encode_ascii_key(key, self.handle.space, self.index, &encoded):
+            _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         return default if value is MISSING else value
 
@@ -232,8 +233,9 @@ cdef class RegionCore:
             handle_ready(self.handle)
             space = self.handle.space
             for i in range(batch):
-                keep[i] = encode_key(asked[first + i], encoded[i].scratch, space, self.index,
-                                     &encoded[i].key)
+                if not encode_ascii_key(asked[first + i], space, self.index, &encoded[i].key):
+                    keep[i] = encode_key(asked[first + i], encoded[i].scratch, space, self.index,
+                                         &encoded[i].key)
                 dsm_prefetch_read_head(space, encoded[i].key.hash)
             for i in range(batch):
                 dsm_prefetch_read_object(space, encoded[i].key.hash)
@@ -323,7 +325,8 @@ cdef class RegionCore:
         cdef dsm_key encoded
         cdef unsigned char scratch[8]
         handle_ready(self.handle)
-        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        if not encode_ascii_key(key, self.handle.space, self.index, &encoded):
+            _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         return self.store_encoded(&encoded, key, value, if_version, timeout)
 
     cdef uint64_t store_encoded(self, const dsm_key *encoded, object key, object value,
@@ -411,8 +414,11 @@ cdef class RegionCore:
                 while batch < BATCH:
                     keys[batch], values[batch] = next(pairs)
                     handle_ready(self.handle)  # a generator, or another thread, may have closed it
-                    keep[batch] = encode_key(keys[batch], encoded[batch].scratch,
-                                             self.handle.space, self.index, &encoded[batch].key)
+                    if not encode_ascii_key(keys[batch], self.handle.space, self.index,
+                                            &encoded[batch].key):
+                        keep[batch] = encode_key(keys[batch], encoded[batch].scratch,
+                                                 self.handle.space, self.index,
+                                                 &encoded[batch].key)
                     dsm_prefetch_change_head(self.handle.space, encoded[batch].key.hash)
                     batch += 1
             except StopIteration:

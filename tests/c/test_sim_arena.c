@@ -12,7 +12,7 @@
 #include "check_main.h"
 #include "fixture.h"
 
-enum { STRIPES = 64, WORDS = 16, HOLDERS = STRIPES * WORDS, NODE = 0 };
+enum { STRIPES = 64, WORDS = 14, HOLDERS = STRIPES * WORDS, NODE = 0 };
 
 static const fixture_shape shape = {"ctest-arena", 1, 1, STRIPES, 48u << 20};
 
