@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from dsm_native import sweep
+from dsm_native._native.handle import segment_alone
 from dsm_native.cluster import Cluster, attach
 from dsm_native.exceptions import DSMError
 
@@ -35,7 +36,7 @@ def _list(_: argparse.Namespace) -> int:
                 print(f"{name}  nodes {alive}/{len(nodes)} alive  {size} in use")
         except DSMError as error:
             print(f"{name}  {error}")
-    dead = [segment for segment in sweep.segments() if sweep.segment_alone("/" + segment)]
+    dead = [segment for segment in sweep.segments() if segment_alone("/" + segment)]
     if dead:
         print(f"{len(dead)} segments belong to nobody; `dsm clean` removes them")
     return 0

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import secrets
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
 from dsm_native.region import Region
+from dsm_native.settings import (
+    NODES_MAX,
+    STRIPES,
+    check_count,
+    check_lock_timeout,
+    check_name,
+    check_region_name,
+)
 
-STRIPES = 4096
-NODES_MAX = 63
-LOCK_TIMEOUT_MAX_S = 1e6  # a fortnight: what fits the core's milliseconds
+if TYPE_CHECKING:
+    from dsm_native.workers import Workers
+
 DEFAULT_REGION = "default"
 
 _attached: weakref.WeakValueDictionary[str, Cluster]
@@ -60,36 +67,6 @@ class CheckReport:
         return self.problems == 0
 
 
-def _check_count(name: str, value: Any, low: int, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise UsageError(f"{name} must be an int from {low} to {high}, not {value!r}")
-    return value
-
-
-def _check_lock_timeout(seconds: Any) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise UsageError(f"lock_timeout must be a number of seconds from 0 on, not {seconds!r}")
-    return float(min(seconds, LOCK_TIMEOUT_MAX_S))
-
-
-def _check_region_name(name: Any) -> None:
-    try:
-        good = isinstance(name, str) and 0 < len(name.encode()) <= 64
-    except UnicodeEncodeError:
-        good = False
-    if not good:
-        raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
-
-
-def _check_name(name: Any) -> str:
-    if not isinstance(name, str) or not re.fullmatch(sweep.NAME, name):
-        raise UsageError(
-            f"a cluster's name has 1 to 63 letters, digits, '_' or '.' and begins with a letter or "
-            f"digit, so not {name!r}"
-        )
-    return name
-
-
 class Cluster:
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
@@ -105,6 +82,8 @@ class Cluster:
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
     """
 
+    _workers: Workers | None
+
     def __init__(
         self,
         nodes: int | None = None,
@@ -118,27 +97,27 @@ class Cluster:
     ) -> None:
         if nodes is None:
             nodes = min(os.cpu_count() or 1, NODES_MAX)
-        _check_count("nodes", nodes, 1, NODES_MAX)
+        check_count("nodes", nodes, 1, NODES_MAX)
         if replication_factor is None:
             replication_factor = min(2, nodes)
-        _check_count("replication_factor", replication_factor, 1, min(5, nodes))
-        _check_count("stripes", stripes, 1, 65536)
+        check_count("replication_factor", replication_factor, 1, min(5, nodes))
+        check_count("stripes", stripes, 1, 65536)
         if stripes & (stripes - 1):
             raise UsageError(f"stripes must be a power of two, not {stripes}")
-        _check_count("segment_bytes", segment_bytes, 0, 1 << 40)
-        lock_timeout = _check_lock_timeout(lock_timeout)
+        check_count("segment_bytes", segment_bytes, 0, 1 << 40)
+        lock_timeout = check_lock_timeout(lock_timeout)
         if detach and name is None:
             raise UsageError("a detached cluster needs a name, by which `dsm stop` can end it")
-        name = _check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
+        name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
         sweep.clean()
         handle = Handle.create(name, nodes, replication_factor, stripes, segment_bytes)
         self._set_up(handle, lock_timeout)
         self._detached = detach
         try:
             handle.start_service()
-            from dsm_native.workers import Workers
+            from dsm_native.workers import Workers as Started
 
-            self._workers = Workers(self, nodes)
+            self._workers = Started(self, nodes)
             if detach:
                 handle.detach()
         except BaseException:
@@ -150,7 +129,7 @@ class Cluster:
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
         self._detached = False
-        self._workers: Any = None
+        self._workers = None
         self._regions: dict[str, Region] = {}
         _attached[handle.name] = self
         try:
@@ -184,13 +163,13 @@ class Cluster:
         """
         if consistency != "strong":
             raise UsageError(f"consistency must be 'strong', not {consistency!r}")
-        _check_region_name(name)
+        check_region_name(name)
         replicas = self._handle.replicas
         known = self._regions.get(name)
         if known is not None and replication_factor is None and allow_pickle is None:
             return known
         if replication_factor is not None:
-            _check_count("replication_factor", replication_factor, 1, replicas)
+            check_count("replication_factor", replication_factor, 1, replicas)
         index, actual, pickles = self._handle.open_region(
             name,
             replicas if replication_factor is None else replication_factor,
@@ -261,12 +240,13 @@ class Cluster:
         """The nodes, by id."""
         found = []
         for entry in self._handle.participants():
-            if entry["kind"] != "node":
+            node = entry["node"]
+            if node is None:
                 continue
-            usage = self._handle.usage(entry["node"])
+            usage = self._handle.usage(node)
             found.append(
                 NodeInfo(
-                    id=entry["node"],
+                    id=node,
                     pid=entry["pid"],
                     incarnation=entry["incarnation"],
                     state="alive" if entry["alive"] else "dead",
@@ -351,8 +331,8 @@ def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:
 
     Raises ClusterNotFoundError, CorruptError, and LimitError beyond 256 attached processes.
     """
-    lock_timeout = _check_lock_timeout(lock_timeout)
-    handle = Handle.attach(_check_name(name))
+    lock_timeout = check_lock_timeout(lock_timeout)
+    handle = Handle.attach(check_name(name))
     if not any(entry["alive"] for entry in handle.participants() if entry["kind"] != "client"):
         handle.close()
         raise ClusterNotFoundError(

@@ -1,4 +1,4 @@
-"""The main job: an inverted index of Python's own standard library, with a worker killed on the way.
+"""The main job: an inverted index of Python's own standard library, a worker killed on the way.
 
 The source files go into one region. Tasks on the nodes read a file each, find its identifiers, and
 put one posting per (identifier, file) into another region: an idempotent put, so a task that dies
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from dsm_native import sweep
 from dsm_native.cluster import Cluster, current
@@ -70,7 +70,7 @@ def library_files(limit: int | None) -> list[str]:
     root = sysconfig.get_paths()["stdlib"]
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in ("site-packages", "__pycache__"))
+        folders[:] = sorted(set(folders) - {"site-packages", "__pycache__"})
         found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
     return found[:limit]
 

@@ -48,7 +48,7 @@ class _Tasks:
         return True
 
     def _answer(self, index: int, item: Any) -> bool:
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped]
 
         good, trace = True, ""
         try:

@@ -32,17 +32,20 @@ class _Items(ItemsView):  # type: ignore[type-arg]
 class _Values(ValuesView):  # type: ignore[type-arg]
     _mapping: Region
 
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)
+
     def __iter__(self) -> Iterator[Any]:
         for _key, value in _Items(self._mapping):
             yield value
 
 
-class Region(RegionCore, MutableMapping):  # type: ignore[type-arg]
+class Region(RegionCore, MutableMapping[Any, Any]):
     """Objects under keys, strongly consistent, replicated. Made by `Cluster.region`.
 
-    Keys: `str`, `bytes`, `int` and tuples of them. Values: anything; `None`, `bool`, `int`, `float`,
-    `str`, `bytes` and numpy arrays travel without pickle. A value read is a private copy (`view`
-    shows bytes and arrays in place); changing it changes nothing until it is put again.
+    Keys: `str`, `bytes`, `int` and tuples of them. Values: anything; `None`, `bool`, `int`,
+    `float`, `str`, `bytes` and numpy arrays travel without pickle. A value read is a private copy
+    (`view` shows bytes and arrays in place); changing it changes nothing until it is put again.
     """
 
     __slots__ = ()

@@ -1,7 +1,8 @@
 """What killed clusters left in /dev/shm: finding it and removing it.
 
-A segment is ours if its name begins with "dsm-<uid>-". It is dead if nobody holds its presence lock;
-the kernel drops that lock with the last process that maps the segment, so nothing alive is removed.
+A segment is ours if its name begins with "dsm-<uid>-". It is dead if nobody holds its presence
+lock; the kernel drops that lock with the last process that maps the segment, so nothing alive is
+removed.
 """
 
 from __future__ import annotations

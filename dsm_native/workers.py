@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 from dsm_native.exceptions import ClosedError, NodeLostError, UsageError, WorkerLostError
 
@@ -31,7 +31,7 @@ START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 5.0
 
 
-class RemoteTraceback(Exception):
+class RemoteTraceback(Exception):  # noqa: N818 - it is a cause, not an error of its own
     """The traceback of a task's exception on its node; the cause of the exception raised here."""
 
     def __str__(self) -> str:

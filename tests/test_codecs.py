@@ -37,7 +37,7 @@ VALUES = [
     None, True, False, 0, 1, -1, 255, -256, (1 << 63) - 1, -(1 << 63), 1 << 63, -(1 << 63) - 1,
     1 << 64, -(1 << 200), 10**400, 0.0, -0.0, 1.5, math.inf, -math.inf, 5e-324, "", "a", "héllo",
     "\0", "\U0001f600", "lone \udc80 surrogate", "x" * 5000, "é" * 70_000, b"", b"\0", b"abc",
-    b"z" * 100_000, Text("t"), Number(3), bytearray(b"ab"), [], [1, [2]], (), (1, "a"), {}, {"a": {}},
+    b"z" * 100_000, Text("t"), Number(3), bytearray(b"ab"), [], [1, [2]], (), (1, "a"), {"a": {}},
     {1, 2}, frozenset([3]), 1 + 2j, decimal.Decimal("1.10"), datetime.date(2020, 2, 29), range(5),
     [None] * 3000,
 ]  # fmt: skip
@@ -60,6 +60,7 @@ def test_nan_comes_back(region):
     assert math.isnan(region["k"])
 
 
+GAPS = np.dtype({"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 16})
 RECORD = np.dtype([("a", "<i4"), ("b", ">f8", (2,)), ("c", "U3")])
 ARRAYS = {
     "empty": np.zeros(0),
@@ -88,7 +89,7 @@ ARRAYS = {
     "structured fortran": np.asfortranarray(np.zeros((2, 3), RECORD)),
     "structured zero dimensions": np.zeros((), RECORD),
     "aligned": np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
-    "gaps": np.zeros(2, np.dtype({"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 16})),
+    "gaps": np.zeros(2, GAPS),
     "void": np.zeros(2, "V5"),
     "no item bytes": np.zeros(3, "V0"),
     "objects": np.array([1, "a", None], object),

@@ -86,7 +86,7 @@ def test_iterating_a_closed_region_is_an_error(name):
 
 def test_regions_do_not_see_each_others_keys(shared):
     mine, other = shared.region("mine"), shared.region("other")
-    mine.update({number: 1 for number in range(500)})
+    mine.update(dict.fromkeys(range(500), 1))
     other.update({-number: 1 for number in range(1, 500)})
     assert set(mine) == set(range(500))
     assert set(other) == {-number for number in range(1, 500)}

@@ -235,4 +235,5 @@ def test_a_second_ctrl_c_leaves_nothing_either(name):
 def test_a_sweep_leaves_the_living_alone(cluster):
     cluster["k"] = 1
     assert not [found for found in dsm.clean() if cluster.name in found]
-    assert run(f"import dsm_native as dsm; print(dsm.attach({cluster.name!r})['k'])").stdout == "1\n"
+    source = f"import dsm_native as dsm; print(dsm.attach({cluster.name!r})['k'])"
+    assert run(source).stdout == "1\n"

@@ -159,6 +159,19 @@ def test_put_many_stores_what_comes_before_an_error(region):
     assert dict(region.items()) == {"a": 1}
 
 
+def test_put_many_from_a_generator_that_closes_the_cluster(name):
+    cluster = dsm.Cluster(nodes=1, name=name, stripes=1)
+
+    def pairs():
+        for number in range(100):
+            if number == 50:
+                cluster.close()
+            yield number, number
+
+    with pytest.raises(dsm.ClosedError):
+        cluster.default.put_many(pairs())
+
+
 def test_setdefault(region):
     assert region.setdefault("k", 1) == 1
     assert region.setdefault("k", 2) == 1
@@ -228,7 +241,9 @@ def test_sizes_around_every_boundary(region):
     sizes = [0, 1, 7, 8, 9, 63, 64, 65, 1900, 2000, 2016, 2100, 4095, 4096, 4097, 65535, 65536]
     sizes += [100_000, 1 << 20, 3_333_333]
     for size in sizes:
-        value = bytes(number & 255 for number in range(min(size, 1000))) + bytes(max(0, size - 1000))
+        value = bytes(number & 255 for number in range(min(size, 1000))) + bytes(
+            max(0, size - 1000)
+        )
         region["k"] = value
         assert region["k"] == value, size
         region[("k", size)] = value

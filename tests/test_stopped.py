@@ -42,6 +42,8 @@ def stop_while_holding(cluster, holder):
 
 
 def test_a_stopped_holder_is_named_and_others_go_on(opened):
+    opened.default.update(dict.fromkeys(range(400), -1))
+    opened.default.update(dict.fromkeys(range(400), -2))
     with started(HOLDER, opened.name) as holder:
         said(holder, "ready")
         stop_while_holding(opened, holder)
@@ -76,10 +78,10 @@ def test_a_stopped_holder_is_named_and_others_go_on(opened):
                 assert opened[number] == number
             except dsm.LockTimeoutError:
                 refused += 1
-        # One of 64 stripes is the holder's; a stopped holder of an arena lock may keep new slabs
-        # of one node from the others, but what needs no new memory is served.
-        assert served > 300
-        assert refused < 100
+        # One of 64 stripes is the holder's. It may be stopped while it takes memory from a node,
+        # which keeps new memory of that node from the others; these keys need none.
+        assert served > 350
+        assert refused < 50
 
         os.kill(holder.pid, signal.SIGCONT)
         opened.default.put("held", b"after", timeout=10)

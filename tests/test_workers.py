@@ -16,7 +16,7 @@ import dsm_native as dsm
 from dsm_native.workers import RemoteTraceback
 
 
-class Grumble(Exception):
+class GrumbleError(Exception):
     """An exception of the test's own module, with arguments that do not fit its constructor."""
 
     def __init__(self, first, second):
@@ -117,11 +117,11 @@ def test_an_exception_comes_with_its_remote_traceback(pool):
 
 def test_exceptions_that_do_not_pickle_are_told_as_text(pool):
     def raiser(_):
-        raise Grumble(1, threading.Lock())
+        raise GrumbleError(1, threading.Lock())
 
     with pytest.raises(RuntimeError, match="told by the worker") as caught:
         pool.map(raiser, [1])
-    assert "Grumble" in str(caught.value.__cause__)
+    assert "GrumbleError" in str(caught.value.__cause__)
     with pytest.raises(SystemExit):
         pool.map(lambda _: sys.exit(3), [1])
     assert pool.map(abs, [-1]) == [1]

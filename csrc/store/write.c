@@ -57,7 +57,9 @@ static dsm_status next_gen(change *self) {
     if (log.status != DSM_OK) return log.status;
     if (gen > self->gen) self->gen = gen;
   }
+  if (self->transfer > self->gen) self->gen = self->transfer;
   self->version = ++self->gen;
+  if (self->transfer) self->version = self->transfer;
   const dsm_header *old = &self->found[0].header;
   if (self->found[0].offset && !self->transfer && old->version >= self->gen)
     return dsm_fail(self->call, DSM_CORRUPT, "object is newer than its stripe",

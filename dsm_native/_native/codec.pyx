@@ -1,13 +1,13 @@
 # Keys and values as bytes. The tags below are part of the segment format (docs/segment-format.md).
 #
-# Keys: str as UTF-8, bytes, int as two's complement little-endian, tuples as (tag, length, bytes) of
-# their items; the kind is hashed with the bytes, so 1, "1" and b"1" are three keys.
-# Values: exact built-in types and numpy arrays have codecs without pickle; all else is pickle 5 with
-# out-of-band buffers laid out 64-byte aligned behind the pickle.
+# Keys: str as UTF-8, bytes, int as two's complement little-endian, tuples as (tag, length, bytes)
+# of their items; the kind is hashed with the bytes, so 1, "1" and b"1" are three keys.
+# Values: exact built-in types and numpy arrays have codecs without pickle; all else is pickle 5
+# with out-of-band buffers laid out 64-byte aligned behind the pickle.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_FromLongLong
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from dsm_native._native.core cimport (
     DSM_KEY_BYTES, DSM_KEY_INTEGER, DSM_KEY_TEXT, DSM_KEY_TUPLE, dsm_key, dsm_key_hash,
     dsm_space, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
@@ -19,7 +19,7 @@ import pickle
 import struct
 import sys
 
-from dsm_native.exceptions import CorruptError, KeyTypeError, UsageError, ValueTypeError
+from dsm_native.exceptions import CorruptError, KeyTypeError, ValueTypeError
 
 cdef object numpy = None  # imported when the first array is met: it costs a tenth of a second
 cdef dict dtypes = {}     # description -> dtype
@@ -227,9 +227,9 @@ cdef tuple encode_object(object value, bint allow_pickle):
             return encode_array(value)
     if not allow_pickle:
         raise ValueTypeError(
-            f"values of type {type(value).__module__}.{type(value).__qualname__} need pickle, which "
-            f"this region refuses (allow_pickle=False); store None, bool, int, float, str, bytes "
-            f"or a numpy array without objects")
+            f"values of type {type(value).__module__}.{type(value).__qualname__} need pickle, "
+            f"which this region refuses (allow_pickle=False); store None, bool, int, float, str, "
+            f"bytes or a numpy array without objects")
     buffers = []
     pickled = pickle.dumps(value, 5, buffer_callback=buffers.append)
     if not buffers:

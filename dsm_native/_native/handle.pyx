@@ -3,7 +3,7 @@
 # The handle holds one reference on the C cluster; views hold others, so mappings outlive close().
 # All methods run under the GIL but for waits; a handle may be used by any number of threads.
 from dsm_native._native.core cimport (
-    DSM_CLUSTER_NAME_BYTES, DSM_LOCK_TIMEOUT, DSM_NOBODY, DSM_OK, DSM_PAGE_BYTES,
+    DSM_CLUSTER_NAME_BYTES, DSM_NOBODY, DSM_OK, DSM_PAGE_BYTES,
     DSM_PARTICIPANT_DEAD, DSM_PARTICIPANT_FORKING, DSM_PARTICIPANT_NODE, DSM_PARTICIPANT_OWNER,
     DSM_PARTICIPANTS_MAX, DSM_REGION_NAME_BYTES, DSM_REGIONS_MAX, dsm_arena_usage,
     dsm_arena_usage_read, dsm_call, dsm_call_make, dsm_check, dsm_check_report, dsm_cluster,
@@ -12,7 +12,7 @@ from dsm_native._native.core cimport (
     dsm_cluster_ready, dsm_cluster_running, dsm_cluster_stop, dsm_cluster_unlink_own, dsm_fault,
     dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process, dsm_os_process_alive,
     dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone, dsm_os_segment_sweep,
-    dsm_os_user, dsm_participant_info, dsm_participant_read, dsm_region_length, dsm_region_name,
+    dsm_os_user, dsm_participant_info, dsm_participant_read, dsm_region_name,
     dsm_region_open, dsm_region_settings, dsm_service_start, dsm_service_stop, dsm_status,
     uint32_t, uint64_t,
 )
@@ -194,7 +194,7 @@ cdef class Handle:
         return self.cluster != NULL and dsm_cluster_forked(self.cluster)
 
     def start_service(self, int node=-1):
-        """Starts the native service thread; returns a descriptor readable once the cluster stops."""
+        """Starts the native service thread; returns a descriptor that tells when to stop."""
         cdef int stopping = -1
         cdef dsm_fault fault
         cdef dsm_status status = dsm_service_start(self.cluster, node, &stopping)

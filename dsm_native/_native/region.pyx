@@ -1,13 +1,15 @@
 # The hot methods of a region. dsm_native.Region adds the mapping protocol in Python.
 #
 # Reads run under the GIL for values up to a page and without it above. Changes first try with the
-# GIL, which is enough unless somebody holds the stripe; then they wait without it, in slices, so that
-# Ctrl-C and the time-out are honoured. Nothing of Python is touched while a lock is held.
+# GIL, which is enough unless somebody holds the stripe; then they wait without it, in slices, so
+# that Ctrl-C and the time-out are honoured. Nothing of Python is touched while a lock is held.
+#
+# Longer than 400 lines: reading and changing are one type, whose methods must stay plain C calls.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from dsm_native._native.codec cimport (
-    CODEC_BYTES, CODEC_INT64, Encoded, decode_key, decode_object, decode_plain, decode_view,
+    CODEC_BYTES, Encoded, decode_key, decode_object, decode_plain, decode_view,
     encode_ascii_key, encode_key, encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
@@ -17,7 +19,7 @@ from dsm_native._native.core cimport (
     dsm_os_monotonic_ns, dsm_part, dsm_put, dsm_read, dsm_read_begin, dsm_read_copy,
     dsm_prefetch_change_head, dsm_prefetch_change_object, dsm_prefetch_read_head,
     dsm_prefetch_read_object, dsm_read_pin,
-    dsm_read_unpin, dsm_read_verify, dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status,
+    dsm_read_unpin, dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status,
     dsm_value, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
@@ -164,7 +166,7 @@ cdef class RegionCore:
         cdef uint64_t version
         handle_ready(self.handle)
         if not encode_ascii_key(key, self.handle.space, self.index, &encoded):
-            keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+            _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         return default if value is MISSING else value
 
@@ -174,7 +176,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef uint64_t version = 0
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         if value is MISSING:
             raise fault_error(DSM_NOT_FOUND, NULL, key, 0)
@@ -185,7 +187,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef uint64_t version
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         value = self.fetch(&encoded, key, &version)
         if value is MISSING:
             raise fault_error(DSM_NOT_FOUND, NULL, key, 0)
@@ -197,7 +199,7 @@ cdef class RegionCore:
         cdef dsm_read found
         cdef dsm_status status
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         cdef dsm_call call = dsm_call_make(self.handle.space, 0)
         status = dsm_read_begin(&call, &encoded, &found)
         if status != DSM_OK and status != DSM_NOT_FOUND:
@@ -256,7 +258,7 @@ cdef class RegionCore:
         cdef dsm_read found
         cdef dsm_status status
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         cdef dsm_call call = dsm_call_make(self.handle.space, 0)
         while True:
             status = dsm_read_begin(&call, &encoded, &found)
@@ -324,7 +326,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         handle_ready(self.handle)
         if not encode_ascii_key(key, self.handle.space, self.index, &encoded):
-            keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+            _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         return self.store_encoded(&encoded, key, value, if_version, timeout)
 
     cdef uint64_t store_encoded(self, const dsm_key *encoded, object key, object value,
@@ -411,6 +413,7 @@ cdef class RegionCore:
             try:
                 while batch < BATCH:
                     keys[batch], values[batch] = next(pairs)
+                    handle_ready(self.handle)  # a generator, or another thread, may have closed it
                     if not encode_ascii_key(keys[batch], self.handle.space, self.index,
                                             &encoded[batch].key):
                         keep[batch] = encode_key(keys[batch], encoded[batch].scratch,
@@ -423,6 +426,7 @@ cdef class RegionCore:
             except BaseException as error:  # the items before it come first
                 failure = error
                 more = False
+            handle_ready(self.handle)
             for i in range(batch):
                 dsm_prefetch_change_object(self.handle.space, encoded[i].key.hash)
             for i in range(batch):
@@ -440,7 +444,7 @@ cdef class RegionCore:
         cdef unsigned char scratch[8]
         cdef Change change
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_DELETE
         change.key = &encoded
         change.condition.replicas = self.replication_factor
@@ -465,7 +469,7 @@ cdef class RegionCore:
         if not -(1 << 63) <= difference < 1 << 63:
             raise UsageError(f"{difference} does not fit a signed 64-bit counter")
         handle_ready(self.handle)
-        keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
+        _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_ADD
         change.key = &encoded
         change.difference = difference

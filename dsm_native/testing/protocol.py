@@ -6,14 +6,12 @@ everything it wants done comes back in an `Outputs`. The same object runs in the
 the real transport; the C cores and a user's own Python class look alike to both.
 
 The law of `Outputs`, which whoever drives a protocol must keep, in this order:
-
 1. `send_now` may leave at once, also before anything is durable.
 2. `persist` is written in its order. A crash may keep any prefix of it and loses the rest.
 3. `send_after_persist` leaves once all of `persist`, and of every earlier `Outputs` of the same
    node, is durable. Messages to the node itself are allowed: they come back through `step` and
    tell the protocol that its own state is durable.
 4. `apply` follows. It is shown to the application, never undone, and in order.
-
 Between two inputs of a node the outputs of the first need not have been carried out: a disk may
 be slow, and `step` may be called again meanwhile. Only the order above is promised.
 

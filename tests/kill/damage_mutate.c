@@ -45,8 +45,9 @@ static void change_range(damage_world *self, damage_trial *trial, const damage_r
   if (kind == WORD) offset &= ~7ull, bytes = 8;
   if (kind == FLIP_BITS || kind == ZERO || kind == ONES || kind == NOISE)
     bytes = 1ull << damage_random(trial) % 9;
-  if (kind == ZERO && damage_random(trial) % 8 == 0) offset &= ~4095ull, bytes = 4096;
-  if (bytes < 4096 && bytes > range->offset + range->bytes - offset)
+  if (kind == ZERO && damage_random(trial) % 8 == 0)
+    offset &= ~(uint64_t)(DSM_ARENA_PAGE_BYTES - 1), bytes = DSM_ARENA_PAGE_BYTES;
+  if (bytes < DSM_ARENA_PAGE_BYTES && bytes > range->offset + range->bytes - offset)
     bytes = range->offset + range->bytes - offset;
   snprintf(trial->what, sizeof trial->what, "%s, %s: segment %u, offset %llu, %llu bytes %s",
            trial->image->name, damage_area_names[trial->area], range->segment,

@@ -1,0 +1,3 @@
+from typing import Any
+
+def key_round_trip(key: Any) -> tuple[Any, bool]: ...

@@ -1,0 +1,50 @@
+"""What clusters and regions may be asked for: every setting is checked before anything is made.
+
+Each check raises UsageError, which names the setting, its range and what was given. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dsm_native import sweep
+from dsm_native.exceptions import UsageError
+
+STRIPES = 4096
+NODES_MAX = 63
+LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
+
+
+def check_count(name: str, value: Any, low: int, high: int) -> int:
+    """The value, if it is an int of that range."""
+    if type(value) is not int or not low <= value <= high:
+        raise UsageError(f"{name} must be an int from {low} to {high}, not {value!r}")
+    return value
+
+
+def check_lock_timeout(seconds: Any) -> float:
+    """The seconds as a float that fits the core."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise UsageError(f"lock_timeout must be a number of seconds from 0 on, not {seconds!r}")
+    return float(min(seconds, LOCK_TIMEOUT_MAX_S))
+
+
+def check_region_name(name: Any) -> None:
+    """Refuses what cannot be a region's name."""
+    try:
+        good = isinstance(name, str) and 0 < len(name.encode()) <= 64
+    except UnicodeEncodeError:
+        good = False
+    if not good:
+        raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
+
+
+def check_name(name: Any) -> str:
+    """The name, if a cluster may have it: it becomes part of file names."""
+    if not isinstance(name, str) or not re.fullmatch(sweep.NAME, name):
+        raise UsageError(
+            f"a cluster's name has 1 to 63 letters, digits, '_' or '.' and begins with a letter or "
+            f"digit, so not {name!r}"
+        )
+    return name
