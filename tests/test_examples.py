@@ -110,6 +110,41 @@ def test_files_that_the_documents_name_exist() -> None:
             assert (Path(ROOT) / path).exists() or "results/" in path, f"{document.name}: {path}"
 
 
+def test_segment_format_is_that_of_the_headers(tmp_path: Path) -> None:
+    """The tables name the fields; the compiler says where they are."""
+    text = (Path(ROOT) / "docs/segment-format.md").read_text()
+    shown, prints = [], []
+    for part in re.split(r"(?=`dsm_\w+`)", text)[1:]:
+        struct = re.match(r"`(\w+)`", part)[1]
+        for offset, size, field in re.findall(
+            r"^\| (\d+) \| (\d+) \| `(\w+)` ", part, re.MULTILINE
+        ):
+            shown.append(f"{struct}.{field} {offset} {size}")
+            prints.append(
+                f'printf("{struct}.{field} %zu %zu\\n", offsetof({struct}, {field}), '
+                f"sizeof((({struct} *)0)->{field}));"
+            )
+    for offset, area in re.findall(r"\| ([\d,]+) \| `(\w+)` \|$", text, re.MULTILINE):
+        shown.append(f"{area} {offset.replace(',', '')}")
+        prints.append(f'printf("{area} %zu\\n", (size_t)layout.{area});')
+    assert len(shown) > 60
+    source = tmp_path / "offsets.c"
+    source.write_text(
+        '#include <stdio.h>\n#include "store/slab.h"\nint main(void) {\n'
+        "dsm_config_shm config = {.node_segment_bytes = 1 << 30, .node_count = 4,"
+        ".stripe_count = 4096, .replicas = 2};\ndsm_layout layout;\n"
+        "if (dsm_layout_compute(&config, &layout) != DSM_OK) return 1;\n"
+        + "\n".join(prints)
+        + "}\n"
+    )
+    core = Path(ROOT) / "csrc"
+    files = [source, core / "mem/layout.c", core / "base/hash.c", core / "base/check.c"]
+    program = tmp_path / "offsets"
+    subprocess.run(["gcc", "-std=gnu11", f"-I{core}", *files, "-o", program], check=True)
+    ran = subprocess.run([program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == shown
+
+
 def test_figures_are_written_by_the_script_and_only_between_its_marks(tmp_path: Path) -> None:
     percentiles = {"p50": 0.123, "p99": 4.56, "p99.9": 7, "max": 8, "operations": 9}
     result = {
