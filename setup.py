@@ -33,7 +33,7 @@ def skin(name: str) -> Extension:
         [f"dsm_native/_native/{name}.pyx"],
         include_dirs=["csrc"],
         libraries=["pthread", "rt", "m"],
-        depends=HEADERS,
+        depends=[*HEADERS, *CORE],
         extra_compile_args=SKIN_FLAGS,
     )
 

@@ -281,6 +281,14 @@ void dsm_slab_retire(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page
   dsm_log_corrupt(log, "no room to retire a run", node + 1, page, stripe);
 }
 
+void dsm_slab_give_spare(dsm_log *log, unsigned node, uint32_t stripe) {
+  dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
+  uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->spare);
+  if (log->status != DSM_OK || page == 0) return;
+  dsm_log_set_sealed(log, node + 1, &sub->spare, 0);
+  dsm_slab_retire(log, node, stripe, page);
+}
+
 void dsm_slab_rebuild(const dsm_log *log, unsigned node, uint32_t stripe, uint64_t page,
                       uint64_t bits, uint64_t heads[DSM_FIT_COUNT]) {
   const dsm_space *space = log->call->space;

@@ -42,6 +42,8 @@ void dsm_slab_give(dsm_log *log, unsigned node, uint32_t stripe, uint64_t offset
 /* Lists the bits of the slabs that were taken from or given to, and hangs them where they belong.
  */
 void dsm_slab_finish(dsm_log *log, unsigned node, uint32_t stripe);
+/* Lists the return of the spare page, of a sub that is empty now. */
+void dsm_slab_give_spare(dsm_log *log, unsigned node, uint32_t stripe);
 /* Lists a page run of the sub for return to the arena. */
 void dsm_slab_retire(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page);
 

@@ -300,6 +300,7 @@ static void list_delete(change *self, dsm_log *log, uint32_t replica) {
   list_free(self, log, replica);
   if (last) dsm_table_drop(log, node, self->stripe);
   dsm_slab_finish(log, node, self->stripe);
+  if (last) dsm_slab_give_spare(log, node, self->stripe);
 }
 
 static dsm_status delete_locked(change *self) {

@@ -40,7 +40,7 @@ cdef extern from "base/limits.h" nogil:
         DSM_KEY_BYTES_MAX
         DSM_CLUSTER_NAME_BYTES
         DSM_REGION_NAME_BYTES
-        DSM_PAGE_BYTES
+        DSM_ARENA_PAGE_BYTES
         DSM_LOCK_SLICE_MS
 
 

@@ -3,7 +3,7 @@
 # The handle holds one reference on the C cluster; views hold others, so mappings outlive close().
 # All methods run under the GIL but for waits; a handle may be used by any number of threads.
 from dsm_native._native.core cimport (
-    DSM_CLUSTER_NAME_BYTES, DSM_NOBODY, DSM_OK, DSM_PAGE_BYTES,
+    DSM_CLUSTER_NAME_BYTES, DSM_NOBODY, DSM_OK, DSM_ARENA_PAGE_BYTES,
     DSM_PARTICIPANT_DEAD, DSM_PARTICIPANT_FORKING, DSM_PARTICIPANT_NODE, DSM_PARTICIPANT_OWNER,
     DSM_PARTICIPANTS_MAX, DSM_REGION_NAME_BYTES, DSM_REGIONS_MAX, dsm_arena_usage,
     dsm_arena_usage_read, dsm_call, dsm_call_make, dsm_check, dsm_check_report, dsm_cluster,
@@ -289,10 +289,10 @@ cdef class Handle:
             raise fault_error(status, &call.fault, self.name, 0)
         used = pages.total_pages - pages.free_pages - pages.unbacked_pages
         return {"objects": dsm_node_objects(self.space, node),
-                "used_bytes": used * DSM_PAGE_BYTES,
-                "free_bytes": pages.free_pages * DSM_PAGE_BYTES,
-                "limbo_bytes": pages.limbo_pages * DSM_PAGE_BYTES,
-                "reserved_bytes": pages.total_pages * DSM_PAGE_BYTES}
+                "used_bytes": used * DSM_ARENA_PAGE_BYTES,
+                "free_bytes": pages.free_pages * DSM_ARENA_PAGE_BYTES,
+                "limbo_bytes": pages.limbo_pages * DSM_ARENA_PAGE_BYTES,
+                "reserved_bytes": pages.total_pages * DSM_ARENA_PAGE_BYTES}
 
     def check(self, bint repair):
         """Checks all segments: (stripes, objects, value bytes, problems, repaired, texts)."""
