@@ -19,10 +19,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import dsm_native
 import machine
 from peers.dsm_region import NODES
 from workload import Population, batches, value_of
+
+import dsm_native
 
 RESULTS = Path(__file__).parent / "results" / "instructions.json"
 LENGTHS = (2_000, 10_000)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from dsm_native import sweep
 from dsm_native._native.handle import segment_alone

@@ -11,7 +11,7 @@ from typing import Any
 from dsm_native import sweep
 from dsm_native.exceptions import UsageError
 
-STRIPES = 4096
+STRIPES = 1024
 NODES_MAX = 63
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
 

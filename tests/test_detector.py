@@ -95,13 +95,19 @@ def test_window_never_drifts_from_its_naive_twin(capacity, intervals):
 
 
 def accrual(now=0, **options):
-    settings_ = {"interval_us": SECOND, "accrual": True, "phi_suspected": 8.0, "phi_dead": 16.0,
-                 "deviation_min_us": 100 * MS, "samples": 200}
+    settings_ = {
+        "interval_us": SECOND,
+        "accrual": True,
+        "phi_suspected": 8.0,
+        "phi_dead": 16.0,
+        "deviation_min_us": 100 * MS,
+        "samples": 200,
+    }
     return Detector(now, **(settings_ | options))
 
 
 def test_phi_after_one_beat_as_akka_publishes_it():
-    """"Return phi based on guess when only one heartbeat"."""
+    """ "Return phi based on guess when only one heartbeat"."""
     detector, health = accrual(), LocalHealth()
     assert detector.phi(1 * SECOND, health) == pytest.approx(0.3, abs=0.2)
     assert detector.phi(2 * SECOND, health) == pytest.approx(4.5, abs=0.3)
@@ -109,7 +115,7 @@ def test_phi_after_one_beat_as_akka_publishes_it():
 
 
 def test_old_intervals_leave_the_window_as_akka_publishes_it():
-    """"Use maxSampleSize heartbeats": 100 ms beats, later 500 ms beats, the same phi."""
+    """ "Use maxSampleSize heartbeats": 100 ms beats, later 500 ms beats, the same phi."""
     health = LocalHealth()
     detector = accrual(interval_us=100 * MS, samples=3, phi_suspected=1e6, phi_dead=2e6)
     for moment in (100, 200, 300):
@@ -138,7 +144,7 @@ def test_a_long_pause_is_no_sample_and_the_peer_may_come_back():
 
 
 def test_accepted_pauses_as_akka_publishes_them():
-    """"Accept some configured missing heartbeats" and "fail after" them."""
+    """ "Accept some configured missing heartbeats" and "fail after" them."""
     health = LocalHealth()
     detector = accrual(pause_us=3 * SECOND)
     for moment in (1, 2, 3):
@@ -156,8 +162,14 @@ def test_accepted_pauses_as_akka_publishes_them():
 
 @pytest.mark.parametrize(
     ("confirmations", "elapsed", "remaining"),
-    [(0, 0, 30_000), (1, 2_000, 14_000), (2, 3_000, 4_810), (3, 4_000, -2_000),
-     (4, 5_000, -3_000), (5, 10_000, -8_000)],
+    [
+        (0, 0, 30_000),
+        (1, 2_000, 14_000),
+        (2, 3_000, 4_810),
+        (3, 4_000, -2_000),
+        (4, 5_000, -3_000),
+        (5, 10_000, -8_000),
+    ],
 )
 def test_suspicion_table_of_memberlist(confirmations, elapsed, remaining):
     """memberlist's suspicion_test.go: 3 confirmations expected, from 30 s down to 2 s."""
@@ -177,8 +189,22 @@ def test_suspicion_timer_of_memberlist(confirmations, expected):
 def test_health_table_of_memberlist():
     """memberlist's awareness_test.go: (change, score, what one second becomes), scores 0 to 7."""
     health = LocalHealth(7)
-    table = [(0, 0, 1), (-1, 0, 1), (-10, 0, 1), (1, 1, 2), (-1, 0, 1), (10, 7, 8), (-1, 6, 7),
-             (-1, 5, 6), (-1, 4, 5), (-1, 3, 4), (-1, 2, 3), (-1, 1, 2), (-1, 0, 1), (-1, 0, 1)]
+    table = [
+        (0, 0, 1),
+        (-1, 0, 1),
+        (-10, 0, 1),
+        (1, 1, 2),
+        (-1, 0, 1),
+        (10, 7, 8),
+        (-1, 6, 7),
+        (-1, 5, 6),
+        (-1, 4, 5),
+        (-1, 3, 4),
+        (-1, 2, 3),
+        (-1, 1, 2),
+        (-1, 0, 1),
+        (-1, 0, 1),
+    ]
     for delta, score, seconds in table:
         health.note(delta)
         assert health.score == score
@@ -251,8 +277,15 @@ class TwinDetector:
             self.state = "suspected"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["beat", "check", "note"]), st.integers(0, 4 * SECOND),
-                          st.integers(0, 3))))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["beat", "check", "note"]),
+            st.integers(0, 4 * SECOND),
+            st.integers(0, 3),
+        )
+    )
+)
 def test_missed_beats_like_the_naive_twin(events):
     detector = Detector(0, incarnation=1, interval_us=SECOND, missed_suspected=3, missed_dead=6)
     twin, health, now = TwinDetector(), LocalHealth(), 0
@@ -273,10 +306,17 @@ def test_missed_beats_like_the_naive_twin(events):
         assert changed == (before != twin.state)
 
 
-@pytest.mark.parametrize("options", [{"interval_us": 0}, {"missed_suspected": 0},
-                                     {"missed_dead": 3}, {"accrual": True, "samples": 257},
-                                     {"accrual": True, "phi_dead": 8.0},
-                                     {"accrual": True, "deviation_min_us": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"interval_us": 0},
+        {"missed_suspected": 0},
+        {"missed_dead": 3},
+        {"accrual": True, "samples": 257},
+        {"accrual": True, "phi_dead": 8.0},
+        {"accrual": True, "deviation_min_us": 0},
+    ],
+)
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match="outside its documented range"):
         Detector(0, **options)

@@ -15,13 +15,22 @@ from dsm_native.testing.simulator import Simulation
 
 MS = 1_000
 RANK = {"alive": 1, "suspect": 2, "dead": 3, "left": 4}
-FAST = {"probe_interval_us": 50 * MS, "probe_timeout_us": 15 * MS, "suspicion_min_us": 150 * MS,
-        "suspicion_max_us": 600 * MS}
+FAST = {
+    "probe_interval_us": 50 * MS,
+    "probe_timeout_us": 15 * MS,
+    "suspicion_min_us": 150 * MS,
+    "suspicion_max_us": 600 * MS,
+}
 
 
 def news_strategy(nodes):
-    return st.builds(News, st.sampled_from(nodes), st.sampled_from(list(RANK)),
-                     st.integers(0, 4), st.sampled_from(nodes))
+    return st.builds(
+        News,
+        st.sampled_from(nodes),
+        st.sampled_from(list(RANK)),
+        st.integers(0, 4),
+        st.sampled_from(nodes),
+    )
 
 
 @given(st.lists(news_strategy([1, 2, 3])), st.randoms())
@@ -74,10 +83,13 @@ def test_a_message_tells_its_target_first_what_it_must_refute():
 
 def test_damaged_messages_are_refused():
     node = MembershipNode(0, {}, 1, 0, capacity=4, seeds=range(4), **FAST)
-    bad = [MembershipMessage(9, 0, "ping", 1, 0), MembershipMessage(0, 0, "ping", 1, 0),
-           MembershipMessage(1, 0, "ack", 1, 4),
-           MembershipMessage(1, 0, "ping", 1, 0, [News(4, "alive", 1, 1)]),
-           MembershipMessage(1, 0, "ping", 1, 0, [News(1, "unknown", 1, 1)])]
+    bad = [
+        MembershipMessage(9, 0, "ping", 1, 0),
+        MembershipMessage(0, 0, "ping", 1, 0),
+        MembershipMessage(1, 0, "ack", 1, 4),
+        MembershipMessage(1, 0, "ping", 1, 0, [News(4, "alive", 1, 1)]),
+        MembershipMessage(1, 0, "ping", 1, 0, [News(1, "unknown", 1, 1)]),
+    ]
     for message in bad:
         with pytest.raises(ValueError, match="outside its documented range"):
             node.step(message, 0)
@@ -96,9 +108,11 @@ class OwnIncarnation(Invariant):
         own = protocol.view()[node][1]
         self.highest[node] = max(own, self.highest.get(node, 0))
         for news in outputs.apply:
-            self.require(news.incarnation <= self.highest.get(news.node, 0),
-                         f"node {node} heard of {news}, node {news.node} never passed "
-                         f"{self.highest.get(news.node, 0)}")
+            self.require(
+                news.incarnation <= self.highest.get(news.node, 0),
+                f"node {node} heard of {news}, node {news.node} never passed "
+                f"{self.highest.get(news.node, 0)}",
+            )
 
 
 class SuspectedFirst(Invariant):
@@ -126,18 +140,34 @@ class SuspectedFirst(Invariant):
 
 def cluster(seed, nodes, plan, **options):
     def factory(node, durable, incarnation_seed, now):
-        return MembershipNode(node, durable, incarnation_seed, now, capacity=nodes,
-                              seeds=(0, 1, 2), **(FAST | options))
+        return MembershipNode(
+            node,
+            durable,
+            incarnation_seed,
+            now,
+            capacity=nodes,
+            seeds=(0, 1, 2),
+            **(FAST | options),
+        )
 
     # Clocks run at most 2 % fast, so a time-out is at least 0.98 of what it says.
     invariants = [OwnIncarnation(), SuspectedFirst(int(FAST["suspicion_min_us"] * 0.95))]
-    return Simulation(factory, nodes, seed=seed, plan=plan, invariants=invariants, tick_us=5_000,
-                      conditions=Conditions(drop=0.01, duplicate=0.01))
+    return Simulation(
+        factory,
+        nodes,
+        seed=seed,
+        plan=plan,
+        invariants=invariants,
+        tick_us=5_000,
+        conditions=Conditions(drop=0.01, duplicate=0.01),
+    )
 
 
 def states(simulation):
-    return {node: {member: state for member, (state, _) in protocol.view().items()}
-            for node, protocol in simulation.protocols().items()}
+    return {
+        node: {member: state for member, (state, _) in protocol.view().items()}
+        for node, protocol in simulation.protocols().items()
+    }
 
 
 def test_everybody_finds_everybody_and_recovers_from_faults():

@@ -28,7 +28,7 @@ BALLOTS = st.builds(Ballot, st.integers(1, 4), st.integers(5, 6), st.integers(1,
 
 
 class TwinAcceptor:
-    """"Paxos Made Simple", section 2.2: P1a and P2 in tuples."""
+    """ "Paxos Made Simple", section 2.2: P1a and P2 in tuples."""
 
     def __init__(self):
         self.promised, self.accepted, self.value = NONE, NONE, None
@@ -54,12 +54,14 @@ def test_an_acceptor_like_its_naive_twin(inputs):
     for kind, ballot in inputs:
         following = NONE if kind != "accept+" else ballot._replace(counter=ballot.counter + 1)
         value = None if kind == "prepare" else repr(ballot).encode()
-        message = PaxosMessage(ballot.node, 0, kind.rstrip("+"), 1, ballot, value=value,
-                               following=following)
+        message = PaxosMessage(
+            ballot.node, 0, kind.rstrip("+"), 1, ballot, value=value, following=following
+        )
         before = acceptor.durable
         sent_now, sent_later = acceptor.receive(message)
-        expected = (twin.prepare(ballot) if kind == "prepare"
-                    else twin.accept(ballot, value, following))
+        expected = (
+            twin.prepare(ballot) if kind == "prepare" else twin.accept(ballot, value, following)
+        )
         (answer,) = sent_now + sent_later
         assert answer.kind == expected[0]
         assert answer.ballot == ballot
@@ -88,22 +90,30 @@ def quorums(nodes, count):
 def configs(nodes):
     sets = st.frozensets(st.sampled_from(range(nodes)), min_size=1)
     return st.tuples(sets, sets).flatmap(
-        lambda both: st.builds(Config, st.just(both[0]), st.just(both[1]),
-                               st.integers(1, len(both[0])), st.integers(1, len(both[1]))))
+        lambda both: st.builds(
+            Config,
+            st.just(both[0]),
+            st.just(both[1]),
+            st.integers(1, len(both[0])),
+            st.integers(1, len(both[1])),
+        )
+    )
 
 
 @given(configs(6), configs(6))
 @settings(max_examples=150)
 def test_compatible_means_that_all_quorums_meet(one, other):
     def meet(first, second):
-        return all(p & a for p in quorums(first.prepare_nodes, first.prepare_quorum)
-                   for a in quorums(second.accept_nodes, second.accept_quorum))
+        return all(
+            p & a
+            for p in quorums(first.prepare_nodes, first.prepare_quorum)
+            for a in quorums(second.accept_nodes, second.accept_quorum)
+        )
 
     assert compatible(one, other) == (meet(one, other) and meet(other, one))
 
 
-@given(st.frozensets(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 6),
-       st.booleans())
+@given(st.frozensets(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 6), st.booleans())
 def test_no_step_of_a_membership_change_loses_what_was_accepted(nodes, node, grow):
     """What some accept quorum took is found by every prepare quorum of each step, and lies on an
     accept quorum again when the change is over (rescans carry it over)."""
@@ -115,8 +125,9 @@ def test_no_step_of_a_membership_change_loses_what_was_accepted(nodes, node, gro
         assert compatible(config, step.config)
         config = step.config
         for copies in held:
-            assert all(copies & quorum
-                       for quorum in quorums(config.prepare_nodes, config.prepare_quorum))
+            assert all(
+                copies & quorum for quorum in quorums(config.prepare_nodes, config.prepare_quorum)
+            )
         if step.rescan:
             held = quorums(config.accept_nodes, config.accept_quorum)
     for copies in held:

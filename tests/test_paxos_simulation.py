@@ -36,8 +36,15 @@ def test_single_decrees_agree_and_are_valid():
         def factory(node, durable, incarnation_seed, now):
             return PaxosNode(node, durable, incarnation_seed, now, nodes=range(5))
 
-        simulation = Simulation(factory, 5, seed=seed, plan=plan_of(seed, 5), client=client,
-                                conditions=LOSSY, invariants=[agreement, kept])
+        simulation = Simulation(
+            factory,
+            5,
+            seed=seed,
+            plan=plan_of(seed, 5),
+            client=client,
+            conditions=LOSSY,
+            invariants=[agreement, kept],
+        )
         simulation.run_until(FAULTS_US + 1_500_000)
         for protocol in simulation.protocols().values():
             for key in protocol.asked:
@@ -55,12 +62,27 @@ def registers(seed, *, nodes, operations, names, keys, acceptors, proposers=None
     client = RegisterClient(seed, nodes, keys, moments, lists, names=names)
 
     def factory(node, durable, incarnation_seed, now):
-        return RegisterNode(node, durable, incarnation_seed, now, config=majority(acceptors),
-                            proposers=range(nodes), changes=CHANGES, timeout_us=300_000,
-                            repeatable=("read", "delete"))
+        return RegisterNode(
+            node,
+            durable,
+            incarnation_seed,
+            now,
+            config=majority(acceptors),
+            proposers=range(nodes),
+            changes=CHANGES,
+            timeout_us=300_000,
+            repeatable=("read", "delete"),
+        )
 
-    simulation = Simulation(factory, nodes, seed=seed, plan=plan_of(seed, nodes), client=client,
-                            conditions=LOSSY, invariants=[lists, kept])
+    simulation = Simulation(
+        factory,
+        nodes,
+        seed=seed,
+        plan=plan_of(seed, nodes),
+        client=client,
+        conditions=LOSSY,
+        invariants=[lists, kept],
+    )
     client.inject = simulation.inject
     return simulation, client, lists
 
@@ -84,8 +106,13 @@ def test_register_histories_are_linearizable():
     outcomes = {"done": 0, "refused": 0, "unknown": 0, "": 0}
     for seed in range(120):
         simulation, client, lists = registers(
-            seed, nodes=3, operations=60, names=("append", "append", "read"), keys=2,
-            acceptors=range(3))
+            seed,
+            nodes=3,
+            operations=60,
+            names=("append", "append", "read"),
+            keys=2,
+            acceptors=range(3),
+        )
         simulation.run_until(FAULTS_US + 500_000)
         for marks in final_reads(simulation, lists, 2, 3).values():
             assert len(marks) == 1
@@ -106,15 +133,22 @@ def test_deleted_registers_stay_deleted():
     collected = deleted = erased = 0  # collections done, deletions done, acceptors emptied
     for seed in range(120):
         simulation, client, lists = registers(
-            seed, nodes=3, operations=60, names=("append",) * 6 + ("read",) * 3 + ("delete",),
-            keys=3, acceptors=range(3))
+            seed,
+            nodes=3,
+            operations=60,
+            names=("append",) * 6 + ("read",) * 3 + ("delete",),
+            keys=3,
+            acceptors=range(3),
+        )
         simulation.run_until(FAULTS_US + 500_000)
         final_reads(simulation, lists, 3, 3)
         for message in client.answers:
             if message.body[0] >= 1_000 and message.kind == "done":
                 collected += 1
-        deleted += sum(operation.name == "delete" and operation.outcome == "done"
-                       for operation in lists.operations.values())
+        deleted += sum(
+            operation.name == "delete" and operation.outcome == "done"
+            for operation in lists.operations.values()
+        )
         erased += simulation.invariants[1].erased
     assert deleted > 200
     assert collected > 100
@@ -125,8 +159,13 @@ def test_members_come_and_go_under_load():
     """Acceptors 0..2 grow to 0..4 and shrink to 2..4, one step at a time, while clients work."""
     for seed in range(60):
         simulation, client, lists = registers(
-            seed, nodes=5, operations=40, names=("append", "append", "read"), keys=2,
-            acceptors=range(3))
+            seed,
+            nodes=5,
+            operations=40,
+            names=("append", "append", "read"),
+            keys=2,
+            acceptors=range(3),
+        )
         simulation = quiet(simulation, seed, client, lists)
         nodes = frozenset(range(3))
         request = 3_000
@@ -142,15 +181,31 @@ def test_members_come_and_go_under_load():
 
 def quiet(simulation, seed, client, lists):
     """The same without crashes: a config is installed by hand at every living proposer."""
-    plan = random_plan(seed, range(5), FAULTS_US, kinds=("storm", "skew", "slow_disk"),
-                       mean_gap_us=80_000)
+    plan = random_plan(
+        seed, range(5), FAULTS_US, kinds=("storm", "skew", "slow_disk"), mean_gap_us=80_000
+    )
 
     def factory(node, durable, incarnation_seed, now):
-        return RegisterNode(node, durable, incarnation_seed, now, config=majority(range(3)),
-                            proposers=range(5), changes=CHANGES, timeout_us=300_000)
+        return RegisterNode(
+            node,
+            durable,
+            incarnation_seed,
+            now,
+            config=majority(range(3)),
+            proposers=range(5),
+            changes=CHANGES,
+            timeout_us=300_000,
+        )
 
-    simulation = Simulation(factory, 5, seed=seed, plan=plan, client=client,
-                            conditions=LOSSY, invariants=[lists, PromiseKept()])
+    simulation = Simulation(
+        factory,
+        5,
+        seed=seed,
+        plan=plan,
+        client=client,
+        conditions=LOSSY,
+        invariants=[lists, PromiseKept()],
+    )
     client.inject = simulation.inject
     return simulation
 

@@ -16,8 +16,7 @@ from dsm_native._native.two_phase import (
 )
 from dsm_native.testing.two_phase_node import TwoPhaseNode
 
-TIMES = {"vote_timeout_us": 100, "work_timeout_us": 150, "resend_us": 30,
-         "inquire_timeout_us": 40}
+TIMES = {"vote_timeout_us": 100, "work_timeout_us": 150, "resend_us": 30, "inquire_timeout_us": 40}
 VOTES = st.sampled_from(["yes", "no", "read-only"])
 
 
@@ -171,8 +170,9 @@ def test_a_participant_like_its_naive_twin(events, non_blocking):
         changed = before != side.state
         assert (side.outcome != "none") == (changed and side.state in ("committed", "aborted"))
         # A yes and an acknowledgement leave only once durable.
-        assert all(message.vote != "yes" and message.kind != "acknowledge"
-                   for message in outputs.send_now)
+        assert all(
+            message.vote != "yes" and message.kind != "acknowledge" for message in outputs.send_now
+        )
         asks = [message.kind for message in outputs.send_now] == ["inquire"]
         assert asks <= (side.state == "prepared" and not non_blocking)
         assert (side.decide == "aborted") <= (side.state == "prepared" and non_blocking)

@@ -15,8 +15,12 @@ from dsm_native.testing.two_phase_node import TwoPhaseNode
 NODES = 4
 FAULTS_US = 1_500_000
 END_US = 4_000_000
-TIMES = {"vote_timeout_us": 150_000, "work_timeout_us": 250_000, "resend_us": 30_000,
-         "inquire_timeout_us": 50_000}
+TIMES = {
+    "vote_timeout_us": 150_000,
+    "work_timeout_us": 250_000,
+    "resend_us": 30_000,
+    "inquire_timeout_us": 50_000,
+}
 # A clock 2 % slow and a tick of 10 ms late; a disk of at most 40 ms holds nobody's tick up.
 BOUND_US = 80_000
 
@@ -33,8 +37,15 @@ def simulate(seed, *, non_blocking, trace=None):
         return votes.setdefault((node, transaction), stream.choices(choices, chances)[0])
 
     def factory(node, durable, incarnation_seed, now):
-        return TwoPhaseNode(node, durable, incarnation_seed, now, options=options, words=words,
-                            vote=lambda transaction: vote(node, transaction))
+        return TwoPhaseNode(
+            node,
+            durable,
+            incarnation_seed,
+            now,
+            options=options,
+            words=words,
+            vote=lambda transaction: vote(node, transaction),
+        )
 
     atomicity = Atomicity()
     invariants = [atomicity]
@@ -43,9 +54,16 @@ def simulate(seed, *, non_blocking, trace=None):
     moments = [stream.randrange(FAULTS_US) for _ in range(12)]
     client = TransactionClient(seed, range(NODES), moments, atomicity)
     plan = random_plan(seed, range(NODES), FAULTS_US, mean_gap_us=60_000)
-    simulation = Simulation(factory, NODES, seed=seed, plan=plan, client=client,
-                            conditions=Conditions(drop=0.02, duplicate=0.02),
-                            invariants=invariants, trace=trace)
+    simulation = Simulation(
+        factory,
+        NODES,
+        seed=seed,
+        plan=plan,
+        client=client,
+        conditions=Conditions(drop=0.02, duplicate=0.02),
+        invariants=invariants,
+        trace=trace,
+    )
     simulation.run_until(END_US)
     return simulation, client, atomicity
 
@@ -79,8 +97,15 @@ def dead_coordinator(non_blocking):
     options = Options(**TIMES, non_blocking=non_blocking)
 
     def factory(node, durable, seed, now):
-        return TwoPhaseNode(node, durable, seed, now, options=options, words=words,
-                            vote=lambda transaction: votes.setdefault(transaction, "yes"))
+        return TwoPhaseNode(
+            node,
+            durable,
+            seed,
+            now,
+            options=options,
+            words=words,
+            vote=lambda transaction: votes.setdefault(transaction, "yes"),
+        )
 
     simulation = Simulation(factory, NODES, seed=5, plan=plan)
     simulation.inject(Message(CLIENT, 0, "begin", (1, (1, 2, 3))), 30_000)

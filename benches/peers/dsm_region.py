@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 import dsm_native
-
 from peers.peer import Peer
 
 NODES = 4

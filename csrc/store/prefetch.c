@@ -1,7 +1,7 @@
 /* Asking for cache lines before they are needed. */
 #include "prefetch.h"
 
-#define INTENT_LINES 4u /* what a change of one or two replicas lists */
+#define INTENT_LINES 3u /* what a change lists per replica, beside the first line */
 
 static void prefetch_object(const dsm_space *space, unsigned node, uint32_t stripe, uint64_t hash,
                             bool slab) {
@@ -42,11 +42,12 @@ void dsm_prefetch_change_head(const dsm_space *space, uint64_t hash) {
   uint32_t stripe = dsm_key_stripe(space, hash);
   const uint8_t *intent = (const uint8_t *)dsm_space_intent(space, stripe);
   __builtin_prefetch(dsm_space_lock(space, stripe), 1);
-  for (unsigned line = 0; line < INTENT_LINES; line++)
-    __builtin_prefetch(intent + line * DSM_LINE_BYTES, 1);
+  __builtin_prefetch(intent, 1);
   dsm_route route;
   uint64_t word = dsm_load_relaxed_u64(dsm_space_route(space, stripe));
   if (!dsm_route_unseal(space, word, stripe, &route)) return;
+  for (unsigned line = 1; line <= INTENT_LINES * route.count; line++)
+    __builtin_prefetch(intent + line * DSM_LINE_BYTES, 1);
   for (uint32_t i = 0; i < route.count; i++) {
     const dsm_sub_shm *sub = dsm_space_sub(space, route.nodes[i], stripe);
     __builtin_prefetch(sub, 1);

@@ -20,9 +20,7 @@ class News(NamedTuple):
     accuser: int
 
 def phi(elapsed: float, mean: float, deviation: float) -> float: ...
-def suspicion_timeout_us(
-    confirmations: int, expected: int, min_us: int, max_us: int
-) -> int: ...
+def suspicion_timeout_us(confirmations: int, expected: int, min_us: int, max_us: int) -> int: ...
 
 @disjoint_base
 class LocalHealth:

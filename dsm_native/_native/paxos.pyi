@@ -122,9 +122,7 @@ class Proposer(_Machine):
 
 @disjoint_base
 class Register(_Machine):
-    def __init__(
-        self, key: int, config: Config, identity: Identity, options: Options
-    ) -> None: ...
+    def __init__(self, key: int, config: Config, identity: Identity, options: Options) -> None: ...
     @property
     def value(self) -> bytes | None: ...
     @property

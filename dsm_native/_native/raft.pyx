@@ -127,7 +127,7 @@ cdef class Raft:
 
     cdef int load_snapshot(self, snapshot) except -1:
         cdef dsm_raft_snapshot value
-        cdef bytes sessions = snapshot_to_c(snapshot, &value)
+        cdef bytes _sessions = snapshot_to_c(snapshot, &value)
         self.check(dsm_raft_load_snapshot(self.raft, &value))
         self.app_state = snapshot.state
         return 0
@@ -260,7 +260,7 @@ cdef class Raft:
         if message.snapshot is None:
             self.check(dsm_raft_step(self.raft, &m, now))
             return self.collect()
-        sessions = snapshot_to_c(message.snapshot, &snapshot)
+        _sessions = snapshot_to_c(message.snapshot, &snapshot)
         m.snapshot = &snapshot
         self.check(dsm_raft_step(self.raft, &m, now))
         if dsm_raft_last_snapshot(self.raft).index == snapshot.index:

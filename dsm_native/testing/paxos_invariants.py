@@ -93,9 +93,7 @@ class ProposalClient:
         self._due = []
         for number, moment in enumerate(sorted(moments)):
             body = (stream.randrange(decrees), b"value %d" % number)
-            self._due.append(
-                (moment, Message(CLIENT, stream.randrange(nodes), "propose", body))
-            )
+            self._due.append((moment, Message(CLIENT, stream.randrange(nodes), "propose", body)))
         self._due.reverse()
 
     def step(self, message: Any, now: int) -> Outputs:
@@ -154,7 +152,11 @@ class LinearizableLists(Invariant):
             self._deletes_open.setdefault(key, set()).add(request)
             self._to_bury[request] = self._longest.get(key, b"")
         self.operations[request] = _Operation(
-            name, key, mark, self._longest.get(key, b""), self._deletes_begun.get(key, 0),
+            name,
+            key,
+            mark,
+            self._longest.get(key, b""),
+            self._deletes_begun.get(key, 0),
             still_open,
         )
 
@@ -184,9 +186,7 @@ class LinearizableLists(Invariant):
 
     def _read(self, request: int, operation: _Operation, value: bytes) -> None:
         key = operation.key
-        self.require(
-            len(set(value)) == len(value), f"key {key} holds a mark twice: {value.hex()}"
-        )
+        self.require(len(set(value)) == len(value), f"key {key} holds a mark twice: {value.hex()}")
         if operation.name == "append":
             self.require(
                 value[-1:] == bytes([operation.mark]),

@@ -51,8 +51,11 @@ class _Node:
         self.seed = seed
         self.options = options
         self.identity = Identity(node, incarnation + 1, counter, age)
-        self.acceptors = {entry[1]: Acceptor(node, state) for entry, state in durable.items()
-                          if entry[0] == "acceptor"}
+        self.acceptors = {
+            entry[1]: Acceptor(node, state)
+            for entry, state in durable.items()
+            if entry[0] == "acceptor"
+        }
         self.fence = Fence(node, durable.get("fence", ()))
         # No ballot may leave before the incarnation in it is durable.
         self.owed: tuple[Write, ...] = (("identity", self.identity.durable),)
@@ -133,8 +136,9 @@ class PaxosNode(_Node):
 
     def _proposer(self, key: int) -> Proposer:
         if key not in self.proposers:
-            self.proposers[key] = Proposer(key, self.config, self.nodes, self.identity,
-                                           self._seeded(key))
+            self.proposers[key] = Proposer(
+                key, self.config, self.nodes, self.identity, self._seeded(key)
+            )
         return self.proposers[key]
 
     def _told(self, key: int, proposer: Proposer, sent: _Sent) -> Outputs:
@@ -144,8 +148,9 @@ class PaxosNode(_Node):
         if proposer.outcome == "done":
             apply = (("chosen", key, proposer.chosen),)
             if key in self.asked:
-                now_messages += (ClientMessage(self.node, CLIENT, "chosen",
-                                               (key, proposer.chosen)),)
+                now_messages += (
+                    ClientMessage(self.node, CLIENT, "chosen", (key, proposer.chosen)),
+                )
         return Outputs(now_messages, (), later, apply)
 
 
@@ -267,8 +272,9 @@ class RegisterNode(_Node):
         if key in self.collectors:
             reply = ClientMessage(self.node, CLIENT, "refused", (request, key, None))
             return Outputs((reply,), (), (), ())
-        collector = Collector(key, self.config, self.proposing_nodes, self.identity,
-                              self._seeded(key))
+        collector = Collector(
+            key, self.config, self.proposing_nodes, self.identity, self._seeded(key)
+        )
         self.collectors[key] = (request, collector)
         return self._swept(key, request, collector, collector.begin(now))
 
@@ -277,8 +283,9 @@ class RegisterNode(_Node):
         now_messages, later = sent
         if collector.outcome != "none":
             del self.collectors[key]
-            now_messages += (ClientMessage(self.node, CLIENT, collector.outcome,
-                                           (request, key, None)),)
+            now_messages += (
+                ClientMessage(self.node, CLIENT, collector.outcome, (request, key, None)),
+            )
         return Outputs(now_messages, (), later, ())
 
     def _configure(self, now: int) -> Outputs:

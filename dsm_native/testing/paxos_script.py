@@ -1,12 +1,12 @@
 """Scenario commands of Paxos and of CASPaxos, besides those of `NodeScript`.
 
-  nodes COUNT [acceptors=N]       the first N are acceptors (all), every node proposes
-  propose N KEY TEXT              PaxosScript: single decrees
-  change N KEY NAME [TEXT]        RegisterScript: set, append, read or delete
-  collect N KEY                   RegisterScript: remove a deleted register everywhere
-  expand|shrink NODE              RegisterScript: print the steps of a membership change
-  install STEP N ...              RegisterScript: give that step's config to these nodes
-  state                           what acceptors hold; which registers are stable
+nodes COUNT [acceptors=N]       the first N are acceptors (all), every node proposes
+propose N KEY TEXT              PaxosScript: single decrees
+change N KEY NAME [TEXT]        RegisterScript: set, append, read or delete
+collect N KEY                   RegisterScript: remove a deleted register everywhere
+expand|shrink NODE              RegisterScript: print the steps of a membership change
+install STEP N ...              RegisterScript: give that step's config to these nodes
+state                           what acceptors hold; which registers are stable
 """
 
 from __future__ import annotations

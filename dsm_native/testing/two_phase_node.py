@@ -51,10 +51,12 @@ class TwoPhaseNode:
             side: Coordinator | Participant
             if role == "coordinator":
                 side = self.coordinators[transaction] = Coordinator(
-                    transaction, node, [node], options)
+                    transaction, node, [node], options
+                )
             else:
                 side = self.participants[transaction] = Participant(
-                    transaction, node, value[1], options, now)
+                    transaction, node, value[1], options, now
+                )
             side.recover(value)
 
     def step(self, message: Any, now: int) -> Outputs:
@@ -73,7 +75,8 @@ class TwoPhaseNode:
             if kind != "prepare":
                 return NOTHING
             side = self.participants[message.transaction] = Participant(
-                message.transaction, self.node, message.source, self.options, now)
+                message.transaction, self.node, message.source, self.options, now
+            )
         return self._settle(side, side.receive(message, now), now)
 
     def tick(self, now: int) -> Outputs:
@@ -91,7 +94,8 @@ class TwoPhaseNode:
         if self.options.non_blocking:
             self.words[transaction] = DecisionWord(transaction)
         side = self.coordinators[transaction] = Coordinator(
-            transaction, self.node, participants, self.options)
+            transaction, self.node, participants, self.options
+        )
         return self._settle(side, side.begin(now), now)
 
     def _presume(self, message: TwoPhaseMessage) -> Outputs:
@@ -107,8 +111,9 @@ class TwoPhaseNode:
         outcome, once_durable, wanted = side.outcome, side.outcome_once_durable, side.decide
         if isinstance(side, Coordinator) and outcome != "none":
             answer = (TwoPhaseMessage(self.node, CLIENT, outcome, side.transaction),)
-            now_too = Outputs(() if once_durable else answer, (), answer if once_durable else (),
-                              ())
+            now_too = Outputs(
+                () if once_durable else answer, (), answer if once_durable else (), ()
+            )
             outputs = _joined(outputs, now_too)
         if isinstance(side, Participant) and side.vote_wanted:
             vote = self.vote(side.transaction)

@@ -1,9 +1,9 @@
 """Scenario commands of two-phase commit, besides those of `NodeScript`.
 
-  nodes COUNT [non_blocking=1]
-  begin N TRANSACTION PARTICIPANT ...    a client begins a transaction at node N
-  votes N TRANSACTION VOTE               what node N will say: yes (the default), no, read-only
-  state                                  where every side of every transaction stands
+nodes COUNT [non_blocking=1]
+begin N TRANSACTION PARTICIPANT ...    a client begins a transaction at node N
+votes N TRANSACTION VOTE               what node N will say: yes (the default), no, read-only
+state                                  where every side of every transaction stands
 """
 
 from __future__ import annotations

@@ -75,8 +75,10 @@ def plant(clean: Path, bug: Bug, source: Path) -> Path:
     place = tree / "csrc" / "proto" / bug.file
     text = place.read_text()
     if text.count(bug.old) != 1:
-        raise SystemExit(f"{bug.name}: {bug.file} holds the text to change {text.count(bug.old)}"
-                         " times instead of once")
+        raise SystemExit(
+            f"{bug.name}: {bug.file} holds the text to change {text.count(bug.old)}"
+            " times instead of once"
+        )
     place.write_text(text.replace(bug.old, bug.new))
     link(tree, bug.face, source)
     return tree
@@ -129,8 +131,9 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="run every test of a face")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    chosen = [bug for bug in BUGS
-              if not options.names or any(name in bug.name for name in options.names)]
+    chosen = [
+        bug for bug in BUGS if not options.names or any(name in bug.name for name in options.names)
+    ]
     survivors = 0
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
