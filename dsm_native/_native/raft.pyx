@@ -243,7 +243,7 @@ cdef class Raft:
         which only damage, forgery or two clusters of one name can bring about."""
         cdef dsm_raft_message m
         cdef dsm_raft_snapshot snapshot
-        cdef bytes sessions
+        cdef bytes _sessions
         cdef uint32_t i
         m.term, m.index, m.log_term = message.term, message.index, message.log_term
         m.commit, m.hint, m.context = message.commit, message.hint, message.context
