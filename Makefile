@@ -43,7 +43,7 @@ $(VENV)/lint: $(VENV)/built
 lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint dsm_native
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint dsm_native
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
 
 types: $(VENV)/lint
@@ -60,6 +60,10 @@ crash: build
 	$(MAKE) -C tests/c crash
 	$(MAKE) -C tests/kill crash
 	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py --timeout 600
+
+# Minutes of simulated Raft clusters over many seeds.
+sim: build
+	$(BIN)/python tests/sim/run.py --minutes 3
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
