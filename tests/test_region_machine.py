@@ -148,18 +148,20 @@ class RegionMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_regions_behave_as_a_dict(replicas: int) -> None:
     name = fresh_name()
-    with dsm.Cluster(nodes=3, replication_factor=3, name=name, stripes=4) as owner:
-        with dsm.attach(name) as attached:
-            machine = type(
-                "Machine", (RegionMachine,), {"clusters": (owner, attached), "replicas": replicas}
-            )
-            run_state_machine_as_test(
-                machine,
-                settings=settings(
-                    max_examples=25,
-                    stateful_step_count=40,
-                    deadline=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
+    with (
+        dsm.Cluster(nodes=3, replication_factor=3, name=name, stripes=4) as owner,
+        dsm.attach(name) as attached,
+    ):
+        machine = type(
+            "Machine", (RegionMachine,), {"clusters": (owner, attached), "replicas": replicas}
+        )
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=25,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
     gone(name)
