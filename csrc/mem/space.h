@@ -35,6 +35,7 @@ typedef struct dsm_fault {
 typedef struct dsm_call {
   dsm_space *space;
   uint32_t wait_ms; /* how long a lock may be waited for; 0: a brief spin only */
+  bool prefetched;  /* the caller has asked for the lines of this change (store/prefetch.h) */
   dsm_fault fault;
 } dsm_call;
 

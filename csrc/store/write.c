@@ -35,7 +35,7 @@ static dsm_status begin(change *self, dsm_call *call, const dsm_key *key, uint32
   self->transfer = 0;
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
-  dsm_prefetch_change_object(call->space, key->hash);
+  if (!call->prefetched) dsm_prefetch_change_object(call->space, key->hash);
   dsm_status status = find_all(self);
   if (DSM_UNLIKELY(status != DSM_OK)) dsm_stripe_drop(call, self->stripe, &self->route);
   return status;
@@ -269,7 +269,7 @@ dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
                    dsm_condition condition, uint64_t *version) {
   change self;
   DSM_TRY(check_sizes(call, key, value));
-  dsm_prefetch_change_head(call->space, key->hash);
+  if (!call->prefetched) dsm_prefetch_change_head(call->space, key->hash);
   uint64_t value_hash = hash_ahead(value);
   DSM_TRY(begin(&self, call, key, condition.replicas));
   dsm_status status = check_condition(&self, condition.if_version, version);

@@ -75,6 +75,7 @@ cdef extern from "mem/space.h" nogil:
     ctypedef struct dsm_call:
         dsm_space *space
         uint32_t wait_ms
+        cbool prefetched
         dsm_fault fault
     dsm_call dsm_call_make(dsm_space *space, uint32_t wait_ms) noexcept
     uint32_t DSM_NOBODY

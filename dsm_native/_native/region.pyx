@@ -41,6 +41,7 @@ cdef object MISSING = object()
 
 cdef struct Change:
     int kind
+    bint prefetched
     const dsm_key *key
     const dsm_value *value
     dsm_condition condition
@@ -313,6 +314,7 @@ cdef class RegionCore:
         cdef dsm_status status = DSM_LOCK_TIMEOUT
         if change.kind != OP_PUT or change.value.length < UNLOCKED_GIL_BYTES:
             call = dsm_call_make(self.handle.space, 0)
+            call.prefetched = change.prefetched
             status = carry_out(&call, change)
             if status == DSM_OK:
                 return 0
@@ -327,15 +329,17 @@ cdef class RegionCore:
         handle_ready(self.handle)
         if not encode_ascii_key(key, self.handle.space, self.index, &encoded):
             _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
-        return self.store_encoded(&encoded, key, value, if_version, timeout)
+        return self.store_encoded(&encoded, key, value, if_version, timeout, False)
 
     cdef uint64_t store_encoded(self, const dsm_key *encoded, object key, object value,
-                                uint64_t if_version, object timeout) except 0:
+                                uint64_t if_version, object timeout,
+                                bint prefetched) except 0:
         cdef Encoded plain
         cdef dsm_value parts
         cdef Change change
         keep_value = encode_plain(value, &plain)
         change.kind = OP_PUT
+        change.prefetched = prefetched
         change.key = encoded
         change.value = &parts
         change.condition.replicas = self.replication_factor
@@ -430,7 +434,8 @@ cdef class RegionCore:
             for i in range(batch):
                 dsm_prefetch_change_object(self.handle.space, encoded[i].key.hash)
             for i in range(batch):
-                self.store_encoded(&encoded[i].key, keys[i], values[i], DSM_ANY_VERSION, timeout)
+                self.store_encoded(&encoded[i].key, keys[i], values[i], DSM_ANY_VERSION,
+                                   timeout, True)
                 handle_ready(self.handle)
         if failure is not None:
             raise failure
@@ -446,6 +451,7 @@ cdef class RegionCore:
         handle_ready(self.handle)
         _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_DELETE
+        change.prefetched = False
         change.key = &encoded
         change.condition.replicas = self.replication_factor
         change.condition.if_version = condition_of(if_version)
@@ -471,6 +477,7 @@ cdef class RegionCore:
         handle_ready(self.handle)
         _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_ADD
+        change.prefetched = False
         change.key = &encoded
         change.difference = difference
         change.condition.replicas = self.replication_factor
