@@ -6,6 +6,7 @@
  *   segments    named shared memory of full reserved size; backed before use (I-9); mode 0600
  *   presence    a shared file lock on a segment, held for life; the exclusive one is the sweeper's
  *   mutex       process-shared and robust: the death of the owner is reported to the next one
+ *   words       waiting for a word of a segment to change; a wake can be lost, so waits are sliced
  *   processes   identity is (pid, start time), so that a reused pid is told from the old one
  *   fork        a flag that is 1 in the process that opened it and 0 in its forked children
  */
@@ -16,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../base/atomic.h"
 #include "../base/status.h"
 
 typedef struct dsm_os_segment {
@@ -67,6 +69,13 @@ dsm_os_lock dsm_os_mutex_wait(dsm_os_mutex_shm *mutex, uint32_t wait_ms);
 /* After a repair: the mutex is an ordinary one again. Must precede the unlock. */
 void dsm_os_mutex_consistent(dsm_os_mutex_shm *mutex);
 void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex);
+
+/* Sleeps while the word holds `expected`, until a wake, at most wait_us microseconds; may return
+ * early. Who changes the word wakes afterwards; the word tells what happened, the wake only when to
+ * look (I-4). */
+void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us);
+/* Wakes up to `waiters` threads of any process that sleep on the word. */
+void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters);
 
 typedef struct dsm_os_process {
   uint32_t pid;

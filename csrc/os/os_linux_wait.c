@@ -1,4 +1,4 @@
-/* The contract with the kernel, on Linux: robust mutexes, events, waiting, threads.
+/* The contract with the kernel, on Linux: robust mutexes, words, events, waiting, threads.
  *
  * The mutexes are pthread's process-shared robust ones. The kernel itself walks the robust list of
  * a thread that ends, before it tears down the memory of the process, so that the next locker
@@ -8,11 +8,14 @@
 #include "os.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +75,17 @@ void dsm_os_mutex_consistent(dsm_os_mutex_shm *mutex) {
 void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex) {
   int result = pthread_mutex_unlock(as_mutex(mutex));
   DSM_ASSERT(result == 0);
+}
+
+void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us) {
+  struct timespec limit = {.tv_sec = wait_us / 1000000,
+                           .tv_nsec = (long)(wait_us % 1000000) * 1000};
+  syscall(SYS_futex, word, FUTEX_WAIT, expected, &limit, NULL, 0);
+}
+
+void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
+  int count = waiters > INT_MAX ? INT_MAX : (int)waiters;
+  syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
 void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms) {

@@ -84,6 +84,16 @@ void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex) {
   mutex->words[1] = 0;
 }
 
+/* One thread runs at a time, so nobody else can change the word meanwhile: the wait is spent. */
+void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us) {
+  if (dsm_load_relaxed_u32(word) == expected) world->now_ns += (uint64_t)wait_us * 1000u;
+}
+
+void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
+  (void)word;
+  (void)waiters;
+}
+
 void dsm_os_process_self(dsm_os_process *out) {
   *out = (dsm_os_process){.pid = world->running,
                           .start_ticks = (uint64_t)world->running * START_TICKS_PER_PID};
