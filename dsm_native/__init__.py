@@ -7,6 +7,7 @@ whatever was acknowledged survives the SIGKILL of any process at any instruction
 
 from __future__ import annotations
 
+from dsm_native.arrays import Array, Tile
 from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
 from dsm_native.exceptions import (
     ClosedError,
@@ -24,6 +25,7 @@ from dsm_native.exceptions import (
     NodeLostError,
     StoreFullError,
     SystemCallError,
+    TornWriteError,
     UsageError,
     ValueTypeError,
     VersionConflictError,
@@ -35,6 +37,7 @@ from dsm_native.sweep import clean
 __version__ = "0.1.0"
 
 __all__ = [
+    "Array",
     "CheckReport",
     "ClosedError",
     "Cluster",
@@ -54,6 +57,8 @@ __all__ = [
     "Region",
     "StoreFullError",
     "SystemCallError",
+    "Tile",
+    "TornWriteError",
     "UsageError",
     "ValueTypeError",
     "VersionConflictError",

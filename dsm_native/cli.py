@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import psutil
 
 from dsm_native import sweep
-from dsm_native._native.handle import segment_alone
 from dsm_native.cluster import Cluster, attach
 from dsm_native.exceptions import DSMError
 
@@ -36,7 +35,7 @@ def _list(_: argparse.Namespace) -> int:
                 print(f"{name}  nodes {alive}/{len(nodes)} alive  {size} in use")
         except DSMError as error:
             print(f"{name}  {error}")
-    dead = [segment for segment in sweep.segments() if segment_alone("/" + segment)]
+    dead = sweep.ownerless()
     if dead:
         print(f"{len(dead)} segments belong to nobody; `dsm clean` removes them")
     return 0
@@ -59,6 +58,8 @@ def _stat(arguments: argparse.Namespace) -> int:
             )
         for name, objects in stats["regions"].items():
             print(f"  region {name!r}: {objects:,} objects")
+        for name, entry in stats["arrays"].items():
+            print(f"  array {name!r}: {entry['shape']} {entry['dtype']}, {_size(entry['bytes'])}")
         for entry in stats["participants"]:
             if entry["kind"] != "node":
                 print(f"  {entry['kind']}: pid {entry['pid']}, {entry['pins']} pins")

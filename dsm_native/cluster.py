@@ -8,6 +8,7 @@ segments directly; the node processes serve as workers, watch for deaths and set
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import weakref
@@ -17,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
-from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
+from dsm_native.arrays import Array, array_names, open_array
+from dsm_native.exceptions import (
+    ClusterNotFoundError,
+    ForkedError,
+    KeyNotFoundError,
+    UsageError,
+)
 from dsm_native.region import Region
 from dsm_native.settings import (
     NODES_MAX,
@@ -186,6 +193,53 @@ class Cluster:
         self._regions[name] = region
         return region
 
+    def array(
+        self,
+        name: str,
+        shape: int | Iterable[int] | None = None,
+        dtype: Any = None,
+        *,
+        order: str | None = None,
+        tile_rows: int | None = None,
+        replication_factor: int | None = None,
+        undo: bool | None = None,
+    ) -> Array:
+        """Opens the shared array of that name, or creates it, zeroed, if a shape is given.
+
+        shape: an int or a tuple of ints, which may be empty or hold zeros. dtype: any numpy dtype
+        of fixed size, structured ones included (default "f8"). order: "C" (default) or "F".
+        tile_rows: rows of a tile, the unit of locking; default: as many as make about 256 KiB.
+        replication_factor: copies, at most the cluster's, which is the default. undo: whether a
+        kill of a writer restores (default) or leaves its tiles torn. Settings that differ from
+        those of the existing array raise UsageError; left out, they are taken from it. All memory
+        is taken at once: StoreFullError. Waits while another process makes or resizes it.
+        """
+        check_region_name(name)
+        if order not in (None, "C", "F"):
+            raise UsageError(f"order must be 'C' or 'F', not {order!r}")
+        if tile_rows is not None:
+            check_count("tile_rows", tile_rows, 1, 1 << 40)
+        replicas = self._handle.replicas
+        if replication_factor is not None:
+            check_count("replication_factor", replication_factor, 1, replicas)
+        settings = {
+            "order": order,
+            "tile_rows": tile_rows,
+            "replication_factor": replication_factor,
+            "undo": undo,
+        }
+        return open_array(self._handle, replicas, name, shape, dtype, settings)
+
+    @property
+    def arrays(self) -> list[str]:
+        """Names of the arrays, sorted."""
+        return array_names(self._handle)
+
+    def _each_array(self) -> Iterable[Array]:
+        for name in self.arrays:
+            with contextlib.suppress(KeyNotFoundError):  # it was deleted meanwhile
+                yield self.array(name)
+
     @property
     def regions(self) -> list[str]:
         """Names of the regions, in order of creation."""
@@ -266,6 +320,7 @@ class Cluster:
             "replication_factor": handle.replicas,
             "nodes": {node: handle.usage(node) for node in range(handle.node_count)},
             "regions": {name: len(self.region(name)) for name in self.regions},
+            "arrays": {array.name: array.stats() for array in self._each_array()},
             "participants": handle.participants(),
         }
 
@@ -276,7 +331,12 @@ class Cluster:
         that validates, counts are recomputed, memory that nothing refers to is freed. Blocks for
         one stripe at a time; LockTimeoutError if a stopped process holds one.
         """
-        return CheckReport(*self._handle.check(repair))
+        *counts, problems, repaired, texts = self._handle.check(repair)
+        for array in self._each_array():
+            found = array.check(repair)
+            problems, repaired = problems + found[0], repaired + found[1]
+            texts += found[2]
+        return CheckReport(*counts, problems, repaired, texts)
 
     @property
     def closed(self) -> bool:
@@ -355,6 +415,12 @@ def reattach_region(cluster: str, region: str) -> Region:
     # The region holds the handle only; the cluster's object must outlive the unpickling.
     _kept_alive[cluster] = reattach(cluster)
     return _kept_alive[cluster].region(region)
+
+
+def reattach_array(cluster: str, array: str) -> Array:
+    """Where a pickled array arrives."""
+    _kept_alive[cluster] = reattach(cluster)
+    return _kept_alive[cluster].array(array)
 
 
 _kept_alive: dict[str, Cluster] = {}

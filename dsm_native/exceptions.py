@@ -78,6 +78,18 @@ class CorruptError(DSMError):
     """Bytes in a segment are damaged; the message names where. `Cluster.check` tells more."""
 
 
+class TornWriteError(DSMError):
+    """A process was killed while it wrote to an array that keeps no undo image.
+
+    The message names the tiles and the pid; `tiles` lists the former. `Array.accept` takes them as
+    they are, `Array.restore` from a backup.
+    """
+
+    def __init__(self, message: str = "", tiles: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.tiles = tiles
+
+
 class SystemCallError(DSMError, OSError):
     """The kernel refused a system call."""
 

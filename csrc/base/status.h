@@ -24,6 +24,7 @@
   X(OVERFLOW, "CounterOverflowError", "the counter would leave the 64-bit signed range")           \
   X(STORE_FULL, "StoreFullError", "the kernel or the segment has no room for the value")           \
   X(TOO_MANY, "LimitError", "a fixed table of the control segment is full")                        \
+  X(TORN, "TornWriteError", "a writer was killed in tiles that keep no undo image")                \
   X(CORRUPT, "CorruptError", "bytes in a segment are damaged")                                     \
   X(LAYOUT, "CorruptError", "the segment was written by an incompatible layout")                   \
   X(OS, "SystemCallError", "a system call failed")

@@ -30,6 +30,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->node_locks = take(&end, DSM_NODES_MAX * sizeof(dsm_lock_shm));
   out->intents = take(&end, stripes * sizeof(dsm_intent_shm));
   out->arena_intents = take(&end, DSM_NODES_MAX * sizeof(dsm_intent_shm));
+  out->arrays = take(&end, sizeof(dsm_array_directory_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   out->pins = take(&end, (uint64_t)DSM_PARTICIPANTS_MAX * DSM_PINS_MAX * 8);
   out->control_bytes = end;

@@ -171,9 +171,30 @@ typedef struct dsm_node_shm {
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");
 
+/* One name in the directory of arrays (store/array_directory.h). Builds are sealed by their place;
+ * an entry is in use while any word but `check` and the name is not 0. */
+typedef struct dsm_array_entry_shm {
+  dsm_atomic_u64 current; /* the build that the name means; 0: none yet, or no longer */
+  dsm_atomic_u64 next;    /* a build that is being made */
+  dsm_atomic_u64 last;    /* a build that is being removed */
+  dsm_atomic_u64 worker;  /* who makes or removes: participant + 1 | incarnation << 32 */
+  uint64_t check;         /* over the name */
+  uint32_t name_bytes;
+  char name[DSM_REGION_NAME_BYTES];
+  uint8_t reserved[20];
+} dsm_array_entry_shm;
+_Static_assert(sizeof(dsm_array_entry_shm) == 128, "one entry");
+
+typedef struct dsm_array_directory_shm {
+  dsm_atomic_u64 builds; /* sealed once it was used: the number given to the latest build */
+  dsm_atomic_u32 high;   /* entries above this index were never used */
+  uint32_t reserved[13];
+  dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
+} dsm_array_directory_shm;
+
 /* Byte offsets of the areas, from the configuration. */
 typedef struct dsm_layout {
-  uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
+  uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents, arrays;
   uint64_t region_counts, pins, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */

@@ -5,6 +5,7 @@
 #include "../mem/arena.h"
 #include "../mem/lock.h"
 #include "../mem/pin.h"
+#include "../store/array_session.h"
 #include "../store/stripe.h"
 
 static dsm_status registry_lock(dsm_call *call) {
@@ -141,6 +142,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
    * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. */
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
+  dsm_array_release_dead(call);
   DSM_TRY(registry_lock(call));
   if (dsm_load_acquire_u32(&slot->kind) == kind &&
       dsm_load_relaxed_u32(&slot->incarnation) == incarnation) {

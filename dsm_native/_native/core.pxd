@@ -20,6 +20,7 @@ cdef extern from "base/status.h" nogil:
         DSM_OVERFLOW
         DSM_STORE_FULL
         DSM_TOO_MANY
+        DSM_TORN
         DSM_CORRUPT
         DSM_LAYOUT
         DSM_OS

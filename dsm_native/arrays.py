@@ -1,0 +1,548 @@
+"""Shared arrays: N-dimensional memory that processes read and write in place.
+
+An array is divided into *tiles*, runs of consecutive rows. `writing` takes the tiles that an index
+touches and publishes them as a whole; `snapshot` and `reading` see whole blocks only; `np.asarray`
+is the raw memory, for those who order their accesses by other means. A kill restores, see
+docs/guarantees.md. Every method may be called from any process and thread at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dsm_native._native.array import (
+    ArrayBlock,
+    ArrayCore,
+    ArrayMap,
+    array_names,
+    create_array,
+    find_array,
+    replace_array,
+)
+from dsm_native._native.handle import Handle
+from dsm_native.exceptions import KeyNotFoundError, UsageError
+
+TILE_BYTES = 256 << 10
+TILE_BYTES_MAX = 1 << 20
+PAGE_BYTES = 4096
+DATA_BYTES_MAX = 1 << 46
+
+__all__ = ["Array", "Tile", "array_names", "open_array"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: its number, the index of its rows, the node that is to work on it, its version.
+
+    `array[index]`-style use: `np.asarray(array)[tile.index]`, `array.writing(tile.index)`.
+    """
+
+    number: int
+    index: tuple[Any, ...]
+    node: int
+    version: int
+
+
+def open_array(
+    handle: Handle,
+    replicas: int,
+    name: str,
+    shape: int | Iterable[int] | None,
+    dtype: Any,
+    settings: dict[str, Any],
+) -> Array:
+    """Opens the array of that name, or creates it; see `Cluster.array`."""
+    array = Array(handle, name)
+    while True:
+        if array._find() is not None:
+            array._compare(shape, dtype, settings)
+            return array
+        if shape is None:
+            raise KeyNotFoundError(f"no array {name!r}; give a shape to create it")
+        asked = _geometry(
+            _checked_shape(shape),
+            _checked_dtype("f8" if dtype is None else dtype),
+            settings["order"] or "C",
+            settings["tile_rows"],
+            settings["replication_factor"] or replicas,
+            settings["undo"] is not False,
+        )
+        made = create_array(handle, name, asked)
+        if made is not None:
+            array._adopt(made)
+            return array
+
+
+def _checked_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
+    try:
+        sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        checked = tuple(int(size) for size in sizes if size == int(size))
+    except (TypeError, ValueError):
+        raise UsageError(f"shape must be an int or a tuple of ints, not {shape!r}") from None
+    if len(checked) != len(sizes) or any(size < 0 for size in checked):
+        raise UsageError(f"shape must be of ints from 0 on, not {shape!r}")
+    return checked
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    if found.hasobject:
+        raise UsageError(f"dtype {found} refers to objects of one process; use a fixed-size one")
+    if found.subdtype is not None or found.itemsize == 0:
+        raise UsageError(f"dtype {found} is no element type; put its dimensions into the shape")
+    return found
+
+
+def _geometry(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    order: str,
+    tile_rows: int | None,
+    replicas: int,
+    undo: bool,
+) -> dict[str, Any]:
+    data_bytes = math.prod(shape) * dtype.itemsize
+    if data_bytes > DATA_BYTES_MAX:
+        raise UsageError(f"{shape} of {dtype} takes {data_bytes:,} bytes, more than 64 TiB")
+    rows = _rows_of(shape, order)
+    row_bytes = data_bytes // rows if rows else dtype.itemsize
+    if tile_rows is None:
+        tile_rows = _tile_rows(row_bytes, rows)
+    return {
+        "shape": shape,
+        "description": repr(np.lib.format.dtype_to_descr(dtype)),
+        "data_bytes": data_bytes,
+        "item_bytes": dtype.itemsize,
+        "tile_bytes": max(1, tile_rows * row_bytes),
+        "replicas": replicas,
+        "undo": undo,
+        "fortran": order == "F",
+    }
+
+
+def _rows_of(shape: tuple[int, ...], order: str) -> int:
+    if not shape:
+        return 1
+    return shape[-1] if order == "F" else shape[0]
+
+
+def _tile_rows(row_bytes: int, rows: int) -> int:
+    """About TILE_BYTES, and whole pages where rows permit."""
+    count = max(1, round(TILE_BYTES / row_bytes)) if row_bytes else 1
+    whole = PAGE_BYTES // math.gcd(PAGE_BYTES, row_bytes or PAGE_BYTES)
+    if whole * row_bytes <= TILE_BYTES_MAX:
+        count = max(1, round(count / whole)) * whole
+    return max(1, min(count, rows))
+
+
+def _keeps_axes(index: Any) -> tuple[Any, ...]:
+    """The index as a tuple that gives a view in any case; UsageError for fancy indexing."""
+    parts = index if isinstance(index, tuple) else (index,)
+    for part in parts:
+        plain = part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
+        if not plain or isinstance(part, bool | np.bool_):
+            raise UsageError(
+                f"an index of slices, ints, None and Ellipsis is needed, since only these give "
+                f"views; not {part!r}"
+            )
+    return parts if any(part is Ellipsis for part in parts) else (*parts, Ellipsis)
+
+
+def _extent(view: np.ndarray[Any, Any], base: np.ndarray[Any, Any]) -> tuple[int, int]:
+    """First and one-beyond-last byte of a view, counted from the base's."""
+    if view.size == 0:
+        return 0, 0
+    start = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    reach = [
+        (size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)
+    ]
+    low = start + sum(step for step in reach if step < 0)
+    return low, start + sum(step for step in reach if step > 0) + view.itemsize
+
+
+class _Block:
+    """`with` of one array block: takes tiles on entry, gives them back on exit."""
+
+    def __init__(self, array: Array, index: Any, timeout: float | None) -> None:
+        self._array = array
+        self._index = _keeps_axes(index)
+        self._timeout = timeout
+        self._block: ArrayBlock | None = None
+        self._view: np.ndarray[Any, Any] | None = None
+
+    def _open(self, writes: bool) -> np.ndarray[Any, Any]:
+        if self._block is not None:
+            raise UsageError("a block is for one `with`; call the method again for another")
+        while self._block is None:
+            base = self._array._ndarray()
+            view = base[self._index]
+            low, high = _extent(view, base)
+            self._block = self._array._mapping().begin(low, high, writes, self._timeout)
+        view.flags.writeable = writes
+        self._view = view
+        return view
+
+    def _ended(self) -> ArrayBlock:
+        assert self._block is not None
+        assert self._view is not None
+        # What is kept of the block shows the array; changes go through another block.
+        self._view.flags.writeable = False
+        return self._block
+
+
+class Writing(_Block):
+    """What `Array.writing` returns."""
+
+    def __enter__(self) -> np.ndarray[Any, Any]:
+        return self._open(True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        block = self._ended()
+        if kind is None or not self._array.undo:
+            block.publish()
+        else:
+            block.restore()
+
+
+class Reading(_Block):
+    """What `Array.reading` returns."""
+
+    def __enter__(self) -> np.ndarray[Any, Any]:
+        return self._open(False)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended().cancel()
+
+
+class Array(ArrayCore):
+    """A shared array of fixed-size elements. Made by `Cluster.array`; see there for settings.
+
+    `np.asarray(array)`, `memoryview(array)` and DLPack give its memory itself: writable, in every
+    process, without a copy, and valid until it is dropped, also after `delete`, `resize` and
+    `close`. What is written that way is seen by all at once, in no order, is not undone by a kill,
+    and reaches the backups with the next `writing` of these bytes. A handle pickles, and attaches
+    where it is unpickled.
+    """
+
+    _map: ArrayMap | None
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        self._map = None
+        self._base: np.ndarray[Any, Any] | None = None
+
+    # ---- which memory ---------------------------------------------------------------------------
+
+    def _adopt(self, mapping: ArrayMap) -> ArrayMap:
+        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(mapping.description))
+        order: Any = "F" if mapping.fortran else "C"
+        self._base = np.ndarray(mapping.shape, dtype, buffer=mapping, order=order)
+        self._map = mapping
+        return mapping
+
+    def _find(self) -> ArrayMap | None:
+        found = find_array(self.handle, self.name)
+        return None if found is None else self._adopt(found)
+
+    def _mapping(self) -> ArrayMap:
+        """The mapping of what the name means now."""
+        if self._map is not None and self._map.current:
+            return self._map
+        found = self._find()
+        if found is None:
+            raise KeyNotFoundError(f"array {self.name!r} was deleted")
+        return found
+
+    def _ndarray(self) -> np.ndarray[Any, Any]:
+        self._mapping()
+        assert self._base is not None
+        return self._base.view()
+
+    def _compare(self, shape: Any, dtype: Any, settings: dict[str, Any]) -> None:
+        asked: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+        if shape is not None:
+            asked["shape"] = _checked_shape(shape)
+        if dtype is not None:
+            asked["dtype"] = _checked_dtype(dtype)
+        for label, value in asked.items():
+            has = getattr(self, label)
+            if has != value and not (label == "tile_rows" and value > has == self._rows()):
+                raise UsageError(f"array {self.name!r} exists with {label}={has}, not {value}")
+
+    def exported(self) -> np.ndarray[Any, Any]:
+        """The whole array as an ndarray on the shared memory: what `np.asarray` gives."""
+        base = self._ndarray()
+        self._mapping().mark_raw()
+        return base
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        base = self.exported()
+        wanted = base.dtype if dtype is None else np.dtype(dtype)
+        if wanted == base.dtype:
+            return base.copy(order="K") if copy else base
+        if copy is False:
+            raise ValueError(f"{base.dtype} cannot become {wanted} without a copy")
+        return base.astype(wanted)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """A DLPack capsule of the shared memory (CPU), writable and without a copy."""
+        return self.exported().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._ndarray().__dlpack_device__()
+
+    # ---- what it is -----------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes along the axes, as of now: another process may resize."""
+        return tuple(self._mapping().shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self._ndarray().dtype
+
+    @property
+    def order(self) -> str:
+        """ "C" (rows are along the first axis) or "F" (along the last)."""
+        return "F" if self._mapping().fortran else "C"
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements, of one copy."""
+        return int(self._mapping().data_bytes)
+
+    @property
+    def replication_factor(self) -> int:
+        """Number of copies."""
+        return int(self._mapping().replicas)
+
+    @property
+    def undo(self) -> bool:
+        """Whether a kill inside `writing` restores."""
+        return bool(self._mapping().undo)
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of a tile; the last one may have fewer."""
+        mapping = self._mapping()
+        rows = self._rows()
+        row_bytes = mapping.data_bytes // rows if rows else 0
+        return int(mapping.tile_bytes // row_bytes) if row_bytes else 1
+
+    def _rows(self) -> int:
+        return _rows_of(self.shape, self.order)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return self.shape[0]
+
+    # ---- blocks ---------------------------------------------------------------------------------
+
+    def writing(self, index: Any = ..., *, timeout: float | None = None) -> Writing:
+        """A block for writing: `with array.writing(slice(0, 100)) as block: block[:] = …`
+
+        index: slices, ints, None, Ellipsis, as numpy's basic indexing. On entry the tiles from the
+        first to the last that the index touches are taken (blocks for at most `timeout` seconds,
+        default the handle's lock_timeout; LockTimeoutError names the holder or reader), and `block`
+        is a writable view of the shared memory, as it was left. On exit all of the block appears at
+        once to snapshots and readers, its tiles get new versions, and the pages that changed are
+        copied to the backups. An exception, Ctrl-C included, restores what was there before, and
+        so does a kill. With `undo=False` an exception publishes what was written, and after a kill
+        the next holder gets TornWriteError.
+
+        StoreFullError: no memory for the undo image (replication_factor 1); nothing was changed. A
+        thread may have one block of an array open at a time.
+        """
+        return Writing(self, index, timeout)
+
+    def reading(self, index: Any = ..., *, timeout: float | None = None) -> Reading:
+        """A block for reading: a read-only view without a copy, which nobody's `writing` changes.
+
+        Waits for writers of the tiles; later writers of them wait until the block ends, and their
+        LockTimeoutError names this process. Any number of processes may read at once.
+        """
+        return Reading(self, index, timeout)
+
+    def snapshot(self, index: Any = ..., *, timeout: float | None = None) -> np.ndarray[Any, Any]:
+        """A private copy of the index, all of it as of one instant; takes no lock.
+
+        A block that is being written is seen as it was before. Only if writers follow each other so
+        fast that 32 attempts were in vain, or a tile without image is being written, it waits as
+        `reading` does.
+        """
+        keeps = _keeps_axes(index)
+        while True:
+            base = self._ndarray()
+            view = base[keeps]
+            low, high = _extent(view, base)
+            copy = np.empty(high - low, np.uint8)
+            if self._mapping().snapshot(low, high, copy, timeout):
+                break
+        if view.size == 0:
+            return np.empty(view.shape, view.dtype)
+        start = view.__array_interface__["data"][0] - base.__array_interface__["data"][0] - low
+        shown = np.ndarray(view.shape, view.dtype, copy, start, view.strides)
+        whole = shown.flags.c_contiguous or shown.flags.f_contiguous
+        return shown if whole else shown.copy()
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError(
+            "an Array is not indexed itself: use snapshot(index), reading(index), writing(index), "
+            "or np.asarray(array)[index] for the raw memory"
+        )
+
+    def fill(self, value: Any) -> None:
+        """Sets all elements, as one block."""
+        with self.writing() as block:
+            block[...] = value
+
+    def copy_from(self, source: Any, index: Any = ...) -> None:
+        """Copies anything that broadcasts to the index into it, as one block."""
+        values = np.asarray(source)
+        with self.writing(index) as block:
+            block[...] = values
+
+    # ---- tiles ----------------------------------------------------------------------------------
+
+    def tiles(self) -> Iterator[Tile]:
+        """The tiles in ascending order, dealt to the living nodes in even, contiguous shares."""
+        mapping = self._mapping()
+        rows, step, count = self._rows(), self.tile_rows, int(mapping.tile_count)
+        living = [
+            entry["node"]
+            for entry in self.handle.participants()
+            if entry["node"] is not None and entry["alive"]
+        ] or list(range(self.handle.node_count))
+        for number in range(count):
+            part = slice(number * step, min((number + 1) * step, rows))
+            index = (part,) if self.order == "C" else (..., part)
+            node = living[number * len(living) // count]
+            yield Tile(number, index if self.ndim else (), node, mapping.version(number))
+
+    def versions(self) -> list[int]:
+        """Versions of all tiles. A tile's grows with every block that wrote to it."""
+        mapping = self._mapping()
+        return [mapping.version(tile) for tile in range(mapping.tile_count)]
+
+    def torn(self) -> dict[int, int]:
+        """Tiles that killed writers left torn, with their pids; empty unless undo=False."""
+        return dict(self._mapping().torn())
+
+    def accept(self, tiles: Iterable[int] | None = None) -> None:
+        """Takes torn tiles (default: all) as they are, and copies them to the backups."""
+        self._mend(tiles, False)
+
+    def restore(self, tiles: Iterable[int] | None = None) -> None:
+        """Brings torn tiles (default: all) back from a backup. UsageError if there is none."""
+        self._mend(tiles, True)
+
+    def _mend(self, tiles: Iterable[int] | None, restores: bool) -> None:
+        mapping = self._mapping()
+        torn = dict(mapping.torn())
+        if restores and mapping.replicas < 2:
+            raise UsageError(
+                f"array {self.name!r} has replication_factor=1 and undo=False, so there is nothing "
+                f"to restore from; accept(), or write the tiles anew and accept() them"
+            )
+        for tile in sorted(torn) if tiles is None else tiles:
+            if tile not in torn:
+                continue
+            low = tile * mapping.tile_bytes
+            high = min(low + mapping.tile_bytes, mapping.data_bytes)
+            block = mapping.begin(low, high, True, accepts_torn=True)
+            if block is not None and restores:
+                block.restore()
+            elif block is not None:
+                block.publish()
+
+    # ---- as a whole -----------------------------------------------------------------------------
+
+    def resize(self, shape: int | Iterable[int], *, timeout: float | None = None) -> None:
+        """Gives the array another shape, with as many axes; what both shapes have is kept.
+
+        New elements are zero. Waits for open blocks. Other handles see the new shape at their next
+        use; views of the old memory stay valid, and show it. Raw writes that run meanwhile may be
+        missed. StoreFullError changes nothing; neither does a kill before the last step.
+        """
+        sizes = _checked_shape(shape)
+        while True:
+            mapping = self._mapping()
+            old = self._ndarray()
+            if len(sizes) != old.ndim:
+                raise UsageError(f"array {self.name!r} has {old.ndim} axes, {shape!r} has others")
+            rows = self.tile_rows if old.size else None
+            asked = _geometry(
+                sizes, old.dtype, self.order, rows, mapping.replicas, bool(mapping.undo)
+            )
+
+            def fill(made: ArrayMap, old: np.ndarray[Any, Any] = old) -> None:
+                order: Any = "F" if made.fortran else "C"
+                new = np.ndarray(sizes, old.dtype, buffer=made, order=order)
+                shared = tuple(slice(min(pair)) for pair in zip(sizes, old.shape, strict=True))
+                new[shared] = old[shared]
+
+            made = replace_array(mapping, asked, fill, timeout)
+            if made is not False:
+                self._adopt(made)
+                return
+
+    def delete(self, *, timeout: float | None = None) -> None:
+        """Removes the array for everybody; views stay valid. KeyNotFoundError if it is gone."""
+        while replace_array(self._mapping(), None, None, timeout) is False:
+            pass
+
+    def stats(self) -> dict[str, Any]:
+        """Shape, sizes, open blocks, as plain data."""
+        mapping = self._mapping()
+        return {
+            "shape": self.shape,
+            "dtype": str(self.dtype),
+            "order": self.order,
+            "bytes": self.nbytes,
+            "replication_factor": self.replication_factor,
+            "undo": self.undo,
+            "tiles": int(mapping.tile_count),
+            "tile_rows": self.tile_rows,
+            **mapping.usage(),
+        }
+
+    def check(self, repair: bool = False) -> tuple[int, int, list[str]]:
+        """(problems, repaired, texts) of this array; `Cluster.check` sums them up."""
+        return self._mapping().check(repair)
+
+    def __repr__(self) -> str:
+        return f"<Array {self.name!r} of cluster {self.handle.name!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from dsm_native.cluster import reattach_array
+
+        return reattach_array, (self.handle.name, self.name)
