@@ -24,17 +24,18 @@ from dsm_native._native.array import (
     array_names,
     create_array,
     find_array,
+    give_up_array,
     replace_array,
 )
 from dsm_native._native.handle import Handle
-from dsm_native.exceptions import KeyNotFoundError, UsageError
+from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
 
 TILE_BYTES = 256 << 10
 TILE_BYTES_MAX = 1 << 20
 PAGE_BYTES = 4096
 DATA_BYTES_MAX = 1 << 46
 
-__all__ = ["Array", "Tile", "array_names", "open_array"]
+__all__ = ["Array", "Tile", "array_names", "check_array", "open_array"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ def open_array(
         if made is not None:
             array._adopt(made)
             return array
+
+
+def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list[str]]:
+    """(problems, repaired, texts) of one array. Repair gives up what cannot be opened."""
+    array = Array(handle, name)
+    try:
+        return (0, 0, []) if array._find() is None else array.check(repair)
+    except CorruptError as error:
+        return 1, int(repair and give_up_array(handle, name)), [str(error)]
 
 
 def _checked_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
@@ -290,6 +300,17 @@ class Array(ArrayCore):
         base = self._ndarray()
         self._mapping().mark_raw()
         return base
+
+    def buffer_source(self) -> np.ndarray[Any, Any]:
+        """The same for consumers of buffers; BufferError if a buffer cannot tell the dtype."""
+        base = self._ndarray()
+        try:
+            told = np.asarray(memoryview(base)).dtype
+        except (ValueError, TypeError):
+            told = None
+        if told != base.dtype:
+            raise BufferError(f"no format of the buffer protocol stands for {base.dtype}")
+        return self.exported()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         base = self.exported()

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
-from dsm_native.arrays import Array, array_names, open_array
+from dsm_native.arrays import Array, array_names, check_array, open_array
 from dsm_native.exceptions import (
     ClusterNotFoundError,
+    CorruptError,
     ForkedError,
     KeyNotFoundError,
     UsageError,
@@ -237,7 +238,8 @@ class Cluster:
 
     def _each_array(self) -> Iterable[Array]:
         for name in self.arrays:
-            with contextlib.suppress(KeyNotFoundError):  # it was deleted meanwhile
+            # It was deleted meanwhile, or it is damaged, which is for check() to tell.
+            with contextlib.suppress(KeyNotFoundError, CorruptError):
                 yield self.array(name)
 
     @property
@@ -332,8 +334,8 @@ class Cluster:
         one stripe at a time; LockTimeoutError if a stopped process holds one.
         """
         *counts, problems, repaired, texts = self._handle.check(repair)
-        for array in self._each_array():
-            found = array.check(repair)
+        for name in self.arrays:
+            found = check_array(self._handle, name, repair)
             problems, repaired = problems + found[0], repaired + found[1]
             texts += found[2]
         return CheckReport(*counts, problems, repaired, texts)

@@ -59,7 +59,7 @@ class ArrayBlock:
     def cancel(self) -> None: ...
 
 class ArrayCore:
-    """What an Array is to consumers of buffers: the ndarray that `exported()` gives."""
+    """What an Array is to consumers of buffers: the ndarray that `buffer_source()` gives."""
 
     handle: Handle
     name: str
@@ -67,6 +67,7 @@ class ArrayCore:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 def find_array(handle: Handle, name: str, timeout: float | None = None) -> ArrayMap | None: ...
+def give_up_array(handle: Handle, name: str) -> bool: ...
 def create_array(
     handle: Handle, name: str, asked: dict[str, Any], timeout: float | None = None
 ) -> ArrayMap | None: ...

@@ -22,10 +22,13 @@ from dsm_native._native.handle cimport Handle, handle_ready
 import os
 from threading import get_ident
 
-from dsm_native.exceptions import ForkedError, LockTimeoutError, TornWriteError, UsageError
+from dsm_native.exceptions import (
+    CorruptError, ForkedError, LockTimeoutError, TornWriteError, UsageError,
+)
 
 cdef enum:
     SNAPSHOT_TRIES = 32
+    OPEN_TRIES = 3
     FAULTS_KEPT = 256
 
 # Which thread has a block open on which build: a second one would wait for the first.
@@ -390,6 +393,7 @@ def find_array(Handle handle, str name, timeout=None):
     cdef dsm_status status
     cdef uint32_t entry = 0
     cdef uint64_t build = 0
+    cdef int tries = 0
     encoded = name.encode()
     cdef const char *text = encoded
     cdef uint32_t length = <uint32_t>len(encoded)
@@ -407,8 +411,37 @@ def find_array(Handle handle, str name, timeout=None):
             return None
         if status != DSM_RETRY and status != DSM_LOCK_TIMEOUT:
             raise fault_error(status, &call.fault, name, 0)
+        if status == DSM_RETRY:
+            tries += 1
+            if tries > OPEN_TRIES and dsm_array_current(found.handle.space, entry) == build:
+                raise CorruptError(
+                    f"array {name!r}: a segment of it was removed from /dev/shm; "
+                    f"Cluster.check(repair=True) gives the array up")
         patience.go_on(DSM_LOCK_TIMEOUT, &call.fault, name)
         pause(status)
+
+
+def give_up_array(Handle handle, str name):
+    """Removes an array that cannot be opened; whether it did."""
+    cdef ArrayMap seen = ArrayMap.make(handle, name)
+    cdef dsm_call call = dsm_call_make(&seen.cluster.space, DSM_LOCK_SLICE_MS)
+    cdef dsm_status status
+    cdef uint32_t entry = 0
+    cdef uint64_t build = 0, unused = 0
+    encoded = name.encode()
+    cdef const char *text = encoded
+    cdef uint32_t length = <uint32_t>len(encoded)
+    with nogil:
+        status = dsm_array_find(&call, text, length, &entry, &build)
+        if status == DSM_OK:
+            status = dsm_array_reserve(&call, entry, build, &unused)
+    if status != DSM_OK:
+        return False
+    try:
+        publish_entry(seen, entry, 0)
+    finally:
+        settle_entry(seen, entry)
+    return True
 
 
 cdef int pause(dsm_status status) except -1:
@@ -612,7 +645,7 @@ def page_diff_unit():
 
 
 cdef class ArrayCore:
-    """What an Array is to consumers of buffers: the ndarray that `exported()` gives."""
+    """What an Array is to consumers of buffers: the ndarray that `buffer_source()` gives."""
 
     cdef readonly Handle handle
     cdef readonly str name
@@ -622,4 +655,4 @@ cdef class ArrayCore:
         self.name = name
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        PyObject_GetBuffer(self.exported(), buffer, flags)
+        PyObject_GetBuffer(self.buffer_source(), buffer, flags)
