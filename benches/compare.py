@@ -17,6 +17,7 @@ from pathlib import Path
 import machine
 import plot
 import table
+from arrays import arrays
 from latency import latencies
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
@@ -27,7 +28,7 @@ from scaling import scaling
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "memory", "latency")
+PARTS = ("ratios", "scaling", "kill", "memory", "arrays", "latency")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -45,9 +46,15 @@ class Effort:
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
+    array_rounds: int = 15
+    array_side: int = 2_048
+    array_steps: int = 10
+    array_bytes: int = 256 << 20
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES)
+QUICK = Effort(
+    2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES, 3, 128, 2, 4 << 20
+)  # fmt: skip
 
 
 def one_process(effort: Effort) -> Findings:
@@ -89,6 +96,12 @@ def a_million_objects(effort: Effort) -> Findings:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
 
 
+def shared_arrays(effort: Effort) -> Findings:
+    quick = effort == QUICK
+    sizes = (effort.array_rounds, effort.array_side, effort.array_steps, effort.array_bytes)
+    return arrays(*sizes, quick)
+
+
 def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str, str]]:
     """All parts asked for, one after the other, each with clusters of its own."""
     found, absent = Findings(), {}
@@ -97,6 +110,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "scaling": two_processes,
         "kill": killed_holders,
         "memory": a_million_objects,
+        "arrays": shared_arrays,
     }
     for part in parts:
         started = time.monotonic()

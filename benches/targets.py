@@ -86,6 +86,29 @@ TARGETS = (
     Target("kill_p50", "SIGKILL of a lock holder to next writer done, p50", None, None, "µs"),
     Target("death_p99", "death of a lock holder to next writer done, p99", None, None, "µs"),
     Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
+    Target(
+        "page_diff",
+        "page diff and copy of 256 MiB, 1% of the pages changed / memory bandwidth",
+        0.7,
+        None,
+        at_least=True,
+    ),
+    Target(
+        "scale_heat",
+        "2 workers, heat equation: scaling / two independent processes",
+        0.9,
+        None,
+        at_least=True,
+    ),
+    Target(
+        "scale_kmeans",
+        "2 workers, k-means: scaling / two independent processes",
+        0.9,
+        None,
+        at_least=True,
+    ),
+    Target("heat_joblib", "2 workers, heat equation / joblib, memmapping", None, None),
+    Target("heat_ray", "2 workers, heat equation / Ray", None, None),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

@@ -3,7 +3,8 @@
 An array is divided into *tiles*, runs of consecutive rows. `writing` takes the tiles that an index
 touches and publishes them as a whole; `snapshot` and `reading` see whole blocks only; `np.asarray`
 is the raw memory, for those who order their accesses by other means. A kill restores, see
-docs/guarantees.md. Every method may be called from any process and thread at once.
+docs/guarantees.md. Every method may be called from any process and thread at once. numpy is
+imported by what needs it, so that programs without arrays do not wait for it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from dsm_native._native.array import (
     ArrayBlock,
@@ -29,6 +28,9 @@ from dsm_native._native.array import (
 )
 from dsm_native._native.handle import Handle
 from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TILE_BYTES = 256 << 10
 TILE_BYTES_MAX = 1 << 20
@@ -91,6 +93,8 @@ def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list
 
 
 def _checked_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
+    import numpy as np
+
     try:
         sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         checked = tuple(int(size) for size in sizes if size == int(size))
@@ -102,6 +106,8 @@ def _checked_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    import numpy as np
+
     found = np.dtype(dtype)
     if found.hasobject:
         raise UsageError(f"dtype {found} refers to objects of one process; use a fixed-size one")
@@ -118,6 +124,8 @@ def _geometry(
     replicas: int,
     undo: bool,
 ) -> dict[str, Any]:
+    import numpy as np
+
     data_bytes = math.prod(shape) * dtype.itemsize
     if data_bytes > DATA_BYTES_MAX:
         raise UsageError(f"{shape} of {dtype} takes {data_bytes:,} bytes, more than 64 TiB")
@@ -154,6 +162,8 @@ def _tile_rows(row_bytes: int, rows: int) -> int:
 
 def _keeps_axes(index: Any) -> tuple[Any, ...]:
     """The index as a tuple that gives a view in any case; UsageError for fancy indexing."""
+    import numpy as np
+
     parts = index if isinstance(index, tuple) else (index,)
     for part in parts:
         plain = part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
@@ -260,6 +270,8 @@ class Array(ArrayCore):
     # ---- which memory ---------------------------------------------------------------------------
 
     def _adopt(self, mapping: ArrayMap) -> ArrayMap:
+        import numpy as np
+
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(mapping.description))
         order: Any = "F" if mapping.fortran else "C"
         self._base = np.ndarray(mapping.shape, dtype, buffer=mapping, order=order)
@@ -303,6 +315,8 @@ class Array(ArrayCore):
 
     def buffer_source(self) -> np.ndarray[Any, Any]:
         """The same for consumers of buffers; BufferError if a buffer cannot tell the dtype."""
+        import numpy as np
+
         base = self._ndarray()
         try:
             told = np.asarray(memoryview(base)).dtype
@@ -313,6 +327,8 @@ class Array(ArrayCore):
         return self.exported()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         base = self.exported()
         wanted = base.dtype if dtype is None else np.dtype(dtype)
         if wanted == base.dtype:
@@ -420,6 +436,8 @@ class Array(ArrayCore):
         fast that 32 attempts were in vain, or a tile without image is being written, it waits as
         `reading` does.
         """
+        import numpy as np
+
         keeps = _keeps_axes(index)
         while True:
             base = self._ndarray()
@@ -448,6 +466,8 @@ class Array(ArrayCore):
 
     def copy_from(self, source: Any, index: Any = ...) -> None:
         """Copies anything that broadcasts to the index into it, as one block."""
+        import numpy as np
+
         values = np.asarray(source)
         with self.writing(index) as block:
             block[...] = values
@@ -526,6 +546,8 @@ class Array(ArrayCore):
             )
 
             def fill(made: ArrayMap, old: np.ndarray[Any, Any] = old) -> None:
+                import numpy as np
+
                 order: Any = "F" if made.fortran else "C"
                 new = np.ndarray(sizes, old.dtype, buffer=made, order=order)
                 shared = tuple(slice(min(pair)) for pair in zip(sizes, old.shape, strict=True))
