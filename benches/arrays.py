@@ -80,7 +80,10 @@ def diffuse(halo: np.ndarray, out: np.ndarray) -> None:
 def heat_task(task: tuple) -> None:
     old, new, bands = task
     for first, last in bands:
-        with old.reading(slice(first - 1, last + 1)) as halo, new.writing(slice(first, last)) as out:
+        with (
+            old.reading(slice(first - 1, last + 1)) as halo,
+            new.writing(slice(first, last)) as out,
+        ):
             diffuse(halo, out)
 
 
@@ -141,7 +144,9 @@ class Heat:
 
     def __init__(self, cluster: dsm.Cluster, side: int, steps: int) -> None:
         self.cluster, self.side, self.steps = cluster, side, steps
-        self.grids = [cluster.array(f"heat {n}", (side, side), replication_factor=1) for n in (0, 1)]
+        self.grids = [
+            cluster.array(f"heat {n}", (side, side), replication_factor=1) for n in (0, 1)
+        ]
         for grid in self.grids:
             grid.fill(1.0)
         self.bands = [(1, side // 2), (side // 2, side - 1)]
@@ -178,7 +183,7 @@ class KMeans:
         started = time.perf_counter()
         for _ in range(self.steps):
             tasks = [(self.points, self.labels, part, centres) for part in parts]
-            sums, counts = (sum(each) for each in zip(*self.cluster.map(kmeans_task, tasks)))
+            sums, counts = map(sum, zip(*self.cluster.map(kmeans_task, tasks), strict=True))
             centres = sums / np.maximum(counts, 1)[:, None]
         return time.perf_counter() - started
 

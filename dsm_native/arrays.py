@@ -108,7 +108,7 @@ def _checked_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     import numpy as np
 
-    found = np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
     if found.hasobject:
         raise UsageError(f"dtype {found} refers to objects of one process; use a fixed-size one")
     if found.subdtype is not None or found.itemsize == 0:
@@ -180,9 +180,7 @@ def _extent(view: np.ndarray[Any, Any], base: np.ndarray[Any, Any]) -> tuple[int
     if view.size == 0:
         return 0, 0
     start = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    reach = [
-        (size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)
-    ]
+    reach = [(size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)]
     low = start + sum(step for step in reach if step < 0)
     return low, start + sum(step for step in reach if step > 0) + view.itemsize
 
@@ -202,7 +200,7 @@ class _Block:
             raise UsageError("a block is for one `with`; call the method again for another")
         while self._block is None:
             base = self._array._ndarray()
-            view = base[self._index]
+            view: np.ndarray[Any, Any] = base[self._index]
             low, high = _extent(view, base)
             self._block = self._array._mapping().begin(low, high, writes, self._timeout)
         view.flags.writeable = writes
@@ -274,7 +272,7 @@ class Array(ArrayCore):
 
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(mapping.description))
         order: Any = "F" if mapping.fortran else "C"
-        self._base = np.ndarray(mapping.shape, dtype, buffer=mapping, order=order)
+        self._base = np.ndarray(mapping.shape, dtype, buffer=memoryview(mapping), order=order)
         self._map = mapping
         return mapping
 
@@ -319,7 +317,7 @@ class Array(ArrayCore):
 
         base = self._ndarray()
         try:
-            told = np.asarray(memoryview(base)).dtype
+            told = np.asarray(memoryview(base.data)).dtype
         except (ValueError, TypeError):
             told = None
         if told != base.dtype:
@@ -354,7 +352,8 @@ class Array(ArrayCore):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements."""
-        return self._ndarray().dtype
+        found: np.dtype[Any] = self._ndarray().dtype
+        return found
 
     @property
     def order(self) -> str:
@@ -549,7 +548,7 @@ class Array(ArrayCore):
                 import numpy as np
 
                 order: Any = "F" if made.fortran else "C"
-                new = np.ndarray(sizes, old.dtype, buffer=made, order=order)
+                new = np.ndarray(sizes, old.dtype, buffer=memoryview(made), order=order)
                 shared = tuple(slice(min(pair)) for pair in zip(sizes, old.shape, strict=True))
                 new[shared] = old[shared]
 

@@ -333,12 +333,12 @@ class Cluster:
         that validates, counts are recomputed, memory that nothing refers to is freed. Blocks for
         one stripe at a time; LockTimeoutError if a stopped process holds one.
         """
-        *counts, problems, repaired, texts = self._handle.check(repair)
+        stripes, objects, value_bytes, problems, repaired, texts = self._handle.check(repair)
         for name in self.arrays:
             found = check_array(self._handle, name, repair)
             problems, repaired = problems + found[0], repaired + found[1]
             texts += found[2]
-        return CheckReport(*counts, problems, repaired, texts)
+        return CheckReport(stripes, objects, value_bytes, problems, repaired, texts)
 
     @property
     def closed(self) -> bool:

@@ -14,7 +14,7 @@
 #define DSM_REPLICAS_MAX 5u /* preference list that fits a route word */
 #define DSM_PARTICIPANTS_MAX 256u  /* attached processes, nodes and owner included */
 #define DSM_REGIONS_MAX 256u       /* namespaces of one cluster */
-#define DSM_ARRAYS_MAX 1024u        /* names in the directory of arrays */
+#define DSM_ARRAYS_MAX 1024u       /* names in the directory of arrays */
 #define DSM_PINS_MAX 4096u         /* pinned extents of one process */
 #define DSM_STRIPES_MAX 65536u     /* 16 bits in a page's owner record */
 #define DSM_KEY_BYTES_MAX 65535u   /* 16 bits in the object header */

@@ -13,7 +13,8 @@ from libc.string cimport memset
 
 from dsm_native._native.core cimport (
     DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK, DSM_RETRY, DSM_TORN,
-    dsm_call, dsm_call_make, dsm_check_report, dsm_cluster, dsm_cluster_drop, dsm_cluster_hold, dsm_fault,
+    dsm_call, dsm_call_make, dsm_check_report, dsm_cluster, dsm_cluster_drop, dsm_cluster_hold,
+    dsm_fault,
     dsm_os_monotonic_ns, dsm_status, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error, fault_text
@@ -234,7 +235,7 @@ cdef class ArrayMap:
         cdef Py_buffer buffer
         cdef dsm_status status = DSM_RETRY
         cdef dsm_call call
-        cdef int i
+        cdef int _attempt
         handle_ready(self.handle)
         if low > high or high > self.array.geometry.data_bytes:
             raise UsageError(f"bytes {low} to {high} of {self.array.geometry.data_bytes}")
@@ -242,7 +243,7 @@ cdef class ArrayMap:
         try:
             if <uint64_t>buffer.len != high - low:
                 raise UsageError(f"a buffer of {high - low} bytes is needed, not {buffer.len}")
-            for i in range(SNAPSHOT_TRIES):
+            for _attempt in range(SNAPSHOT_TRIES):
                 call = dsm_call_make(&self.cluster.space, 0)
                 with nogil:
                     status = dsm_array_snapshot_try(&call, &self.array, low, high, buffer.buf)

@@ -30,7 +30,12 @@ PYTHON_ORDER = [
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; the cluster brings
 # its workers in when it starts them.
-MAY_LOOK_UP = {("node", "cluster"), ("region", "cluster"), ("arrays", "cluster"), ("cluster", "workers")}
+MAY_LOOK_UP = {
+    ("node", "cluster"),
+    ("region", "cluster"),
+    ("arrays", "cluster"),
+    ("cluster", "workers"),
+}
 
 
 def includes(path):
