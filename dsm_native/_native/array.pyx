@@ -384,7 +384,7 @@ cdef class ArrayBlock:
         self.forget()
 
 
-# ---- the directory --------------------------------------------------------------------------------
+# ---- the directory -------------------------------------------------------------------------------
 
 def find_array(Handle handle, str name, timeout=None):
     """The mapping of the array of that name, or None."""
