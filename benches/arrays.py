@@ -17,7 +17,7 @@ import numpy as np
 from rounds import Findings, interleave, ratio
 
 import dsm_native as dsm
-from dsm_native._native.array import page_diff_copy
+from dsm_native._native.page_diff import page_diff_copy
 
 PAGE_BYTES = 4096
 CHANGED_SHARE = 100  # one page of so many is changed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dsm_native as dsm
-from dsm_native._native.array import page_diff_copy
+from dsm_native._native.page_diff import page_diff_copy
 
 SHAPE = (1024, 1024)  # 8 MiB of f8, 32 tiles
 ROW = slice(100, 101)

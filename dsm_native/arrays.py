@@ -5,6 +5,8 @@ touches and publishes them as a whole; `snapshot` and `reading` see whole blocks
 is the raw memory, for those who order their accesses by other means. A kill restores, see
 docs/guarantees.md. Every method may be called from any process and thread at once. numpy is
 imported by what needs it, so that programs without arrays do not wait for it.
+
+Longer than 400 lines: all that users can ask of an array is one class.
 """
 
 from __future__ import annotations
@@ -13,13 +15,10 @@ import ast
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dsm_native._native.array import (
-    ArrayBlock,
-    ArrayCore,
-    ArrayMap,
+from dsm_native._native.array import ArrayCore, ArrayMap
+from dsm_native._native.array_directory import (
     array_names,
     create_array,
     find_array,
@@ -27,15 +26,19 @@ from dsm_native._native.array import (
     replace_array,
 )
 from dsm_native._native.handle import Handle
+from dsm_native.array_blocks import Reading, Writing
+from dsm_native.array_geometry import (
+    checked_dtype,
+    checked_shape,
+    extent_of,
+    geometry_of,
+    keeping_axes,
+    rows_of,
+)
 from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
-
-TILE_BYTES = 256 << 10
-TILE_BYTES_MAX = 1 << 20
-PAGE_BYTES = 4096
-DATA_BYTES_MAX = 1 << 46
 
 __all__ = ["Array", "Tile", "array_names", "check_array", "open_array"]
 
@@ -69,9 +72,9 @@ def open_array(
             return array
         if shape is None:
             raise KeyNotFoundError(f"no array {name!r}; give a shape to create it")
-        asked = _geometry(
-            _checked_shape(shape),
-            _checked_dtype("f8" if dtype is None else dtype),
+        asked = geometry_of(
+            checked_shape(shape),
+            checked_dtype("f8" if dtype is None else dtype),
             settings["order"] or "C",
             settings["tile_rows"],
             settings["replication_factor"] or replicas,
@@ -90,163 +93,6 @@ def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list
         return (0, 0, []) if array._find() is None else array.check(repair)
     except CorruptError as error:
         return 1, int(repair and give_up_array(handle, name)), [str(error)]
-
-
-def _checked_shape(shape: int | Iterable[int]) -> tuple[int, ...]:
-    import numpy as np
-
-    try:
-        sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-        checked = tuple(int(size) for size in sizes if size == int(size))
-    except (TypeError, ValueError):
-        raise UsageError(f"shape must be an int or a tuple of ints, not {shape!r}") from None
-    if len(checked) != len(sizes) or any(size < 0 for size in checked):
-        raise UsageError(f"shape must be of ints from 0 on, not {shape!r}")
-    return checked
-
-
-def _checked_dtype(dtype: Any) -> np.dtype[Any]:
-    import numpy as np
-
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found.hasobject:
-        raise UsageError(f"dtype {found} refers to objects of one process; use a fixed-size one")
-    if found.subdtype is not None or found.itemsize == 0:
-        raise UsageError(f"dtype {found} is no element type; put its dimensions into the shape")
-    return found
-
-
-def _geometry(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    order: str,
-    tile_rows: int | None,
-    replicas: int,
-    undo: bool,
-) -> dict[str, Any]:
-    import numpy as np
-
-    data_bytes = math.prod(shape) * dtype.itemsize
-    if data_bytes > DATA_BYTES_MAX:
-        raise UsageError(f"{shape} of {dtype} takes {data_bytes:,} bytes, more than 64 TiB")
-    rows = _rows_of(shape, order)
-    row_bytes = data_bytes // rows if rows else dtype.itemsize
-    if tile_rows is None:
-        tile_rows = _tile_rows(row_bytes, rows)
-    return {
-        "shape": shape,
-        "description": repr(np.lib.format.dtype_to_descr(dtype)),
-        "data_bytes": data_bytes,
-        "item_bytes": dtype.itemsize,
-        "tile_bytes": max(1, tile_rows * row_bytes),
-        "replicas": replicas,
-        "undo": undo,
-        "fortran": order == "F",
-    }
-
-
-def _rows_of(shape: tuple[int, ...], order: str) -> int:
-    if not shape:
-        return 1
-    return shape[-1] if order == "F" else shape[0]
-
-
-def _tile_rows(row_bytes: int, rows: int) -> int:
-    """About TILE_BYTES, and whole pages where rows permit."""
-    count = max(1, round(TILE_BYTES / row_bytes)) if row_bytes else 1
-    whole = PAGE_BYTES // math.gcd(PAGE_BYTES, row_bytes or PAGE_BYTES)
-    if whole * row_bytes <= TILE_BYTES_MAX:
-        count = max(1, round(count / whole)) * whole
-    return max(1, min(count, rows))
-
-
-def _keeps_axes(index: Any) -> tuple[Any, ...]:
-    """The index as a tuple that gives a view in any case; UsageError for fancy indexing."""
-    import numpy as np
-
-    parts = index if isinstance(index, tuple) else (index,)
-    for part in parts:
-        plain = part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
-        if not plain or isinstance(part, bool | np.bool_):
-            raise UsageError(
-                f"an index of slices, ints, None and Ellipsis is needed, since only these give "
-                f"views; not {part!r}"
-            )
-    return parts if any(part is Ellipsis for part in parts) else (*parts, Ellipsis)
-
-
-def _extent(view: np.ndarray[Any, Any], base: np.ndarray[Any, Any]) -> tuple[int, int]:
-    """First and one-beyond-last byte of a view, counted from the base's."""
-    if view.size == 0:
-        return 0, 0
-    start = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    reach = [(size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)]
-    low = start + sum(step for step in reach if step < 0)
-    return low, start + sum(step for step in reach if step > 0) + view.itemsize
-
-
-class _Block:
-    """`with` of one array block: takes tiles on entry, gives them back on exit."""
-
-    def __init__(self, array: Array, index: Any, timeout: float | None) -> None:
-        self._array = array
-        self._index = _keeps_axes(index)
-        self._timeout = timeout
-        self._block: ArrayBlock | None = None
-        self._view: np.ndarray[Any, Any] | None = None
-
-    def _open(self, writes: bool) -> np.ndarray[Any, Any]:
-        if self._block is not None:
-            raise UsageError("a block is for one `with`; call the method again for another")
-        while self._block is None:
-            base = self._array._ndarray()
-            view: np.ndarray[Any, Any] = base[self._index]
-            low, high = _extent(view, base)
-            self._block = self._array._mapping().begin(low, high, writes, self._timeout)
-        view.flags.writeable = writes
-        self._view = view
-        return view
-
-    def _ended(self) -> ArrayBlock:
-        assert self._block is not None
-        assert self._view is not None
-        # What is kept of the block shows the array; changes go through another block.
-        self._view.flags.writeable = False
-        return self._block
-
-
-class Writing(_Block):
-    """What `Array.writing` returns."""
-
-    def __enter__(self) -> np.ndarray[Any, Any]:
-        return self._open(True)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        block = self._ended()
-        if kind is None or not self._array.undo:
-            block.publish()
-        else:
-            block.restore()
-
-
-class Reading(_Block):
-    """What `Array.reading` returns."""
-
-    def __enter__(self) -> np.ndarray[Any, Any]:
-        return self._open(False)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended().cancel()
 
 
 class Array(ArrayCore):
@@ -297,9 +143,9 @@ class Array(ArrayCore):
     def _compare(self, shape: Any, dtype: Any, settings: dict[str, Any]) -> None:
         asked: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
         if shape is not None:
-            asked["shape"] = _checked_shape(shape)
+            asked["shape"] = checked_shape(shape)
         if dtype is not None:
-            asked["dtype"] = _checked_dtype(dtype)
+            asked["dtype"] = checked_dtype(dtype)
         for label, value in asked.items():
             has = getattr(self, label)
             if has != value and not (label == "tile_rows" and value > has == self._rows()):
@@ -394,7 +240,7 @@ class Array(ArrayCore):
         return int(mapping.tile_bytes // row_bytes) if row_bytes else 1
 
     def _rows(self) -> int:
-        return _rows_of(self.shape, self.order)
+        return rows_of(self.shape, self.order)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -437,11 +283,11 @@ class Array(ArrayCore):
         """
         import numpy as np
 
-        keeps = _keeps_axes(index)
+        keeps = keeping_axes(index)
         while True:
             base = self._ndarray()
             view = base[keeps]
-            low, high = _extent(view, base)
+            low, high = extent_of(view, base)
             copy = np.empty(high - low, np.uint8)
             if self._mapping().snapshot(low, high, copy, timeout):
                 break
@@ -533,14 +379,14 @@ class Array(ArrayCore):
         use; views of the old memory stay valid, and show it. Raw writes that run meanwhile may be
         missed. StoreFullError changes nothing; neither does a kill before the last step.
         """
-        sizes = _checked_shape(shape)
+        sizes = checked_shape(shape)
         while True:
             mapping = self._mapping()
             old = self._ndarray()
             if len(sizes) != old.ndim:
                 raise UsageError(f"array {self.name!r} has {old.ndim} axes, {shape!r} has others")
             rows = self.tile_rows if old.size else None
-            asked = _geometry(
+            asked = geometry_of(
                 sizes, old.dtype, self.order, rows, mapping.replicas, bool(mapping.undo)
             )
 

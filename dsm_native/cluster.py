@@ -3,6 +3,8 @@
 The owner (who calls `Cluster(...)`) creates the segments and starts the nodes; the nodes end with
 it. Other processes join by `attach(name)` or by unpickling a handle. All of them read and write the
 segments directly; the node processes serve as workers, watch for deaths and settle checksums.
+
+Longer than 400 lines: all that users can ask of a cluster is one class.
 """
 
 from __future__ import annotations

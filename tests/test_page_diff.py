@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsm_native._native.array import page_diff_copy, page_diff_count, page_diff_unit
+from dsm_native._native.page_diff import page_diff_copy, page_diff_count, page_diff_unit
 
 PAGE = 4096
 

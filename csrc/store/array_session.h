@@ -11,6 +11,13 @@
  *   RESTORING    being restored   true               as WRITING
  *   PUBLISHING   true, new        being made true    the copies are made true
  *   DONE         true             true               the tiles are released
+ */
+#ifndef DSM_STORE_ARRAY_SESSION_H
+#define DSM_STORE_ARRAY_SESSION_H
+
+#include "array.h"
+
+/* What must hold, and who waits.
  *
  *   I  only bytes in [low, high) of a session differ between primary and copies, and only by it
  *   I  writers hold tile locks; readers hold none: they announce themselves in their session, and a
@@ -25,10 +32,6 @@
  * A begin that ends in DSM_LOCK_TIMEOUT keeps what it has, so that the caller may look at signals
  * and go on by calling again; dsm_array_cancel gives it up.
  */
-#ifndef DSM_STORE_ARRAY_SESSION_H
-#define DSM_STORE_ARRAY_SESSION_H
-
-#include "array.h"
 
 #define DSM_ARRAY_AWAITED 0x80000000u /* in a tile's lock: somebody sleeps on it */
 

@@ -1,10 +1,11 @@
-# Mirrors of the C headers of arrays. csrc/ is the reference.
+# Mirrors of the C headers of arrays (csrc/ is the reference), and what skins share.
 from libc.stdint cimport uint32_t, uint64_t
 from libcpp cimport bool as cbool
 
 from dsm_native._native.core cimport (
-    dsm_call, dsm_check_report, dsm_check_tell, dsm_space, dsm_status,
+    dsm_call, dsm_check_report, dsm_check_tell, dsm_cluster, dsm_fault, dsm_space, dsm_status,
 )
+from dsm_native._native.handle cimport Handle
 
 
 cdef extern from "store/array.h" nogil:
@@ -100,3 +101,23 @@ cdef extern from "store/page_diff.h" nogil:
     uint64_t dsm_page_diff_copy(void *target, const void *source, uint64_t bytes) noexcept
     uint64_t dsm_page_diff_count(const void *left, const void *right, uint64_t bytes) noexcept
     const char *dsm_page_diff_unit() noexcept
+
+
+cdef class Patience:
+    cdef Handle handle
+    cdef uint64_t start
+    cdef double limit
+
+    cdef uint32_t slice_ms(self) noexcept
+    cdef int go_on(self, dsm_status status, const dsm_fault *fault, object subject) except -1
+
+
+cdef class ArrayMap:
+    cdef readonly Handle handle
+    cdef readonly str name
+    cdef dsm_cluster *cluster
+    cdef dsm_array array
+    cdef bint mapped
+
+    @staticmethod
+    cdef ArrayMap make(Handle handle, str name)

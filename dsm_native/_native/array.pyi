@@ -1,8 +1,16 @@
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
+
+from typing_extensions import disjoint_base
 
 from dsm_native._native.handle import Handle
 
+@disjoint_base
+class Patience:
+    """How long a call may still wait: slices, signals, the cluster's end."""
+
+    def __new__(cls, handle: Handle, timeout: float | None) -> Self: ...
+
+@disjoint_base
 class ArrayMap:
     """One build of an array, mapped. A buffer of all its bytes, writable."""
 
@@ -49,6 +57,7 @@ class ArrayMap:
     def check(self, repair: bool) -> tuple[int, int, list[str]]: ...
     def replicate(self) -> None: ...
 
+@disjoint_base
 class ArrayBlock:
     """Tiles that are held. It ends by publish(), restore() or cancel(), in the same process."""
 
@@ -56,26 +65,11 @@ class ArrayBlock:
     def restore(self) -> None: ...
     def cancel(self) -> None: ...
 
+@disjoint_base
 class ArrayCore:
     """What an Array is to consumers of buffers: the ndarray that `buffer_source()` gives."""
 
     handle: Handle
     name: str
-    def __init__(self, handle: Handle, name: str, *rest: Any) -> None: ...
+    def __new__(cls, handle: Handle, name: str, *rest: Any) -> Self: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
-
-def find_array(handle: Handle, name: str, timeout: float | None = None) -> ArrayMap | None: ...
-def give_up_array(handle: Handle, name: str) -> bool: ...
-def create_array(
-    handle: Handle, name: str, asked: dict[str, Any], timeout: float | None = None
-) -> ArrayMap | None: ...
-def replace_array(
-    old: ArrayMap,
-    asked: dict[str, Any] | None,
-    fill: Callable[[ArrayMap], None] | None,
-    timeout: float | None = None,
-) -> Any: ...
-def array_names(handle: Handle) -> list[str]: ...
-def page_diff_copy(target: Any, source: Any) -> int: ...
-def page_diff_count(left_bytes: Any, right_bytes: Any) -> int: ...
-def page_diff_unit() -> str: ...
