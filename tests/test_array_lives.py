@@ -108,7 +108,7 @@ import dsm_native as dsm, numpy as np, sys
 cluster = dsm.attach(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-array = hasty.array("made", (1000, 1000), "i8")
+array = cluster.array("made", (1000, 1000), "i8")
 with array.writing(0) as block:
     block += 1
 print("made", flush=True)
@@ -132,10 +132,10 @@ def test_segments_that_nobody_maps_are_kept_and_those_of_the_dead_are_swept(name
     source = (
         "import dsm_native as dsm, os, sys, signal\n"
         "cluster = dsm.Cluster(nodes=1, name=sys.argv[1], stripes=64)\n"
-        "hasty.array('grid', 10).fill(6)\n"
+        "cluster.array('grid', 10).fill(6)\n"
         "dsm.clean()\n"
-        "print(int(hasty.array('grid').snapshot().sum()), flush=True)\n"
-        "pids = [node.pid for node in hasty.nodes]\n"
+        "print(int(cluster.array('grid').snapshot().sum()), flush=True)\n"
+        "pids = [node.pid for node in cluster.nodes]\n"
         "[os.kill(pid, signal.SIGSTOP) for pid in pids]\n"
         "[os.kill(pid, signal.SIGKILL) for pid in (*pids, os.getpid())]\n"
     )
