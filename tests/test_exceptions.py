@@ -49,6 +49,8 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("KeyTypeError", TypeError),
         ("ValueTypeError", TypeError),
         ("CounterOverflowError", OverflowError),
+        ("ClockOffsetError", ValueError),
+        ("ClockOverflowError", OverflowError),
         ("LockTimeoutError", TimeoutError),
         ("StoreFullError", MemoryError),
         ("ClusterExistsError", FileExistsError),

@@ -1,8 +1,9 @@
 # cython: language_level=3, binding=False, autotestdict=False
 """Vector clocks, the hybrid logical clock and dotted version vector sets, over csrc/proto.
 
-Handles are for one thread at a time. Errors are Python's own: ValueError for an argument out of
-range, OverflowError at the end of a counter.
+Handles are for one thread at a time. Errors: UsageError (a ValueError) for an argument out of range,
+ClockOffsetError for a stamp too far ahead, ClockOverflowError (an OverflowError) at the end of a
+counter; Python's OverflowError for an integer that no unsigned word holds, TypeError for no integer.
 """
 
 import enum
@@ -10,6 +11,8 @@ import enum
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
+
+from dsm_native.exceptions import ClockOffsetError, ClockOverflowError, UsageError
 
 cdef size_t COUNTERS_MAX = 1 << 20
 cdef size_t COUNTERS_STEP = 8
@@ -57,7 +60,7 @@ cdef class VectorClock:
         if room <= self.room:
             return 0
         if count > COUNTERS_MAX:
-            raise ValueError(f"nodes are below {COUNTERS_MAX}, but one is {count - 1}")
+            raise UsageError(f"nodes are below {COUNTERS_MAX}, but one is {count - 1}")
         larger = <uint64_t *>PyMem_Calloc(room, sizeof(uint64_t))
         if larger is NULL:
             raise MemoryError(f"no memory for a clock of {count} nodes")
@@ -87,7 +90,7 @@ cdef class VectorClock:
             self.reach(node + 1)
             self.count = node + 1
         if dsm_vector_clock_tick(self.counters_, self.count, node) != DSM_OK:
-            raise OverflowError(f"the counter of node {node} is at its end")
+            raise ClockOverflowError(f"the counter of node {node} is at its end")
 
     def merge(self, VectorClock other not None):
         """Raise every counter to that of the other clock where it is lower."""
@@ -172,7 +175,7 @@ cdef class HybridClock:
     def stamp(uint64_t physical_us, uint64_t logical=0):
         """The stamp with these two parts."""
         if physical_us > DSM_HYBRID_PHYSICAL_US_MAX or logical > DSM_HYBRID_LOGICAL_MAX:
-            raise ValueError(f"no stamp holds {physical_us} us and a count of {logical}")
+            raise UsageError(f"no stamp holds {physical_us} us and a count of {logical}")
         return dsm_hybrid_stamp(physical_us, logical)
 
     @staticmethod
@@ -187,7 +190,7 @@ cdef class HybridClock:
         return stamp
 
     def receive(self, uint64_t now_us, uint64_t message):
-        """Stamp the receipt of a message; ValueError when its stamp is too far ahead of now_us."""
+        """Stamp the receipt of a message; ClockOffsetError when it is stamped too far ahead."""
         cdef uint64_t stamp = 0
         self.check(dsm_hybrid_clock_receive(&self.clock, now_us, message, &stamp), now_us,
                    message)
@@ -200,13 +203,13 @@ cdef class HybridClock:
     cdef int check(self, dsm_status status, uint64_t now_us, uint64_t message) except -1:
         if status == DSM_OK:
             return 0
-        if status == DSM_OVERFLOW:
-            raise OverflowError("the hybrid clock has reached its end in the year 2112")
+        if status == DSM_CLOCK_OVERFLOW:
+            raise ClockOverflowError("the hybrid clock has reached its end in the year 2112")
         if now_us > DSM_HYBRID_PHYSICAL_US_MAX:
-            raise ValueError(f"{now_us} us is past {DSM_HYBRID_PHYSICAL_US_MAX}, the clock's end")
+            raise UsageError(f"{now_us} us is past {DSM_HYBRID_PHYSICAL_US_MAX}, the clock's end")
         ahead = dsm_hybrid_physical_us(message) - now_us
-        raise ValueError(f"the message is stamped {ahead} us ahead of this clock, more than the "
-                         f"{self.clock.offset_us_max} us allowed: check its sender's clock")
+        raise ClockOffsetError(f"the message is stamped {ahead} us ahead of this clock, more than "
+                               f"the {self.clock.offset_us_max} us allowed: check its sender's clock")
 
 
 @cython.final
@@ -236,7 +239,7 @@ cdef class DottedVersionSet:
         self.set.entry_count = self.set.entry_count_max
         self.set.value_count = self.set.value_count_max
         if not dsm_dotted_valid(&self.set):
-            raise ValueError("an entry has more values than its counter, or a node two entries")
+            raise UsageError("an entry has more values than its counter, or a node two entries")
 
     def __dealloc__(self):
         PyMem_Free(self.memory)
@@ -290,7 +293,7 @@ cdef class DottedVersionSet:
         """This set after a write at node by a client that has seen context."""
         cdef DottedVersionSet result = self.room_for(context, 1)
         if dsm_dotted_update(&result.set, &context.set, &self.set, node, value) != DSM_OK:
-            raise OverflowError(f"the counter of node {node} is at its end")
+            raise ClockOverflowError(f"the counter of node {node} is at its end")
         return result
 
     def reconcile(self, uint64_t value):

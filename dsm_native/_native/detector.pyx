@@ -11,6 +11,8 @@ from collections import namedtuple
 
 from libc.stdlib cimport calloc, free
 
+from dsm_native.exceptions import UsageError
+
 # The shape of testing.protocol.Outputs; this layer imports nothing from the one above.
 Outputs = namedtuple("Outputs", "send_now persist send_after_persist apply")
 News = namedtuple("News", "node state incarnation accuser")
@@ -22,13 +24,14 @@ KINDS = ("", "ping", "ping-req", "ack")
 
 cdef _check(dsm_status status):
     if status != DSM_OK:
-        raise ValueError(dsm_status_message(status).decode())
+        raise UsageError(dsm_status_message(status).decode())
 
 
 def phi(double elapsed, double mean, double deviation):
     """-log10 of the chance that a beat still comes after `elapsed`; any unit, one for all three."""
-    if not deviation > 0:
-        raise ValueError(f"the deviation {deviation} is not above 0")
+    if not deviation > 0 or elapsed != elapsed or mean != mean:
+        raise UsageError(f"no phi of a silence of {elapsed} where beats come every {mean} with a"
+                         f" deviation of {deviation}")
     return dsm_phi(elapsed, mean, deviation)
 
 
@@ -145,6 +148,8 @@ cdef class Detector:
 cdef dsm_member_news _raw_news(news) except *:
     cdef dsm_member_news raw
     raw.node = news.node
+    if news.state not in MEMBER_STATES:
+        raise UsageError(f"a member is one of {MEMBER_STATES[1:]}, not {news.state!r}")
     raw.state = MEMBER_STATES.index(news.state)
     raw.incarnation = news.incarnation
     raw.accuser = news.accuser
@@ -214,9 +219,11 @@ cdef class MembershipNode:
         cdef dsm_membership_options options
         cdef dsm_member_news raw
         if self.members != NULL:
-            raise ValueError("a node is initialised once")
+            raise UsageError("a node is initialised once")
+        if not 0 <= node < capacity:
+            raise UsageError(f"node {node} is not below the capacity {capacity}")
         if not 0 < capacity <= 1 << 20:
-            raise ValueError(f"capacity {capacity} is not between 1 and {1 << 20}")
+            raise UsageError(f"capacity {capacity} is not between 1 and {1 << 20}")
         options.probe_interval_us = probe_interval_us
         options.probe_timeout_us = probe_timeout_us
         options.suspicion_min_us = suspicion_min_us
@@ -251,7 +258,7 @@ cdef class MembershipNode:
     def confirmations(self, int node):
         """Independent accusers of a suspect beyond the first."""
         if not 0 <= node < self.capacity:
-            raise ValueError(f"node {node} is not below the capacity {self.capacity}")
+            raise UsageError(f"node {node} is not below the capacity {self.capacity}")
         return max(0, <int>self.members[node].confirmer_count - 1)
 
     @property
@@ -275,8 +282,10 @@ cdef class MembershipNode:
             dsm_membership_leave(&self.core, &self.outputs)
             return self._taken()
         if len(message.news) > DSM_MEMBERSHIP_NEWS_MAX:
-            raise ValueError(f"{len(message.news)} news exceed {DSM_MEMBERSHIP_NEWS_MAX}")
+            raise UsageError(f"{len(message.news)} news exceed {DSM_MEMBERSHIP_NEWS_MAX}")
         raw.sequence = message.sequence
+        if message.kind not in KINDS[1:]:
+            raise UsageError(f"a message is one of {KINDS[1:]}, not {message.kind!r}")
         raw.kind = KINDS.index(message.kind)
         raw.source = message.source
         raw.target = message.target

@@ -13,6 +13,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.string cimport memcpy
 
+from dsm_native.exceptions import UsageError
+
 Version = collections.namedtuple("Version", "stamp node checksum handle", defaults=(0,))
 Item = collections.namedtuple("Item", "key_hash key_check version")
 Move = collections.namedtuple("Move", "item source targets")
@@ -83,7 +85,7 @@ def resolve(versions, policy=Policy.LAST_WRITE_WINS, resolver=None):
     if len(call) > 1:
         raise call[1]
     if status != DSM_OK:
-        raise ValueError(f"none of {len(rows)} versions was named the winner")
+        raise UsageError(f"none of {len(rows)} versions was named the winner")
     return read_version(&winner)
 
 
@@ -91,7 +93,7 @@ cdef uint64_t set_of(object nodes) except? 0:
     cdef uint64_t bits = 0
     for node in nodes:
         if not 0 <= node < DSM_QUORUM_NODES_MAX:
-            raise ValueError(f"voters are below {DSM_QUORUM_NODES_MAX}, but one is {node}")
+            raise UsageError(f"voters are below {DSM_QUORUM_NODES_MAX}, but one is {node}")
         bits |= <uint64_t>1 << <int>node
     return bits
 
@@ -114,7 +116,7 @@ cdef class Quorum:
         """Result of a vote in which these nodes have answered."""
         cdef uint64_t for_it = set_of(yes), against = set_of(no)
         if for_it & against:
-            raise ValueError("a node has voted both yes and no")
+            raise UsageError("a node has voted both yes and no")
         return VoteResult(dsm_quorum_vote(&self.quorum, for_it, against))
 
     def committed(self, acknowledged):
@@ -142,7 +144,7 @@ cdef class DigestTree:
 
     def __init__(self, uint32_t depth=3):
         if not 1 <= depth <= DSM_DIGEST_DEPTH_MAX:
-            raise ValueError(f"depth is 1 to {DSM_DIGEST_DEPTH_MAX}, but is {depth}")
+            raise UsageError(f"depth is 1 to {DSM_DIGEST_DEPTH_MAX}, but is {depth}")
         if self.words is not NULL:
             raise TypeError("a tree is initialised once")
         self.words = <uint64_t *>zeroed(dsm_digest_tree_words(depth), sizeof(uint64_t))
@@ -187,10 +189,10 @@ cdef class DigestTree:
         cdef dsm_anti_entropy_query asked
         cdef dsm_anti_entropy_answer answer
         if PyBytes_GET_SIZE(query) != sizeof(asked):
-            raise ValueError(f"a query has {sizeof(asked)} bytes, not {len(query)}")
+            raise UsageError(f"a query has {sizeof(asked)} bytes, not {len(query)}")
         memcpy(&asked, PyBytes_AS_STRING(query), sizeof(asked))
         if dsm_anti_entropy_respond(&self.tree, &asked, &answer) != DSM_OK:
-            raise ValueError(f"the query does not fit a tree of depth {self.tree.depth}")
+            raise UsageError(f"the query does not fit a tree of depth {self.tree.depth}")
         return PyBytes_FromStringAndSize(<char *>&answer, sizeof(answer))
 
 
@@ -227,10 +229,10 @@ cdef class Exchange:
         cdef uint32_t[DSM_ANTI_ENTROPY_CHILDREN_MAX] buckets
         cdef uint32_t count = 0
         if PyBytes_GET_SIZE(answer) != sizeof(got):
-            raise ValueError(f"an answer has {sizeof(got)} bytes, not {len(answer)}")
+            raise UsageError(f"an answer has {sizeof(got)} bytes, not {len(answer)}")
         memcpy(&got, PyBytes_AS_STRING(answer), sizeof(got))
         if dsm_anti_entropy_receive(self.state, &got, buckets, &count) != DSM_OK:
-            raise ValueError("the answer does not fit the query")
+            raise UsageError("the answer does not fit the query")
         return [buckets[i] for i in range(count)]
 
 
@@ -246,7 +248,7 @@ def repair_set(replicas, policy=Policy.LAST_WRITE_WINS):
     cdef size_t place = 0
     rows = [list(items) for items in replicas]
     if len(rows) > DSM_REPAIR_REPLICAS_MAX:
-        raise ValueError(f"at most {DSM_REPAIR_REPLICAS_MAX} replicas, but there are {len(rows)}")
+        raise UsageError(f"at most {DSM_REPAIR_REPLICAS_MAX} replicas, but there are {len(rows)}")
     table = <dsm_repair_item *>zeroed(sum(map(len, rows)), sizeof(dsm_repair_item))
     try:
         for i, items in enumerate(rows):
@@ -257,7 +259,7 @@ def repair_set(replicas, policy=Policy.LAST_WRITE_WINS):
                 write_version(&table[place].version, version)
                 place += 1
         if dsm_repair_set_start(&state, lists, len(rows), policy) != DSM_OK:
-            raise ValueError("a list is out of order, holds a key twice, or the policy is custom")
+            raise UsageError("a list is out of order, holds a key twice, or the policy is custom")
         moves = []
         while dsm_repair_set_next(&state, &move):
             item = Item(move.item.key_hash, move.item.key_check, read_version(&move.item.version))
