@@ -61,7 +61,7 @@ crash: build
 	$(MAKE) -C tests/kill crash
 	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py --timeout 600
 
-# Minutes of simulated Raft clusters over many seeds.
+# Minutes of simulated clusters of every protocol, over many seeds.
 sim: build
 	$(BIN)/python tests/sim/run.py --minutes 3
 

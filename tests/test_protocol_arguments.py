@@ -146,7 +146,7 @@ def test_the_largest_numbers_overflow_nothing():
 
 def test_a_clock_ahead_by_more_than_allowed_is_told_with_both_sides():
     clock = HybridClock(1_000)
-    with pytest.raises(dsm.ClockOffsetError, match="2000 us ahead of this clock, more than the 1000"):
+    with pytest.raises(dsm.ClockOffsetError, match="2000 us ahead of .* than the 1000"):
         clock.receive(5_000, HybridClock.stamp(7_000))
     assert clock.last == 0, "a refused stamp leaves no trace"
     assert clock.receive(5_000, HybridClock.stamp(6_000, 7)) == HybridClock.stamp(6_000, 8)
