@@ -62,6 +62,20 @@ def test_confirmations_count_each_accuser_once_and_shorten_the_suspicion():
     assert News(7, "dead", 3, 0) in node.tick(150 * MS).apply
 
 
+def test_who_is_known_from_a_list_is_not_told_on():
+    node = MembershipNode(0, {}, 1, 0, capacity=200, seeds=(), **FAST)
+    node.know(dict.fromkeys(range(200), 3))
+    assert node.view() == {member: ("alive", 3 if member else 1) for member in range(200)}
+    assert node.counts == (199, 0)
+    node.hear(News(150, "suspect", 3, 9), 0)
+    answer = node.step(MembershipMessage(7, 0, "ping", 5, 0), 1).send_now[0]
+    assert News(150, "suspect", 3, 9) in answer.news[:2], "news before what all know"
+    assert (answer.news_count, len(answer.news)) == (32, 32), "what all know fills the room"
+    for member in (0, 7, 200):
+        with pytest.raises(ValueError, match="outside its documented range"):
+            node.know({member: 1} if member else {8: 1})
+
+
 def test_a_message_tells_its_target_first_what_it_must_refute():
     node = MembershipNode(0, {}, 1, 0, capacity=200, seeds=range(150), **FAST)
     node.hear(News(199, "suspect", 7, 3), 0)

@@ -10,6 +10,7 @@ are microseconds.
 from collections import namedtuple
 
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from dsm_native.exceptions import UsageError
 
@@ -161,14 +162,16 @@ cdef _news(const dsm_member_news *raw):
 
 
 cdef class MembershipMessage:
-    """One immutable message with the news that it carries."""
+    """One immutable message with the news that it carries, which are made into tuples when asked."""
 
     cdef readonly int source
     cdef readonly int target
     cdef readonly str kind
     cdef readonly object sequence
     cdef readonly int about
-    cdef readonly tuple news
+    cdef dsm_member_news[DSM_MEMBERSHIP_NEWS_MAX] raw
+    cdef readonly uint32_t news_count
+    cdef tuple told
 
     def __init__(self, source, target, kind, sequence, about, news=()):
         self.source = source
@@ -176,7 +179,18 @@ cdef class MembershipMessage:
         self.kind = kind
         self.sequence = sequence
         self.about = about
-        self.news = tuple(news)
+        self.told = tuple(news)
+        if len(self.told) > DSM_MEMBERSHIP_NEWS_MAX:
+            raise UsageError(f"{len(self.told)} news exceed {DSM_MEMBERSHIP_NEWS_MAX}")
+        self.news_count = len(self.told)
+        for i, item in enumerate(self.told):
+            self.raw[i] = _raw_news(item)
+
+    @property
+    def news(self):
+        if self.told is None:
+            self.told = tuple([_news(&self.raw[i]) for i in range(self.news_count)])
+        return self.told
 
     def _key(self):
         return (self.source, self.target, self.kind, self.sequence, self.about, self.news)
@@ -191,6 +205,15 @@ cdef class MembershipMessage:
         told = " ".join([f"n{news.node}={news.state}.{news.incarnation}" for news in self.news])
         about = "" if self.kind == "ping" else f" n{self.about}"
         return f"{self.source}->{self.target} {self.kind}{about} #{self.sequence} [{told}]"
+
+
+cdef MembershipMessage _message(const dsm_membership_message *sent):
+    cdef MembershipMessage made = MembershipMessage.__new__(MembershipMessage)
+    made.source, made.target = sent.source, sent.target
+    made.kind, made.sequence, made.about = KINDS[sent.kind], sent.sequence, sent.about
+    made.news_count = sent.news_count
+    memcpy(made.raw, sent.news, sent.news_count * sizeof(dsm_member_news))
+    return made
 
 
 cdef class MembershipNode:
@@ -270,6 +293,15 @@ cdef class MembershipNode:
     def score(self):
         return self.core.health.score
 
+    def know(self, members):
+        """Members known from a list that everybody has: {node: incarnation}, alive, not told on.
+
+        For starting many nodes at once; whoever is not in such a list is heard of by gossip.
+        """
+        for node, incarnation in dict(members).items():
+            if node != self.node:
+                _check(dsm_membership_know(&self.core, node, incarnation))
+
     def hear(self, news, uint64_t now):
         """Take one news from outside the gossip."""
         cdef dsm_member_news raw = _raw_news(news)
@@ -278,21 +310,20 @@ cdef class MembershipNode:
 
     def step(self, message, uint64_t now):
         cdef dsm_membership_message raw
+        cdef MembershipMessage told
         if message.kind == "leave":
             dsm_membership_leave(&self.core, &self.outputs)
             return self._taken()
-        if len(message.news) > DSM_MEMBERSHIP_NEWS_MAX:
-            raise UsageError(f"{len(message.news)} news exceed {DSM_MEMBERSHIP_NEWS_MAX}")
-        raw.sequence = message.sequence
-        if message.kind not in KINDS[1:]:
-            raise UsageError(f"a message is one of {KINDS[1:]}, not {message.kind!r}")
-        raw.kind = KINDS.index(message.kind)
-        raw.source = message.source
-        raw.target = message.target
-        raw.about = message.about
-        raw.news_count = len(message.news)
-        for i, item in enumerate(message.news):
-            raw.news[i] = _raw_news(item)
+        told = message
+        if told.kind not in KINDS[1:]:
+            raise UsageError(f"a message is one of {KINDS[1:]}, not {told.kind!r}")
+        raw.sequence = told.sequence
+        raw.kind = KINDS.index(told.kind)
+        raw.source = told.source
+        raw.target = told.target
+        raw.about = told.about
+        raw.news_count = told.news_count
+        memcpy(raw.news, told.raw, told.news_count * sizeof(dsm_member_news))
         _check(dsm_membership_receive(&self.core, &raw, now, &self.outputs))
         return self._taken()
 
@@ -302,13 +333,7 @@ cdef class MembershipNode:
 
     cdef _taken(self):
         cdef dsm_membership_outputs *raw = &self.outputs
-        cdef const dsm_membership_message *sent
-        messages = []
-        for i in range(raw.message_count):
-            sent = &raw.messages[i]
-            news = [_news(&sent.news[j]) for j in range(sent.news_count)]
-            messages.append(MembershipMessage(sent.source, sent.target, KINDS[sent.kind],
-                                              sent.sequence, sent.about, news))
+        messages = [_message(&raw.messages[i]) for i in range(raw.message_count)]
         changes = tuple([_news(&raw.changes[i]) for i in range(raw.change_count)])
         dsm_membership_outputs_clear(raw)
         owed, self.owed = self.owed, ()

@@ -80,9 +80,7 @@ def cluster(
 ) -> Simulation:
     """A simulation of so many nodes that all know the first three."""
 
-    def factory(
-        node: int, durable: Mapping[Hashable, Any], node_seed: int, now: int
-    ) -> MembershipNode:
+    def factory(node: int, durable: Mapping[Hashable, Any], node_seed: int, now: int) -> Any:
         return MembershipNode(
             node, durable, node_seed, now, capacity=nodes, seeds=(0, 1, 2), **FAST
         )

@@ -289,5 +289,5 @@ def delete(value: bytes | None) -> None:
     """The change function of "delete"."""
 
 
-CHANGES = {"append": append, "read": read, "delete": delete}
+CHANGES: dict[str, Callable[..., bytes | None]] = {"append": append, "read": read, "delete": delete}
 """The change functions that these clients name."""

@@ -51,12 +51,16 @@ def main():
     names = options.only or list(MEASURES)
     # The largest first: they take the longest.
     sizes = sorted(options.nodes, reverse=True)
-    tasks = [(name, size, seed) for size in sizes for name in names for seed in range(options.seeds)]
+    tasks = [
+        (name, size, seed) for size in sizes for name in names for seed in range(options.seeds)
+    ]
     rows = {name: [] for name in names}
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         for name, row, seconds in pool.imap_unordered(measure, tasks):
             rows[name].append(row)
-            print(f"{name:9} {row['nodes']:5} nodes, seed {row['seed']}: {seconds:6.1f} s", flush=True)
+            print(
+                f"{name:9} {row['nodes']:5} nodes, seed {row['seed']}: {seconds:6.1f} s", flush=True
+            )
     for found in rows.values():
         found.sort(key=lambda row: (row["nodes"], row["seed"]))
     options.out.write_text(json.dumps(rows, indent=1) + "\n")
