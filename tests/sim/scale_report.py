@@ -108,6 +108,7 @@ def draw(results: dict) -> None:
     )
     plot(axes[0], results, curves)
     axes[0].set_ylabel("intervals")
+    axes[0].set_yscale("log")
     axes[0].set_title("time to converge")
     curves = (
         ("joins", "bytes_per_node_interval", "membership, all join"),
