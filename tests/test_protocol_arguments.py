@@ -22,7 +22,7 @@ from dsm_native._native.ring import KetamaRing, Ring
 NAN = float("nan")
 VERSION = (1, 0, 0, 0)
 # For a number, each of these is wrong in every place below.
-WRONG = (None, -1, 2**64, 2**70, NAN, float("inf"), "x", b"x", [], {}, object())
+WRONG = (None, -1, 2**64, 2**70, 1.5, NAN, float("inf"), "x", b"x", [], {}, object())
 
 
 def member(**options):
@@ -31,7 +31,7 @@ def member(**options):
 
 CALLS = {
     "a node of a ring": lambda it: Ring([0, 1]).add(it),
-    "a weight": lambda it: Ring([0, 1]).add(5, it) if it != 2**64 else Ring().add(5, -it),
+    "a weight": lambda it: Ring([0, 1]).add(5, -it if it in (1.5, 2**64) else it),
     "nodes of a ring": lambda it: Ring([it]),
     "virtual nodes": lambda it: Ring([0], virtual_nodes=it),
     "a node to remove": lambda it: Ring([0]).remove(it),

@@ -14,6 +14,9 @@ from libc.string cimport memcpy
 
 from dsm_native.exceptions import UsageError
 
+cdef extern from "Python.h":
+    object PyNumber_Index(object number)  # a float is no integer, whatever it could be cut to
+
 # The shape of testing.protocol.Outputs; this layer imports nothing from the one above.
 Outputs = namedtuple("Outputs", "send_now persist send_after_persist apply")
 News = namedtuple("News", "node state incarnation accuser")
@@ -38,7 +41,8 @@ def phi(double elapsed, double mean, double deviation):
 
 def suspicion_timeout_us(confirmations, expected, min_us, max_us):
     """How long a suspicion lasts before it becomes a death, given independent confirmations."""
-    return dsm_suspicion_timeout_us(confirmations, expected, min_us, max_us)
+    return dsm_suspicion_timeout_us(PyNumber_Index(confirmations), PyNumber_Index(expected),
+                                    PyNumber_Index(min_us), PyNumber_Index(max_us))
 
 
 cdef class LocalHealth:
@@ -47,17 +51,17 @@ cdef class LocalHealth:
     cdef dsm_local_health core
 
     def __init__(self, score_max=8):
-        dsm_local_health_init(&self.core, score_max)
+        dsm_local_health_init(&self.core, PyNumber_Index(score_max))
 
     @property
     def score(self):
         return self.core.score
 
     def note(self, delta):
-        dsm_local_health_note(&self.core, delta)
+        dsm_local_health_note(&self.core, PyNumber_Index(delta))
 
     def stretch_us(self, timeout_us):
-        return dsm_local_health_stretch_us(&self.core, timeout_us)
+        return dsm_local_health_stretch_us(&self.core, PyNumber_Index(timeout_us))
 
 
 cdef class Observer:
@@ -66,14 +70,15 @@ cdef class Observer:
     cdef dsm_observer core
 
     def __init__(self, period_us, now, *, score_max=8):
-        dsm_observer_init(&self.core, period_us, score_max, now)
+        dsm_observer_init(&self.core, PyNumber_Index(period_us), PyNumber_Index(score_max),
+                          PyNumber_Index(now))
 
     @property
     def score(self):
         return self.core.health.score
 
     def tick(self, now):
-        return dsm_observer_tick(&self.core, now)
+        return dsm_observer_tick(&self.core, PyNumber_Index(now))
 
 
 cdef class PhiWindow:
@@ -82,13 +87,13 @@ cdef class PhiWindow:
     cdef dsm_phi_window core
 
     def __init__(self, capacity):
-        _check(dsm_phi_window_init(&self.core, capacity))
+        _check(dsm_phi_window_init(&self.core, PyNumber_Index(capacity)))
 
     def __len__(self):
         return self.core.count
 
     def add(self, interval_us):
-        dsm_phi_window_add(&self.core, interval_us)
+        dsm_phi_window_add(&self.core, PyNumber_Index(interval_us))
 
     @property
     def mean(self):
@@ -108,16 +113,16 @@ cdef class Detector:
                  missed_dead=10, accrual=False, phi_suspected=8.0, phi_dead=16.0,
                  deviation_min_us=100_000, pause_us=0, samples=200):
         cdef dsm_detector_options options
-        options.interval_us = interval_us
-        options.missed_suspected = missed_suspected
-        options.missed_dead = missed_dead
+        options.interval_us = PyNumber_Index(interval_us)
+        options.missed_suspected = PyNumber_Index(missed_suspected)
+        options.missed_dead = PyNumber_Index(missed_dead)
         options.accrual = accrual
         options.phi_suspected = phi_suspected
         options.phi_dead = phi_dead
-        options.deviation_min_us = deviation_min_us
-        options.pause_us = pause_us
-        options.samples = samples
-        _check(dsm_detector_init(&self.core, incarnation, &options, now))
+        options.deviation_min_us = PyNumber_Index(deviation_min_us)
+        options.pause_us = PyNumber_Index(pause_us)
+        options.samples = PyNumber_Index(samples)
+        _check(dsm_detector_init(&self.core, PyNumber_Index(incarnation), &options, PyNumber_Index(now)))
 
     @property
     def state(self):
@@ -128,32 +133,35 @@ cdef class Detector:
         return self.core.incarnation
 
     def beat(self, now, incarnation=None):
-        cdef uint64_t life = self.core.incarnation if incarnation is None else incarnation
-        return bool(dsm_detector_beat(&self.core, life, now))
+        cdef uint64_t life = self.core.incarnation
+        if incarnation is not None:
+            life = PyNumber_Index(incarnation)
+        return bool(dsm_detector_beat(&self.core, life, PyNumber_Index(now)))
 
     def check(self, now, LocalHealth health not None):
-        return bool(dsm_detector_check(&self.core, &health.core, now))
+        return bool(dsm_detector_check(&self.core, &health.core, PyNumber_Index(now)))
 
     def check_as(self, now, Observer observer not None):
         """`check` with the health of an observer."""
-        return bool(dsm_detector_check(&self.core, &observer.core.health, now))
+        return bool(dsm_detector_check(&self.core, &observer.core.health,
+                                       PyNumber_Index(now)))
 
     def forgive(self, stall_us, now):
         """Take the observer's own absence off the peer's silence."""
-        dsm_detector_forgive(&self.core, stall_us, now)
+        dsm_detector_forgive(&self.core, PyNumber_Index(stall_us), PyNumber_Index(now))
 
     def phi(self, now, LocalHealth health not None):
-        return dsm_detector_phi(&self.core, &health.core, now)
+        return dsm_detector_phi(&self.core, &health.core, PyNumber_Index(now))
 
 
 cdef dsm_member_news _raw_news(news) except *:
     cdef dsm_member_news raw
-    raw.node = news.node
+    raw.node = PyNumber_Index(news.node)
     if news.state not in MEMBER_STATES:
         raise UsageError(f"a member is one of {MEMBER_STATES[1:]}, not {news.state!r}")
     raw.state = MEMBER_STATES.index(news.state)
-    raw.incarnation = news.incarnation
-    raw.accuser = news.accuser
+    raw.incarnation = PyNumber_Index(news.incarnation)
+    raw.accuser = PyNumber_Index(news.accuser)
     return raw
 
 
@@ -235,10 +243,12 @@ cdef class MembershipNode:
     def __dealloc__(self):
         free(self.members)
 
-    def __init__(self, int node, durable, seed, now, *, int capacity, seeds,
+    def __init__(self, node, durable, seed, now, *, capacity, seeds,
                  probe_interval_us=1_000_000, probe_timeout_us=300_000,
                  suspicion_min_us=3_000_000, suspicion_max_us=18_000_000, confirmations=3,
                  indirect=3, retell=4, dead_every=8, health_max=8):
+        node = PyNumber_Index(node)
+        capacity = PyNumber_Index(capacity)
         cdef dsm_membership_options options
         cdef dsm_member_news raw
         if self.members != NULL:
@@ -247,15 +257,15 @@ cdef class MembershipNode:
             raise UsageError(f"node {node} is not below the capacity {capacity}")
         if not 0 < capacity <= 1 << 20:
             raise UsageError(f"capacity {capacity} is not between 1 and {1 << 20}")
-        options.probe_interval_us = probe_interval_us
-        options.probe_timeout_us = probe_timeout_us
-        options.suspicion_min_us = suspicion_min_us
-        options.suspicion_max_us = suspicion_max_us
-        options.confirmations = confirmations
-        options.indirect = indirect
-        options.retell = retell
-        options.dead_every = dead_every
-        options.health_max = health_max
+        options.probe_interval_us = PyNumber_Index(probe_interval_us)
+        options.probe_timeout_us = PyNumber_Index(probe_timeout_us)
+        options.suspicion_min_us = PyNumber_Index(suspicion_min_us)
+        options.suspicion_max_us = PyNumber_Index(suspicion_max_us)
+        options.confirmations = PyNumber_Index(confirmations)
+        options.indirect = PyNumber_Index(indirect)
+        options.retell = PyNumber_Index(retell)
+        options.dead_every = PyNumber_Index(dead_every)
+        options.health_max = PyNumber_Index(health_max)
         options.seed = seed & 0xFFFFFFFFFFFFFFFF
         self.node = node
         self.capacity = capacity
@@ -278,8 +288,9 @@ cdef class MembershipNode:
         return {node: (MEMBER_STATES[self.members[node].state], self.members[node].incarnation)
                 for node in range(self.capacity) if self.members[node].state != 0}
 
-    def confirmations(self, int node):
+    def confirmations(self, node):
         """Independent accusers of a suspect beyond the first."""
+        node = PyNumber_Index(node)
         if not 0 <= node < self.capacity:
             raise UsageError(f"node {node} is not below the capacity {self.capacity}")
         return max(0, <int>self.members[node].confirmer_count - 1)
@@ -300,15 +311,18 @@ cdef class MembershipNode:
         """
         for node, incarnation in dict(members).items():
             if node != self.node:
-                _check(dsm_membership_know(&self.core, node, incarnation))
+                _check(dsm_membership_know(&self.core, PyNumber_Index(node),
+                                           PyNumber_Index(incarnation)))
 
-    def hear(self, news, uint64_t now):
+    def hear(self, news, now):
         """Take one news from outside the gossip."""
+        now = PyNumber_Index(now)
         cdef dsm_member_news raw = _raw_news(news)
         _check(dsm_membership_hear(&self.core, &raw, now, &self.outputs))
         return self._taken()
 
-    def step(self, message, uint64_t now):
+    def step(self, message, now):
+        now = PyNumber_Index(now)
         cdef dsm_membership_message raw
         cdef MembershipMessage told
         if message.kind == "leave":
@@ -327,7 +341,8 @@ cdef class MembershipNode:
         _check(dsm_membership_receive(&self.core, &raw, now, &self.outputs))
         return self._taken()
 
-    def tick(self, uint64_t now):
+    def tick(self, now):
+        now = PyNumber_Index(now)
         dsm_membership_tick(&self.core, now, &self.outputs)
         return self._taken()
 

@@ -15,6 +15,9 @@ from libc.string cimport memcpy
 
 from dsm_native.exceptions import UsageError
 
+cdef extern from "Python.h":
+    object PyNumber_Index(object number)  # a float is no integer, whatever it could be cut to
+
 Version = collections.namedtuple("Version", "stamp node checksum handle", defaults=(0,))
 Item = collections.namedtuple("Item", "key_hash key_check version")
 Move = collections.namedtuple("Move", "item source targets")
@@ -45,7 +48,8 @@ cdef void *zeroed(size_t count, size_t size) except NULL:
 
 cdef int write_version(dsm_conflict_version *into, object version) except -1:
     stamp, node, checksum, handle = version
-    into.stamp, into.node, into.checksum, into.handle = stamp, node, checksum, handle
+    into.stamp, into.node = PyNumber_Index(stamp), PyNumber_Index(node)
+    into.checksum, into.handle = PyNumber_Index(checksum), PyNumber_Index(handle)
     return 0
 
 
@@ -92,6 +96,7 @@ def resolve(versions, policy=Policy.LAST_WRITE_WINS, resolver=None):
 cdef uint64_t set_of(object nodes) except? 0:
     cdef uint64_t bits = 0
     for node in nodes:
+        node = PyNumber_Index(node)
         if not 0 <= node < DSM_QUORUM_NODES_MAX:
             raise UsageError(f"voters are below {DSM_QUORUM_NODES_MAX}, but one is {node}")
         bits |= <uint64_t>1 << <int>node
@@ -128,7 +133,7 @@ cdef class Quorum:
         cdef uint64_t[DSM_QUORUM_NODES_MAX] indexes
         cdef uint64_t committed
         for node in range(DSM_QUORUM_NODES_MAX):
-            indexes[node] = acknowledged.get(node, 0)
+            indexes[node] = PyNumber_Index(acknowledged.get(node, 0))
         if not (self.quorum.incoming or self.quorum.outgoing):
             return None
         committed = dsm_quorum_committed(&self.quorum, indexes)
@@ -142,7 +147,8 @@ cdef class DigestTree:
     cdef dsm_digest_tree tree
     cdef uint64_t *words
 
-    def __init__(self, uint32_t depth=3):
+    def __init__(self, depth=3):
+        depth = PyNumber_Index(depth)
         if not 1 <= depth <= DSM_DIGEST_DEPTH_MAX:
             raise UsageError(f"depth is 1 to {DSM_DIGEST_DEPTH_MAX}, but is {depth}")
         if self.words is not NULL:
@@ -166,13 +172,15 @@ cdef class DigestTree:
         """Whether every node is the sum of its children."""
         return dsm_digest_tree_valid(&self.tree)
 
-    def bucket(self, uint64_t key_hash):
+    def bucket(self, key_hash):
         """The bucket that a key belongs to."""
+        key_hash = PyNumber_Index(key_hash)
         return dsm_digest_bucket(&self.tree, key_hash)
 
     def add(self, item):
         """Count a version of a key in."""
         key_hash, key_check, version = item
+        key_hash, key_check = PyNumber_Index(key_hash), PyNumber_Index(key_check)
         cdef dsm_conflict_version held
         write_version(&held, version)
         dsm_digest_tree_add(&self.tree, key_hash, dsm_digest_item(key_hash, key_check, &held))
@@ -180,6 +188,7 @@ cdef class DigestTree:
     def remove(self, item):
         """Count a version of a key, which was added before, out."""
         key_hash, key_check, version = item
+        key_hash, key_check = PyNumber_Index(key_hash), PyNumber_Index(key_check)
         cdef dsm_conflict_version held
         write_version(&held, version)
         dsm_digest_tree_remove(&self.tree, key_hash, dsm_digest_item(key_hash, key_check, &held))
@@ -206,7 +215,8 @@ cdef class Exchange:
     cdef DigestTree tree
     cdef dsm_anti_entropy *state
 
-    def __init__(self, DigestTree tree not None, uint64_t first_round=0):
+    def __init__(self, DigestTree tree not None, first_round=0):
+        first_round = PyNumber_Index(first_round)
         if self.state is not NULL:
             raise TypeError("an exchange is initialised once")
         self.tree = tree
@@ -255,7 +265,8 @@ def repair_set(replicas, policy=Policy.LAST_WRITE_WINS):
             lists[i].items = &table[place]
             lists[i].count = len(items)
             for key_hash, key_check, version in items:
-                table[place].key_hash, table[place].key_check = key_hash, key_check
+                table[place].key_hash = PyNumber_Index(key_hash)
+                table[place].key_check = PyNumber_Index(key_check)
                 write_version(&table[place].version, version)
                 place += 1
         if dsm_repair_set_start(&state, lists, len(rows), policy) != DSM_OK:

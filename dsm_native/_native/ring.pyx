@@ -10,6 +10,9 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 
 from dsm_native.exceptions import UsageError
 
+cdef extern from "Python.h":
+    object PyNumber_Index(object number)  # a float is no integer, whatever it could be cut to
+
 VIRTUAL_NODES_MAX = 1 << 20
 cdef uint64_t POINTS_MAX = INT32_MAX
 
@@ -83,8 +86,9 @@ cdef class Ring(_Points):
 
     cdef readonly uint32_t virtual_nodes
 
-    def __init__(self, nodes=(), *, uint32_t virtual_nodes=DSM_RING_POINTS_DEFAULT,
-                 uint64_t seed=0):
+    def __init__(self, nodes=(), *, virtual_nodes=DSM_RING_POINTS_DEFAULT, seed=0):
+        virtual_nodes = PyNumber_Index(virtual_nodes)
+        seed = PyNumber_Index(seed)
         if not 1 <= virtual_nodes <= VIRTUAL_NODES_MAX:
             raise UsageError(f"virtual_nodes is 1 to {VIRTUAL_NODES_MAX}, but is {virtual_nodes}")
         if self.memory is not NULL:
@@ -97,6 +101,7 @@ cdef class Ring(_Points):
         cdef uint64_t points = <uint64_t>max(16, len(nodes)) * self.virtual_nodes
         cdef uint32_t *wanted
         cdef uint32_t node
+        nodes = [PyNumber_Index(member) for member in nodes]
         for node in nodes:
             if node >= DSM_RING_NODES_MAX:
                 raise UsageError(f"node ids are below {DSM_RING_NODES_MAX}, but one is {node}")
@@ -120,8 +125,9 @@ cdef class Ring(_Points):
     def seed(self):
         return self.ring.seed
 
-    def add(self, uint32_t node, double weight=1.0):
+    def add(self, node, double weight=1.0):
         """Put a node on the ring with virtual_nodes * weight points, at least one."""
+        node = PyNumber_Index(node)
         if not 0 < weight < 1e6:
             raise UsageError(f"a weight is above 0 and below a million, but is {weight}")
         if node >= DSM_RING_NODES_MAX:
@@ -143,8 +149,9 @@ cdef class Ring(_Points):
         if dsm_ring_add(&self.ring, node, points) != DSM_OK:
             raise UsageError(f"node {node} is on the ring already")
 
-    def remove(self, uint32_t node):
+    def remove(self, node):
         """Take a node off the ring; KeyError when it is not on it."""
+        node = PyNumber_Index(node)
         if dsm_ring_remove(&self.ring, node) != DSM_OK:
             raise KeyError(node)
 
@@ -182,16 +189,18 @@ cdef class Ring(_Points):
         cdef const char *text = key_bytes(key, &size)
         return self.owner(dsm_hash64(text, size, self.ring.seed))
 
-    def node_at(self, uint64_t place):
+    def node_at(self, place):
         """The node that owns a hash."""
+        place = PyNumber_Index(place)
         return self.owner(place)
 
     def prefer(self, key, Py_ssize_t copies):
         """Preference list of a key: its first copies distinct nodes, all when there are fewer."""
         return self.prefer_ids(self.hash(key), copies)
 
-    def prefer_at(self, uint64_t place, Py_ssize_t copies):
+    def prefer_at(self, place, Py_ssize_t copies):
         """Preference list of a hash."""
+        place = PyNumber_Index(place)
         return self.prefer_ids(place, copies)
 
     def stripe(self, uint32_t stripe, Py_ssize_t copies):
@@ -215,7 +224,8 @@ cdef class Ring(_Points):
             raise MemoryError(f"no memory for the loads of {nodes_max} nodes")
         try:
             for node in range(nodes_max):
-                held[node] = loads.get(node, 0) if self.ring.node_points[node] != 0 else 0
+                held[node] = (PyNumber_Index(loads.get(node, 0))
+                              if self.ring.node_points[node] != 0 else 0)
                 total += held[node]
             node = dsm_ring_prefer_bounded(&self.ring, position, held, total,
                                            <uint32_t>(factor * 1000 + 0.5))
@@ -225,11 +235,12 @@ cdef class Ring(_Points):
             raise LookupError(f"no node has room for {key!r} at {factor} times its share")
         return node
 
-    def moved(self, Ring after not None, uint32_t copies=1):
+    def moved(self, Ring after not None, copies=1):
         """What moves from this ring to another: [(first, last, nodes before, nodes after), ...].
 
         The ranges are inclusive, ascending, and as long as they can be.
         """
+        copies = PyNumber_Index(copies)
         cdef dsm_ring_difference difference
         cdef dsm_ring_move move
         if dsm_ring_difference_start(&difference, &self.ring, &after.ring, copies) != DSM_OK:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsm_native.testing.faults import Fault, random_plan
+from dsm_native.testing.history import Operation as History
+from dsm_native.testing.linearizability import check_linearizable
 from dsm_native.testing.raft_client import RaftClient
 from dsm_native.testing.raft_invariants import raft_invariants
 from dsm_native.testing.raft_node import RaftNode
@@ -138,8 +140,16 @@ class Trial(SeededTrial):
             f"of seed {self.seed} no request was answered in the {CALM_US} us after the last"
             f" fault, {before} were before",
         )
+        judged = Finally("linearizable")
+        # An operation that was never answered may yet happen, so each is a session of its own.
+        verdict = check_linearizable(
+            History(number, done.kind, done.key, done.value, done.invoked, done.returned)
+            for number, done in enumerate(client.history)
+            if done.kind == "put" or done.returned is not None
+        )
+        judged.require(bool(verdict), str(verdict))
         more = [("sessions", client.checks)]
-        more += [(calm.name, calm.checks) for calm in (convergence, progress)]
+        more += [(calm.name, calm.checks) for calm in (convergence, progress, judged)]
         return outcome_of(shape.name, simulation, client.answers, more)
 
     def _require_convergence(
