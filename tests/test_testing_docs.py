@@ -1,4 +1,4 @@
-"""docs/testing.md runs, names what exists, and every public name of dsm_native.testing is told of."""
+"""docs/testing.md runs and names what exists; every public name of dsm_native.testing is told."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ dsm_status dsm_hybrid_clock_receive(dsm_hybrid_clock *clock, uint64_t now_us, ui
                                     uint64_t *stamp) {
   if (now_us > DSM_HYBRID_PHYSICAL_US_MAX) return DSM_USAGE;
   uint64_t sent_us = dsm_hybrid_physical_us(message);
-  if (sent_us > now_us && sent_us - now_us > clock->offset_us_max)
-    return DSM_CLOCK_OFFSET;
+  if (sent_us > now_us && sent_us - now_us > clock->offset_us_max) return DSM_CLOCK_OFFSET;
   return advance(clock, now_us, message > clock->last ? message : clock->last, stamp);
 }
 

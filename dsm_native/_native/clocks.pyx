@@ -1,9 +1,9 @@
 # cython: language_level=3, binding=False, autotestdict=False
 """Vector clocks, the hybrid logical clock and dotted version vector sets, over csrc/proto.
 
-Handles are for one thread at a time. Errors: UsageError (a ValueError) for an argument out of range,
-ClockOffsetError for a stamp too far ahead, ClockOverflowError (an OverflowError) at the end of a
-counter; Python's OverflowError for an integer that no unsigned word holds, TypeError for no integer.
+Handles are for one thread at a time. Errors: UsageError (a ValueError) for an argument out of
+range, ClockOffsetError for a stamp too far ahead, ClockOverflowError (an OverflowError) at the end
+of a counter; Python's OverflowError for what no unsigned word holds, TypeError for no integer.
 """
 
 import enum
@@ -223,7 +223,7 @@ cdef class HybridClock:
             raise UsageError(f"{now_us} us is past {DSM_HYBRID_PHYSICAL_US_MAX}, the clock's end")
         ahead = dsm_hybrid_physical_us(message) - now_us
         raise ClockOffsetError(f"the message is stamped {ahead} us ahead of this clock, more than "
-                               f"the {self.clock.offset_us_max} us allowed: check its sender's clock")
+                               f"the {self.clock.offset_us_max} us allowed: check its sender")
 
 
 @cython.final

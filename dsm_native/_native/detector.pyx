@@ -122,7 +122,8 @@ cdef class Detector:
         options.deviation_min_us = PyNumber_Index(deviation_min_us)
         options.pause_us = PyNumber_Index(pause_us)
         options.samples = PyNumber_Index(samples)
-        _check(dsm_detector_init(&self.core, PyNumber_Index(incarnation), &options, PyNumber_Index(now)))
+        _check(dsm_detector_init(&self.core, PyNumber_Index(incarnation), &options,
+                                 PyNumber_Index(now)))
 
     @property
     def state(self):
@@ -170,7 +171,7 @@ cdef _news(const dsm_member_news *raw):
 
 
 cdef class MembershipMessage:
-    """One immutable message with the news that it carries, which are made into tuples when asked."""
+    """One immutable message with its news, which are made into tuples when asked for."""
 
     cdef readonly int source
     cdef readonly int target
