@@ -18,6 +18,8 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 include "raft_values.pxi"
 
 cdef object NOTHING = RaftOutputs()
+# A named tuple's own constructor is a Python function; this is what it calls.
+cdef object tuple_new = tuple.__new__
 
 
 @cython.final
@@ -218,7 +220,8 @@ cdef class Raft:
             items.append(self.snapshot())
         for index in range(out.apply_first, out.apply_last + 1):
             dsm_raft_entry_at(self.raft, index, &entry)
-            items.append(RaftApplied(self.entry_object(index), VERDICTS[entry.verdict]))
+            items.append(tuple_new(RaftApplied,
+                                   (self.entry_object(index), VERDICTS[entry.verdict])))
         for i in range(out.read_count):
             items.append(RaftRead(out.reads[i].context, out.reads[i].index,
                                   out.reads[i].valid_until))
@@ -234,9 +237,9 @@ cdef class Raft:
         if not persist and not applied and out.send_now_count == 0 and \
                 out.send_after_persist_count == 0:
             return NOTHING
-        return RaftOutputs(
+        return tuple_new(RaftOutputs, (
             self.message_objects(out.send_now, out.send_now_count), persist,
-            self.message_objects(out.send_after_persist, out.send_after_persist_count), applied)
+            self.message_objects(out.send_after_persist, out.send_after_persist_count), applied))
 
     def step(self, RaftMessage message not None, uint64_t now):
         """Takes a message from a peer or from itself. ValueError: it contradicts what is committed,

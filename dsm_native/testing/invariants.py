@@ -8,7 +8,7 @@ step after which it does not hold.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from dsm_native.testing.protocol import Outputs, Protocol
 
@@ -21,6 +21,9 @@ class Invariant:
     """Base class: override what is of interest. `checks` counts the relations looked at."""
 
     name = "invariant"
+    part: int | None = None
+    """Which part of `Outputs` it looks at; `stepped` is not called where that part is empty. None:
+    it is shown every step that has outputs."""
 
     def __init__(self) -> None:
         self.checks = 0
@@ -40,4 +43,9 @@ class Invariant:
         """Counts a check; `InvariantError` names the invariant when it does not hold."""
         self.checks += 1
         if not holds:
-            raise InvariantError(f"{self.name}: {message}")
+            self.fail(message)
+
+    def fail(self, message: str) -> NoReturn:
+        """Raises `InvariantError`. For relations looked at so often that their message must not be
+        made before it is needed; those count in `checks` by themselves."""
+        raise InvariantError(f"{self.name}: {message}")
