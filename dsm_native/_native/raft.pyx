@@ -14,6 +14,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
+from dsm_native.exceptions import DSMError
+
 
 include "raft_values.pxi"
 

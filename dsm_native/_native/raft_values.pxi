@@ -278,7 +278,7 @@ cdef class RaftMessage:
         return " ".join(parts)
 
 
-class RaftRefusedError(RuntimeError):
+class RaftRefusedError(DSMError, RuntimeError):
     """The node cannot take the request now: it does not lead, is handing over, or has no room.
 
     `leader` is the node to ask instead, or None when none is known; `retry` is false when the
@@ -288,5 +288,9 @@ class RaftRefusedError(RuntimeError):
     def __init__(self, reason, leader, retry):
         where = "no leader is known" if leader is None else f"node {leader} leads"
         super().__init__(f"{reason}; {where}")
+        self.reason = reason
         self.leader = leader
         self.retry = retry
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.leader, self.retry)

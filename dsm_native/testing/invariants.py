@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NoReturn
 
+from dsm_native.exceptions import DSMError
 from dsm_native.testing.protocol import Outputs, Protocol
 
 
-class InvariantError(AssertionError):
+class InvariantError(DSMError, AssertionError):
     """Something that must never happen did; the message names both sides of the broken relation."""
 
 
