@@ -1,7 +1,7 @@
 /* Merging a clock of 64 entries with the clocks of messages, each a different one.
  *
  * merge_near  the messages' clocks lie in the first-level cache: 16 of them, 8 KiB
- * merge_far   they come from 16 MiB, in an order that the processor can foresee
+ * merge_far   they come from 4 MiB, in an order that the processor can foresee
  * merge_plain the loop that a compiler makes of plain C for any processor, over the near clocks
  *
  * A node's own clock is set back before each round, so that counters rise as they do in use.
@@ -12,7 +12,7 @@
 #include "../../csrc/proto/vector_clock.h"
 #include "timing.h"
 
-enum { ENTRIES = 64, NEAR = 16, FAR = 1 << 15, MERGES = 1 << 13 };
+enum { ENTRIES = 64, NEAR = 16, FAR = 1 << 13, MERGES = FAR };
 
 typedef struct clock_subject {
   uint64_t own[ENTRIES];
