@@ -1,12 +1,12 @@
 """Clusters of three Raft nodes that take 64-byte commands: PySyncObj's, and our handles'.
 
 PySyncObj's nodes talk over loopback, keep their logs in memory (its default) and send entries in
-batches (its default, too). Its own benchmark submits from an open loop and counts callbacks; here a
-whole window is submitted to the leader and the loop waits until every callback has said SUCCESS, so
+batches (its default, too). Its own benchmark submits from an open loop and counts callbacks; here
+windows are submitted to the leader, each when every callback of the one before has said SUCCESS, so
 that what is counted is committed and applied at the leader. Nodes tick without PySyncObj's thread,
-which costs it less; its heartbeat, which paces its batches, is shortened to what suits it best.
-`PySyncObjCluster(processes=True)` puts the two followers into processes of their own. What it warns
-of under such a load (entries that followers cut and take again) is not shown.
+which costs it less; its heartbeat, which paces its batches, and the windows are what suits it best.
+`PySyncObjCluster(processes=True)` puts the two followers into processes of their own. What it logs
+under such a load (entries that followers cut and take again) is not shown.
 
 `HandleCluster` moves messages between three `Raft` handles in one process and carries their
 outputs out: writes into a dict per node, then what waits for them, then applies.
@@ -25,6 +25,8 @@ HEARTBEAT_S = 0.02
 ELECTION_S = (0.1, 0.2)
 PATIENT_ELECTION_S = (20.0, 30.0)
 DEADLINE_S = 30.0
+WINDOW, WINDOW_OF_ONE_PROCESS = 8_192, 1_024
+NEVER = 10**9  # its followers fail when they cut a log that was compacted
 
 
 def free_ports(count: int) -> list[str]:
@@ -40,7 +42,7 @@ def syncobj_node(own: str, others: list[str], leads: bool):
     """One PySyncObj node whose state machine counts what it applies."""
     from pysyncobj import SyncObj, SyncObjConf, replicated
 
-    logging.getLogger("pysyncobj").setLevel(logging.ERROR)
+    logging.getLogger("pysyncobj.syncobj").disabled = True
 
     class Counter(SyncObj):
         def __init__(self) -> None:
@@ -52,6 +54,8 @@ def syncobj_node(own: str, others: list[str], leads: bool):
                 raftMaxTimeout=longest,
                 connectionTimeout=2 * PATIENT_ELECTION_S[1],
                 connectionRetryTime=0.05,
+                logCompactionMinEntries=NEVER,
+                logCompactionMinTime=NEVER,
             )
             super().__init__(own, others, settings)
             self.applied = 0
@@ -63,10 +67,15 @@ def syncobj_node(own: str, others: list[str], leads: bool):
     return Counter()
 
 
+class RivalFailedError(Exception):
+    """PySyncObj did not commit what it was given; the message says how it failed."""
+
+
 class PySyncObjCluster:
     """Three nodes; `commit` hands commands to the leader and waits until they are committed."""
 
     def __init__(self, processes: bool) -> None:
+        self._window = WINDOW if processes else WINDOW_OF_ONE_PROCESS
         addresses = free_ports(3)
         self._followers: list[subprocess.Popen] = []
         self._nodes = [syncobj_node(addresses[0], addresses[1:], leads=True)]
@@ -84,7 +93,7 @@ class PySyncObjCluster:
             self._turn(0.01)
             if time.monotonic() > until:
                 self.close()
-                raise TimeoutError(f"no PySyncObj leader after {DEADLINE_S} s")
+                raise RivalFailedError(f"no leader after {DEADLINE_S} s")
         self.commit([os.urandom(COMMAND_BYTES)])
 
     def _connected(self) -> int:
@@ -103,6 +112,14 @@ class PySyncObjCluster:
 
     def commit(self, commands: list[bytes]) -> None:
         """Returns once every command is committed and applied at the leader."""
+        try:
+            for first in range(0, len(commands), self._window):
+                self._commit_window(commands[first : first + self._window])
+        except Exception as error:
+            raise RivalFailedError(f"{type(error).__name__}: {error}") from error
+
+    def _commit_window(self, commands: list[bytes]) -> None:
+        until = time.monotonic() + DEADLINE_S
         target = self._succeeded + len(commands)
         leader, called_back = self._nodes[0], self._called_back
         for command in commands:
@@ -113,6 +130,8 @@ class PySyncObjCluster:
             self._turn(wait_s)
             if self._failed:
                 raise RuntimeError(f"PySyncObj refused commands: {set(self._failed)}")
+            if time.monotonic() > until:
+                raise TimeoutError(f"PySyncObj committed too little in {DEADLINE_S} s")
 
     def close(self) -> None:
         for follower in self._followers:
@@ -182,6 +201,9 @@ class HandleCluster:
             entries = [entry(payload=command) for command in commands[first : first + batch]]
             self._carry_out(0, self._nodes[0].propose(entries, self._now))
             self._deliver()
+            self._compact()
+
+    def _compact(self) -> None:
         for node, raft in enumerate(self._nodes):
             if raft.commit - self._snapshots[node] > self.SNAPSHOT_EVERY:
                 self._snapshots[node] = raft.commit
