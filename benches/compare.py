@@ -1,9 +1,9 @@
 """All figures of the table, side by side in one run: `python benches/compare.py [--quick]`.
 
 Prints the table, writes `latest.json` (with every raw round) and `latest.png` to
-`benches/results/`; the part "protocols" has a table and files of its own. The verdicts report, they do not judge the run: the exit status is 0 whenever
-everything that can be measured was measured. `--quick` runs every part for a moment; its figures
-mean nothing, which its heading says.
+`benches/results/`; the part "protocols" has a table and files of its own. The verdicts report, they
+do not judge the run: the exit status is 0 whenever everything that can be measured was measured.
+`--quick` runs every part for a moment; its figures mean nothing, which its heading says.
 """
 
 import argparse

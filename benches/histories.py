@@ -135,7 +135,9 @@ def causal(
     for replica in range(sessions):
         deliver(replica, 1.0)
     held = {key: value for key, (_, value) in states[0].items()}
-    resting = {f"r{r}": {key: value for key, (_, value) in states[r].items()} for r in range(sessions)}
+    resting = {
+        f"r{r}": {key: value for key, (_, value) in states[r].items()} for r in range(sessions)
+    }
     assert all(state == held for state in resting.values()), "the replicas did not converge"
     return done, resting
 

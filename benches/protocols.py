@@ -192,7 +192,9 @@ def raft(effort: Effort, without: dict[str, str]) -> Findings:
     contenders = {"handles": one_round(fresh, handles.commit, effort.commands)}
     try:
         native_program.program(native_program.compilers()[0])
-        contenders["cores"] = lambda: statistics.median(native_program.figures("raft", 9)["raft_64"])
+        contenders["cores"] = lambda: statistics.median(
+            native_program.figures("raft", 9)["raft_64"]
+        )
     except (native_program.NoCompilerError, subprocess.CalledProcessError) as reason:
         found.unmeasured["raft_pysyncobj"] = f"C program: {reason}"
     taken, why_not = beside_pysyncobj(contenders, fresh, effort, without.get("PySyncObj"))

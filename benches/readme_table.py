@@ -6,8 +6,9 @@ A document holds places like
     <!-- /figures -->
 
 and what lies between is replaced by what `benches/results/latest.json` (for the costs of one call
-`instructions.json`, for the protocol cores `protocols.json`) says. So no figure in a document is typed by hand. A quick run is
-refused, since its figures mean nothing; `--print` shows the blocks of any run and writes nothing.
+`instructions.json`, for the protocol cores `protocols.json`) says. So no figure in a document is
+typed by hand. A quick run is refused, since its figures mean nothing; `--print` shows the blocks of
+any run and writes nothing.
 """
 
 import argparse

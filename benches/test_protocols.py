@@ -1,4 +1,4 @@
-"""The protocol cores from Python: ring look-up, clock merge, Raft proposals, simulator, checkers."""
+"""The protocol cores from Python: look-ups, merges, Raft proposals, simulator, checkers."""
 
 import random
 

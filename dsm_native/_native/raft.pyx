@@ -14,14 +14,10 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
-from dsm_native.exceptions import DSMError
-
 
 include "raft_values.pxi"
 
 cdef object NOTHING = RaftOutputs()
-# A named tuple's own constructor is a Python function; this is what it calls.
-cdef object tuple_new = tuple.__new__
 
 
 @cython.final
@@ -222,8 +218,7 @@ cdef class Raft:
             items.append(self.snapshot())
         for index in range(out.apply_first, out.apply_last + 1):
             dsm_raft_entry_at(self.raft, index, &entry)
-            items.append(tuple_new(RaftApplied,
-                                   (self.entry_object(index), VERDICTS[entry.verdict])))
+            items.append(applied_from_c(self.entry_object(index), entry.verdict))
         for i in range(out.read_count):
             items.append(RaftRead(out.reads[i].context, out.reads[i].index,
                                   out.reads[i].valid_until))

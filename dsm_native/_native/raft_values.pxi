@@ -1,5 +1,9 @@
 # The immutable values that go in and out of a Raft node. Included by raft.pyx.
 
+from dsm_native.exceptions import DSMError
+
+# A named tuple's own constructor is a Python function; this is what it calls.
+cdef object tuple_new = tuple.__new__
 cdef tuple ENTRY_KINDS = ("empty", "command", "config", "session_open", "session_close")
 cdef tuple VERDICTS = ("apply", "duplicate", "gap", "expired", "refused")
 cdef tuple ROLES = ("follower", "pre_candidate", "candidate", "leader")
@@ -196,6 +200,10 @@ class RaftApplied(NamedTuple):
 
     def __repr__(self):
         return f"{self.verdict} {self.entry!r}"
+
+
+cdef object applied_from_c(RaftEntry entry, uint8_t verdict):
+    return tuple_new(RaftApplied, (entry, VERDICTS[verdict]))
 
 
 class RaftRead(NamedTuple):
