@@ -37,7 +37,7 @@ class Effort:
     """How long to measure."""
 
     keys: int = KEY_COUNT
-    rounds: int = 400
+    rounds: int = 150
     large_rounds: int = 300
     scaling_rounds: int = 40
     window_ms: float = 50.0
