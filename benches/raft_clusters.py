@@ -25,7 +25,7 @@ HEARTBEAT_S = 0.02
 ELECTION_S = (0.1, 0.2)
 PATIENT_ELECTION_S = (20.0, 30.0)
 DEADLINE_S = 30.0
-WINDOW, WINDOW_OF_ONE_PROCESS = 8_192, 1_024
+WINDOW, WINDOW_OF_ONE_PROCESS = 4_096, 1_024
 NEVER = 10**9  # its followers fail when they cut a log that was compacted
 
 
