@@ -19,6 +19,7 @@ import plot
 import protocols
 import table
 from latency import latencies
+from lifetime import lifetimes
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
@@ -28,7 +29,7 @@ from scaling import scaling
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "memory", "latency", "protocols")
+PARTS = ("ratios", "scaling", "kill", "lifetime", "memory", "latency", "protocols")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -42,13 +43,14 @@ class Effort:
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200
+    lifetimes: int = 15
     objects: int = 1_000_000
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES)
+QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 2, 20_000, 2_000, 0.1, QUICK_STORES)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -97,6 +99,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "ratios": one_process,
         "scaling": two_processes,
         "kill": killed_holders,
+        "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
     }
     for part in parts:
