@@ -10,6 +10,8 @@ from __future__ import annotations
 from dsm_native.arrays import Array, Tile
 from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
 from dsm_native.exceptions import (
+    ClockOffsetError,
+    ClockOverflowError,
     ClosedError,
     ClusterExistsError,
     ClusterNotFoundError,
@@ -39,6 +41,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Array",
     "CheckReport",
+    "ClockOffsetError",
+    "ClockOverflowError",
     "ClosedError",
     "Cluster",
     "ClusterExistsError",
