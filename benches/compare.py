@@ -51,7 +51,7 @@ class Effort:
     stores: tuple[str, ...] | None = None
     array_rounds: int = 8
     array_side: int = 2_048
-    array_steps: int = 10
+    array_steps: int = 5
     array_bytes: int = 256 << 20
 
 
