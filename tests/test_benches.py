@@ -30,7 +30,7 @@ LMDB_ROWS = {name for name in targets.BY_NAME if "lmdb" in name or name.startswi
 def quick(tmp_path_factory):
     """One quick run: its text, its JSON and its folder. test_protocol_benches.py has the rest."""
     folder = tmp_path_factory.mktemp("results")
-    parts = ("ratios", "scaling", "kill", "lifetime", "memory", "latency")
+    parts = ("ratios", "scaling", "kill", "lifetime", "memory", "arrays", "latency")
     command = [sys.executable, str(BENCHES / "compare.py"), "--quick", "--output", str(folder)]
     ran = subprocess.run(
         [*command, "--parts", *parts],
