@@ -114,13 +114,6 @@ static uint32_t record_of(const dsm_space *space, dsm_locator decision) {
   return DSM_DECISIONS_MAX;
 }
 
-bool dsm_decision_armed(const dsm_space *space, uint32_t stripe, uint32_t record) {
-  const dsm_intent_shm *intent = dsm_space_intent(space, stripe);
-  return dsm_load_acquire_u64(&intent->armed) != 0 &&
-         dsm_load_relaxed_u64(&intent->decision) ==
-             control_locator(space, &dsm_space_decision(space, record)->decision);
-}
-
 static dsm_status damaged(dsm_call *call, const char *what, uint64_t left, uint64_t right) {
   return dsm_fail(call, DSM_CORRUPT, what, -1, -1, left, right);
 }

@@ -59,8 +59,4 @@ static inline bool dsm_decision_passing(const dsm_space *space, uint32_t stripe)
   return dsm_load_acquire_u64(&intent->armed) != 0 && dsm_decision_refers(intent);
 }
 
-/* True if the stripe's intent is armed and names that record. With the stripe's lock, or after the
- * death of who had the record. */
-bool dsm_decision_armed(const dsm_space *space, uint32_t stripe, uint32_t record);
-
 #endif

@@ -12,16 +12,16 @@ static dsm_status visit(dsm_call *call, uint32_t record) {
   dsm_decision_shm *decision = dsm_space_decision(call->space, record);
   const dsm_hold_shm *holds = dsm_space_holds(call->space, record);
   uint64_t count, backed;
+  uint32_t visited = UINT32_MAX; /* the holds lie stripe by stripe, mostly */
   DSM_TRY(dsm_decision_word(call, &decision->hold_count, &count));
   DSM_TRY(dsm_decision_word(call, &decision->backed, &backed));
   if (count > backed || backed > DSM_HOLDS_MAX)
     return dsm_fail(call, DSM_CORRUPT, "holds of a decision record", -1, -1, count, backed);
   for (uint64_t i = 0; i < count; i++) {
     uint32_t stripe = dsm_hold_stripe(call->space, &holds[i]);
-    if (stripe == UINT32_MAX) continue;
-    if (dsm_load_acquire_u64(&holds[i].extent) == 0 &&
-        !dsm_decision_armed(call->space, stripe, record))
-      continue;
+    if (stripe == UINT32_MAX || stripe == visited) continue;
+    /* Empty holds too: an armed intent of the stripe may be about to fill one. */
+    visited = stripe;
     dsm_route route;
     DSM_TRY(dsm_stripe_take(call, stripe, &route));
     dsm_status status = dsm_holds_release(call, stripe);

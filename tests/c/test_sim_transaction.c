@@ -233,6 +233,64 @@ static void try_tale(const tale *tale, uint32_t replicas) {
   dsm_sim_stop();
 }
 
+/* Commits one key beside, twice, through the record that the dead one had. */
+static void commit_through(fixture *by, uint32_t record, uint64_t number) {
+  workspace *work = &space_of[1];
+  uint32_t own = by->call.space->participant;
+  dsm_access *culprit;
+  for (int round = 0; round < 2; round++) {
+    fixture_key_make(by, &work->keys[0], number);
+    pattern_fill(work->bytes[0], 64, 100 + number);
+    work->parts[0] = (dsm_part){work->bytes[0], 64};
+    work->accesses[0] = (dsm_access){.key = work->keys[0].key,
+                                     .kind = DSM_ACCESS_PUT,
+                                     .replicas = by->replicas,
+                                     .expected = DSM_ANY_VERSION,
+                                     .value = {&work->parts[0], 1, 7, 64}};
+    work->order[0] = &work->accesses[0];
+    by->call.space->participant = record; /* which record is tried first follows from it */
+    dsm_status status = dsm_transaction_commit(&by->call, work->order, 1, &culprit);
+    by->call.space->participant = own;
+    fixture_require(status == DSM_OK, "a commit through the dead one's record");
+  }
+}
+
+/* Nobody has met the dead one's stripes when its record is used again. */
+static void test_record_is_not_reused_early(void) {
+  const tale *tale = &tales[0];
+  fixture_shape shape = {CLUSTER, 3, 2, 2, 4ull << 20};
+  dsm_sim_start(9);
+  trial self = {.tale = tale, .owner_pid = dsm_sim_process_pid()};
+  self.owner = fixture_create(&shape);
+  for (uint64_t key = KEYS; key < KEYS + tale->others; key++)
+    CHECK_EQUAL(fixture_put(&self.owner, key, 100 + key, 64), DSM_OK);
+  CHECK_EQUAL(bring(&self.owner, &space_of[0], tale->before), DSM_OK);
+  self.first = attach_other(&self.first_pid);
+  dsm_sim_picture *picture = dsm_sim_picture_take();
+  bool left = true;
+  for (unsigned at = 1; left; at++) {
+    dsm_sim_picture_restore(picture);
+    dsm_sim_process_run(dsm_sim_process_new());
+    self.victim = fixture_attach(CLUSTER);
+    uint32_t pid = dsm_sim_process_pid(), record = self.victim.call.space->participant;
+    left = crash_jump(at, act, &self);
+    snprintf(fixture_story, sizeof fixture_story, "record reused, point %u %s", at,
+             crash_point_name());
+    dsm_sim_process_kill(pid);
+    fixture_abandon(&self.victim);
+    dsm_sim_process_run(self.first_pid);
+    commit_through(&self.first, record, KEYS + at % tale->others);
+    judge(&self, &self.first, self.first_pid);
+  }
+  dsm_sim_picture_restore(picture);
+  dsm_sim_picture_free(picture);
+  dsm_sim_process_run(self.first_pid);
+  fixture_close(&self.first, false);
+  dsm_sim_process_run(self.owner_pid);
+  fixture_close(&self.owner, true);
+  dsm_sim_stop();
+}
+
 /* Someone else's put between the reads and the commit: nothing changes, and the key is named. */
 static void test_conflict_is_named(void) {
   fixture_shape shape = {CLUSTER, 3, 2, 2, 4ull << 20};
@@ -283,6 +341,7 @@ static void test_full_store_changes_nothing(void) {
 int main(void) {
   test_conflict_is_named();
   test_full_store_changes_nothing();
+  test_record_is_not_reused_early();
   for (unsigned i = 0; i < TALE_COUNT; i++)
     for (uint32_t replicas = 1; replicas <= 3; replicas++) try_tale(&tales[i], replicas);
   CHECK(deaths > 100);
