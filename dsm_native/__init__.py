@@ -24,13 +24,17 @@ from dsm_native.exceptions import (
     NodeLostError,
     StoreFullError,
     SystemCallError,
+    TransactionAbortedError,
     UsageError,
     ValueTypeError,
     VersionConflictError,
+    WaitTimeoutError,
     WorkerLostError,
 )
+from dsm_native.key_lock import KeyLock
 from dsm_native.region import Region
 from dsm_native.sweep import clean
+from dsm_native.transaction import Transaction, TransactionRegion
 
 __version__ = "0.1.0"
 
@@ -44,6 +48,7 @@ __all__ = [
     "CounterOverflowError",
     "DSMError",
     "ForkedError",
+    "KeyLock",
     "KeyNotFoundError",
     "KeyTooLongError",
     "KeyTypeError",
@@ -54,9 +59,13 @@ __all__ = [
     "Region",
     "StoreFullError",
     "SystemCallError",
+    "Transaction",
+    "TransactionAbortedError",
+    "TransactionRegion",
     "UsageError",
     "ValueTypeError",
     "VersionConflictError",
+    "WaitTimeoutError",
     "WorkerLostError",
     "attach",
     "clean",

@@ -1,0 +1,376 @@
+# What a transaction has read and will write, and its commit. dsm_native.transaction adds the rest.
+#
+# Reads take no lock; each looks again at the earlier ones, so that the block never computes on
+# values that were not there together. Writes are encoded at once and kept here. The commit is one
+# call of the core, first with the GIL, then without it in slices, as a put is.
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pythread cimport PyThread_get_thread_ident
+from dsm_native._native.codec cimport (
+    CODEC_BYTES, Encoded, decode_object, decode_plain, encode_object, encode_plain, encode_key,
+)
+from dsm_native._native.core cimport (
+    DSM_ABORTED, DSM_ANY_VERSION, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK,
+    DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop, dsm_cluster_forked,
+    dsm_cluster_hold, dsm_os_monotonic_ns, dsm_part, dsm_read_copy, dsm_status, uint16_t,
+    uint32_t, uint64_t,
+)
+from dsm_native._native.faults cimport fault_error
+from dsm_native._native.handle cimport Handle, handle_ready
+from dsm_native._native.transaction cimport (
+    DSM_ACCESS_DELETE, DSM_ACCESS_PUT, DSM_ACCESS_READ, dsm_access, dsm_sight,
+    dsm_snapshot_again, dsm_snapshot_look, dsm_snapshot_wait, dsm_transaction_commit,
+)
+
+from dsm_native.exceptions import ForkedError, TransactionAbortedError, UsageError
+
+cdef enum:
+    UNLOCKED_GIL_BYTES = 65536  # commits and copies of this size run without the GIL
+
+MISSING = object()  # what a look-up returns for an absent key
+
+
+cdef class Access:
+    # One key of one region: the version read, and what will be written. `raw` borrows from the
+    # fields after it, so an Access never moves and outlives the commit.
+    cdef dsm_access raw
+    cdef dsm_sight sight
+    cdef Encoded plain
+    cdef dsm_part part
+    cdef unsigned char scratch[8]
+    cdef object keep, key, kept_key, region, value, buffer
+
+    cdef int encode(self, object value, bint allow_pickle) except -1:
+        # The value as it is now; changing it later changes nothing.
+        cdef int codec
+        cdef Encoded plain
+        keep = encode_plain(value, &plain)
+        if keep is NotImplemented:
+            buffers, codec = encode_object(value, allow_pickle)
+            buffer = b"".join([memoryview(part).cast("B") for part in buffers])
+            self.buffer = buffer
+            self.value = None
+            self.part.bytes = PyBytes_AS_STRING(buffer)
+            self.part.length = <uint64_t>PyBytes_GET_SIZE(buffer)
+            self.raw.value.codec = <unsigned char>codec
+        else:
+            # Numbers lie in the scratch of what encoded them, which is ours from here on.
+            self.plain = plain
+            self.part = self.plain.parts[0]
+            if self.part.bytes == <const void *>plain.scratch:
+                self.part.bytes = <const void *>self.plain.scratch
+            self.keep = keep if keep is not None else value
+            self.value = value
+            self.buffer = None
+            self.raw.value.codec = self.plain.codec
+        self.raw.value.parts = &self.part
+        self.raw.value.part_count = 1
+        self.raw.value.length = self.part.length
+        self.raw.kind = DSM_ACCESS_PUT
+        return 0
+
+    cdef object written(self):
+        # What a read after the write returns: a private copy.
+        if self.buffer is None:
+            return self.value
+        return decode_object(self.raw.value.codec, bytearray(self.buffer))
+
+
+cdef class TransactionCore:
+    """Reads and buffered writes of one transaction. Use `Region.transaction` instead."""
+
+    cdef readonly Handle handle
+    cdef dict accesses
+    cdef list seen  # accesses that were read, in order
+    cdef uint32_t participant
+    cdef unsigned long thread
+    cdef readonly str state  # "open", "committed", "discarded", "aborted"
+    cdef readonly object error
+    cdef double limit
+
+    def __cinit__(self, Handle handle, timeout=None):
+        handle_ready(handle)
+        self.handle = handle
+        self.accesses = {}
+        self.seen = []
+        self.participant = handle.space.participant
+        self.thread = PyThread_get_thread_ident()
+        self.state = "open"
+        self.limit = handle.lock_timeout if timeout is None else timeout
+        if not self.limit >= 0:
+            raise UsageError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
+
+    cdef int ready(self) except -1:
+        cdef dsm_cluster *cluster = self.handle.cluster
+        if cluster != NULL and (dsm_cluster_forked(cluster)
+                                or cluster.space.participant != self.participant):
+            raise ForkedError("the transaction belongs to the parent process; begin another one")
+        handle_ready(self.handle)
+        if self.state != "open":
+            raise UsageError(f"the transaction has ended ({self.state}); begin another one") \
+                from self.error
+        if PyThread_get_thread_ident() != self.thread:
+            raise UsageError("the transaction belongs to another thread; begin one in each")
+        return 0
+
+    cdef int abort(self, Access access, uint64_t found) except -1:
+        expected = access.raw.expected
+        text = "no object" if found == 0 else f"version {found}"
+        was = "no object" if expected == 0 else f"version {expected}"
+        self.state = "aborted"
+        self.error = TransactionAbortedError(
+            f"{access.key!r} of region {access.region.name!r} was changed by another: the "
+            f"transaction read {was}, found was {text}. Nothing was changed; transact() tries "
+            f"again", key=access.key, region=access.region.name, expected=expected, version=found)
+        raise self.error
+
+    cdef Access access_of(self, region, object key):
+        cdef Access access
+        cdef unsigned char scratch[8]
+        cdef dsm_access raw
+        cdef object name
+        cdef object kind = type(key)
+        if kind is str or kind is bytes or kind is int:
+            name = (region.index, kind, key)
+        else:
+            # Tuples of equal numbers of other types would be equal for a dict; the rest is refused.
+            name = (region.index, kind,
+                    encode_key(key, scratch, self.handle.space, region.index, &raw.key))
+        access = self.accesses.get(name)
+        if access is not None:
+            return access
+        access = Access.__new__(Access)
+        access.kept_key = encode_key(key, access.scratch, self.handle.space, region.index,
+                                     &access.raw.key)
+        access.key = key
+        access.region = region
+        access.raw.expected = DSM_ANY_VERSION
+        access.raw.kind = DSM_ACCESS_READ
+        access.raw.replicas = region.replication_factor
+        self.accesses[name] = access
+        return access
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    cdef int await_commit(self, uint32_t stripe, Access access, uint64_t start) except -1:
+        # Another's commit is passing: it takes microseconds, or its process was killed or stopped.
+        cdef dsm_call call = dsm_call_make(self.handle.space, DSM_LOCK_SLICE_MS)
+        cdef dsm_cluster *cluster = self.handle.cluster
+        cdef dsm_status status
+        dsm_cluster_hold(cluster)
+        with nogil:
+            status = dsm_snapshot_wait(&call, stripe)
+            dsm_cluster_drop(cluster)
+        PyErr_CheckSignals()
+        self.ready()
+        if status == DSM_OK:
+            return 0
+        if status != DSM_LOCK_TIMEOUT or (dsm_os_monotonic_ns() - start) * 1e-9 >= self.limit:
+            raise fault_error(status, &call.fault, access.key, self.limit)
+        return 0
+
+    cdef int look_again(self) except -1:
+        # What was read before was there when the latest was read.
+        cdef dsm_call call = dsm_call_make(self.handle.space, 0)
+        cdef Access access
+        cdef uint64_t present = 0, start = 0
+        cdef dsm_status status
+        for item in self.seen:
+            access = <Access>item
+            while True:
+                status = dsm_snapshot_again(&call, &access.raw.key, &access.sight, &present)
+                if status != DSM_LOCK_TIMEOUT:
+                    break
+                start = start or dsm_os_monotonic_ns()
+                self.await_commit(<uint32_t>call.fault.stripe, access, start)
+            if status == DSM_ABORTED:
+                self.abort(access, present)
+            if status != DSM_OK:
+                raise fault_error(status, &call.fault, access.key, 0)
+        return 0
+
+    cdef object copy_of(self, dsm_call *call, Access access):
+        # The value that was seen, or NotImplemented if it must be looked up again.
+        cdef uint64_t length = access.sight.read.header.value_bytes
+        cdef int codec = access.sight.read.header.codec
+        cdef dsm_cluster *cluster = self.handle.cluster
+        cdef dsm_status status
+        cdef object copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)
+        cdef char *target = PyBytes_AS_STRING(copy)
+        if length < UNLOCKED_GIL_BYTES:
+            status = dsm_read_copy(call, &access.sight.read, target)
+        else:
+            dsm_cluster_hold(cluster)
+            with nogil:
+                status = dsm_read_copy(call, &access.sight.read, target)
+                dsm_cluster_drop(cluster)
+        if status == DSM_RETRY:
+            return NotImplemented
+        if status != DSM_OK:
+            raise fault_error(status, &call.fault, access.key, 0)
+        if codec == CODEC_BYTES:
+            return copy
+        result = decode_plain(codec, <unsigned char *>target, length)
+        return decode_object(codec, bytearray(copy)) if result is NotImplemented else result
+
+    cdef object look(self, Access access, bint with_value):
+        # The value (None if it was not asked for), or MISSING; notes the version.
+        cdef dsm_call call = dsm_call_make(self.handle.space, 0)
+        cdef dsm_status status
+        cdef uint64_t start = 0
+        cdef object result = None
+        cdef bint first = access.raw.expected == DSM_ANY_VERSION
+        while True:
+            status = dsm_snapshot_look(&call, &access.raw.key, &access.sight)
+            if status == DSM_LOCK_TIMEOUT:
+                start = start or dsm_os_monotonic_ns()
+                self.await_commit(<uint32_t>call.fault.stripe, access, start)
+                continue
+            if status == DSM_NOT_FOUND:
+                result = MISSING
+            elif status != DSM_OK:
+                raise fault_error(status, &call.fault, access.key, 0)
+            elif with_value:
+                result = self.copy_of(&call, access)
+                self.ready()
+                if result is NotImplemented:
+                    continue
+            break
+        if not first:
+            if access.sight.version != access.raw.expected:
+                self.abort(access, access.sight.version)
+            return result
+        access.raw.expected = access.sight.version
+        if self.seen:
+            self.look_again()
+        self.seen.append(access)
+        return result
+
+    def read(self, region, key):
+        """The value that the transaction sees under the key, or MISSING."""
+        self.ready()
+        cdef Access access = self.access_of(region, key)
+        if access.raw.kind == DSM_ACCESS_PUT:
+            return access.written()
+        if access.raw.kind == DSM_ACCESS_DELETE:
+            return MISSING
+        return self.look(access, True)
+
+    def present(self, region, key):
+        """Whether the transaction sees an object under the key."""
+        self.ready()
+        cdef Access access = self.access_of(region, key)
+        if access.raw.kind != DSM_ACCESS_READ:
+            return access.raw.kind == DSM_ACCESS_PUT
+        return self.look(access, False) is not MISSING
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, region, key, value):
+        """Notes that the key will hold the value, as it is now."""
+        self.ready()
+        cdef Access access = self.access_of(region, key)
+        access.encode(value, region.allow_pickle)
+
+    def remove(self, region, key):
+        """Notes that the key will be gone; False if the transaction sees none."""
+        self.ready()
+        cdef Access access = self.access_of(region, key)
+        if not self.present(region, key):
+            return False
+        access.buffer = access.value = None
+        access.raw.kind = DSM_ACCESS_DELETE
+        return True
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    def discard(self):
+        """Ends the transaction without a change. Idempotent."""
+        if self.state == "open":
+            self.state = "discarded"
+            self.accesses = {}
+            self.seen = []
+
+    cdef dsm_status commit_patiently(self, dsm_call *call, dsm_access **raw, uint32_t count,
+                                     dsm_access **culprit) except *:
+        cdef dsm_cluster *cluster = self.handle.cluster
+        cdef dsm_status status
+        cdef uint64_t start = dsm_os_monotonic_ns()
+        call.wait_ms = DSM_LOCK_SLICE_MS
+        while True:
+            dsm_cluster_hold(cluster)
+            with nogil:
+                status = dsm_transaction_commit(call, raw, count, culprit)
+                dsm_cluster_drop(cluster)
+            if status != DSM_LOCK_TIMEOUT:
+                return status
+            PyErr_CheckSignals()
+            if (dsm_os_monotonic_ns() - start) * 1e-9 >= self.limit:
+                return status
+            handle_ready(self.handle)
+
+    cdef int finish(self, dsm_access **raw, uint32_t count, uint64_t bytes) except -1:
+        cdef dsm_call call = dsm_call_make(self.handle.space, 0)
+        cdef dsm_access *culprit = NULL
+        cdef dsm_status status = DSM_LOCK_TIMEOUT
+        cdef Access access
+        if bytes < UNLOCKED_GIL_BYTES:
+            status = dsm_transaction_commit(&call, raw, count, &culprit)
+        if status == DSM_LOCK_TIMEOUT:
+            status = self.commit_patiently(&call, raw, count, &culprit)
+        if status == DSM_OK:
+            return 0
+        subject = "transaction"
+        for access in self.accesses.values():
+            if &access.raw == culprit:
+                subject = access.key
+                if status == DSM_ABORTED:
+                    self.abort(access, culprit.version)
+        raise fault_error(status, &call.fault, subject, self.limit)
+
+    def commit(self):
+        """Makes all writes visible at once, if everything read is still as it was.
+
+        TransactionAbortedError, LockTimeoutError, StoreFullError, LimitError, CorruptError:
+        nothing was changed.
+        """
+        cdef Access access
+        cdef uint32_t count = 0, total
+        cdef uint64_t bytes = 0
+        cdef dsm_access **raw
+        if self.state == "aborted":
+            raise self.error
+        self.ready()
+        total = <uint32_t>len(self.accesses)
+        raw = <dsm_access **>PyMem_Malloc((total + 1) * sizeof(void *))
+        if raw == NULL:
+            raise MemoryError()
+        try:
+            for access in self.accesses.values():
+                # A key that was named but neither read nor written is nothing to compare.
+                if access.raw.kind == DSM_ACCESS_READ and access.raw.expected == DSM_ANY_VERSION:
+                    continue
+                raw[count] = &access.raw
+                count += 1
+                if access.raw.kind == DSM_ACCESS_PUT:
+                    bytes += access.raw.value.length
+            if count:
+                self.finish(raw, count, bytes)
+            self.state = "committed"
+        except BaseException as error:
+            if self.state == "open":
+                self.state = "discarded"
+                self.error = error
+            raise
+        finally:
+            PyMem_Free(raw)
+
+    @property
+    def versions(self):
+        """After the commit: (region name, key) → version, of the objects that it wrote."""
+        cdef Access access
+        if self.state != "committed":
+            raise UsageError(f"versions are known after the commit; the transaction is {self.state}")
+        return {(access.region.name, access.key): access.raw.version
+                for access in self.accesses.values() if access.raw.kind == DSM_ACCESS_PUT}

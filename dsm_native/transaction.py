@@ -1,0 +1,209 @@
+"""Transactions: many keys of many regions, read and written as one.
+
+Optimistic: reading takes no lock, writing is kept in the transaction, and the commit compares what
+was read with what there is, changes everything, or nothing. See docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dsm_native._native.transaction import MISSING, TransactionCore
+from dsm_native.exceptions import (
+    CounterOverflowError,
+    KeyNotFoundError,
+    TransactionAbortedError,
+    UsageError,
+    ValueTypeError,
+)
+
+if TYPE_CHECKING:
+    from dsm_native.region import Region
+
+Result = TypeVar("Result")
+
+RETRIES = 100
+_FIRST_PAUSE_S = 20e-6
+_LONGEST_PAUSE_S = 10e-3
+_REQUIRED = object()
+
+
+class TransactionRegion:
+    """One region as a transaction sees it: item access, `get`, `put`, `delete`, `add`, `pop`, ….
+
+    Reads show the transaction's own writes first. Values written are encoded at once: changing them
+    later changes nothing. There is no iteration and no length: a transaction is over keys.
+    """
+
+    __slots__ = ("_core", "_region")
+
+    def __init__(self, core: TransactionCore, region: Region) -> None:
+        self._core = core
+        self._region = region
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of the key, or `default`. TransactionAbortedError if an earlier read of this
+        transaction is no longer true."""
+        value = self._core.read(self._region, key)
+        return default if value is MISSING else value
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self._core.read(self._region, key)
+        if value is MISSING:
+            raise KeyNotFoundError(key)
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        return self._core.present(self._region, key)
+
+    def put(self, key: Any, value: Any) -> None:
+        """The key will hold the value, if the transaction commits."""
+        self._core.write(self._region, key, value)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._core.write(self._region, key, value)
+
+    def delete(self, key: Any) -> None:
+        """The key will be gone, if the transaction commits. KeyNotFoundError if it is absent."""
+        if not self._core.remove(self._region, key):
+            raise KeyNotFoundError(key)
+
+    def __delitem__(self, key: Any) -> None:
+        self.delete(key)
+
+    def add(self, key: Any, difference: int = 1) -> int:
+        """Adds to the counter under the key and returns its new value; a missing one counts as 0.
+
+        ValueTypeError if the object is no int of 64 bits, CounterOverflowError beyond them.
+        """
+        value = self.get(key, 0)
+        for number in (value, difference):
+            if type(number) is not int or not -(1 << 63) <= number < 1 << 63:
+                raise ValueTypeError(
+                    f"{key!r}: add() needs ints of 64 bits, not {type(number).__name__}"
+                )
+        total: int = value + difference
+        if not -(1 << 63) <= total < 1 << 63:
+            raise CounterOverflowError(f"{key!r}: {value} plus {difference} leaves the 64-bit range")
+        self._core.write(self._region, key, total)
+        return total
+
+    def pop(self, key: Any, default: Any = _REQUIRED) -> Any:
+        """Removes the key and returns its value; `default`, or KeyNotFoundError."""
+        value = self._core.read(self._region, key)
+        if value is not MISSING:
+            self._core.remove(self._region, key)
+            return value
+        if default is _REQUIRED:
+            raise KeyNotFoundError(key)
+        return default
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """The value of the key; if it is absent, writes and returns `default`."""
+        value = self._core.read(self._region, key)
+        if value is not MISSING:
+            return value
+        self._core.write(self._region, key, default)
+        return default
+
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
+        """Writes all items."""
+        pairs = other.items() if isinstance(other, Mapping) else other
+        for key, value in pairs:
+            self._core.write(self._region, key, value)
+
+    __iter__ = None  # a transaction is over keys that are named
+
+
+class Transaction(TransactionRegion):
+    """Made by `Region.transaction` and `Cluster.transaction`; itself a view of that region.
+
+    As a context manager it commits at the end of the block, and discards if the block raises.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, region: Region, timeout: float | None = None) -> None:
+        super().__init__(TransactionCore(region.handle, timeout), region)
+
+    def region(self, region: Region) -> TransactionRegion:
+        """The view of another region of the same cluster within this transaction."""
+        if region.handle is not self._core.handle:
+            raise UsageError(
+                f"region {region.name!r} is of cluster {region.handle.name!r}, or was opened by "
+                f"another handle; the transaction is of cluster {self._core.handle.name!r}"
+            )
+        return TransactionRegion(self._core, region)
+
+    @property
+    def state(self) -> str:
+        """"open", "committed", "discarded" or "aborted"."""
+        return self._core.state
+
+    @property
+    def versions(self) -> dict[tuple[str, Any], int]:
+        """After the commit: (region name, key) → version, of the objects that it wrote."""
+        return self._core.versions
+
+    def commit(self) -> None:
+        """Makes all writes visible at once, on every copy, or none of them.
+
+        TransactionAbortedError: something that was read has changed; run the transaction again.
+        LockTimeoutError names who held a stripe for the `timeout`. StoreFullError; LimitError
+        beyond 4,096 copies of objects written. Nothing was changed then. Blocks for locks only.
+        """
+        self._core.commit()
+
+    def discard(self) -> None:
+        """Ends the transaction without a change. Idempotent."""
+        self._core.discard()
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None:
+            self._core.discard()
+        elif self._core.state in ("open", "aborted"):
+            self._core.commit()
+
+    def __repr__(self) -> str:
+        return f"<Transaction on {self._region.name!r}, {self._core.state}>"
+
+
+def pause(attempt: int) -> None:
+    """Sleeps before the next attempt: a random time up to a bound that doubles."""
+    bound = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempt, 20))
+    time.sleep(random.uniform(0, bound))
+
+
+def transact(
+    region: Region,
+    function: Callable[[Transaction], Result],
+    retries: int,
+    timeout: float | None,
+) -> Result:
+    """Runs function(transaction) and commits, again and again until a commit succeeds."""
+    if type(retries) is not int or retries < 0:
+        raise UsageError(f"retries must be an int from 0 on, not {retries!r}")
+    end = None if timeout is None else time.monotonic() + timeout
+    for attempt in range(retries + 1):
+        left = None if end is None else max(0.0, end - time.monotonic())
+        transaction = Transaction(region, left)
+        try:
+            with transaction:
+                result = function(transaction)
+            return result
+        except TransactionAbortedError as error:
+            # One that belongs to another transaction, which the function ran inside, is its own.
+            if error is not transaction._core.error:
+                raise
+            late = end is not None and time.monotonic() >= end
+            if attempt == retries or late:
+                error.add_note(f"attempts made: {attempt + 1}")
+                raise
+        pause(attempt)
+    raise AssertionError("unreachable")
