@@ -37,43 +37,46 @@ uint32_t dsm_hold_stripe(const dsm_space *space, const dsm_hold_shm *hold) {
 }
 
 uint64_t dsm_hold_word(const dsm_space *space, const dsm_hold_shm *hold, uint64_t offset,
-                       uint64_t bytes, bool aligned) {
-  uint64_t grains = (bytes + DSM_GRAIN_BYTES - 1) / DSM_GRAIN_BYTES;
-  uint64_t value = aligned ? RUN_BIT | offset / DSM_ARENA_PAGE_BYTES
-                           : grains << GRAIN_BITS | offset / DSM_GRAIN_BYTES;
+                       const dsm_extent *extent) {
+  uint64_t grains = (extent->bytes + DSM_GRAIN_BYTES - 1) / DSM_GRAIN_BYTES;
+  uint64_t value = extent->aligned ? RUN_BIT | offset / DSM_ARENA_PAGE_BYTES
+                                   : grains << GRAIN_BITS | offset / DSM_GRAIN_BYTES;
   return dsm_seal(value, locator_of(space, &hold->extent));
 }
 
-static dsm_status take_run(dsm_call *call, dsm_log *log, unsigned node, uint32_t stripe,
-                           uint64_t bytes, uint64_t *offset) {
-  dsm_sub_shm *sub = dsm_space_sub(call->space, node, stripe);
-  DSM_TRY(
-      dsm_stripe_reserve_run(call, node, stripe, DSM_RUN_VALUE,
-                             (bytes + DSM_ARENA_PAGE_BYTES - 1) / DSM_ARENA_PAGE_BYTES));
-  uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->reserved);
+/* The run that the sub has reserved, for an object that is not live yet. */
+static uint64_t take_run(dsm_log *log, unsigned node, uint32_t stripe) {
+  const dsm_space *space = log->call->space;
+  dsm_sub_shm *sub = dsm_space_sub(space, node, stripe);
+  uint64_t page = dsm_log_read_sealed(log, node + 1, &sub->reserved);
   if (log->status == DSM_OK &&
-      (page < call->space->layout.data_page || page >= call->space->layout.page_count))
+      (page < space->layout.data_page || page >= space->layout.page_count))
     dsm_log_corrupt(log, "reserved run outside the segment", node + 1, page, 0);
-  dsm_log_set_sealed(log, node + 1, &sub->reserved, 0);
-  *offset = page * DSM_ARENA_PAGE_BYTES;
-  return log->status;
+  if (log->status != DSM_OK) return 0;
+  dsm_log_once_sealed(log, node + 1, &sub->reserved, 0);
+  uint64_t offset = page * DSM_ARENA_PAGE_BYTES;
+  dsm_store_release_u64(&dsm_object_at(space, node, offset)->version, 0);
+  return offset;
 }
 
-dsm_status dsm_hold_take(dsm_call *call, dsm_hold_shm *hold, unsigned node, uint32_t stripe,
-                         uint64_t bytes, bool aligned, uint64_t *offset) {
+dsm_status dsm_holds_take(dsm_call *call, dsm_hold_shm *holds, const uint8_t *nodes, uint32_t count,
+                          uint32_t stripe, const dsm_extent *wanted, uint64_t *offsets) {
+  uint64_t slabs[DSM_REPLICAS_MAX];
+  uint64_t pages = (wanted->bytes + DSM_ARENA_PAGE_BYTES - 1) / DSM_ARENA_PAGE_BYTES;
+  for (uint32_t i = 0; i < count; i++)
+    DSM_TRY(wanted->aligned
+                ? dsm_stripe_reserve_run(call, nodes[i], stripe, DSM_RUN_VALUE, pages)
+                : dsm_stripe_reserve_extent(call, nodes[i], stripe, wanted->bytes, &slabs[i]));
   dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
-  uint64_t slab;
-  if (aligned) {
-    DSM_TRY(take_run(call, &log, node, stripe, bytes, offset));
-    /* Not live before it is published: a run may begin with what it held before. */
-    dsm_store_release_u64(&dsm_object_at(call->space, node, *offset)->version, 0);
-  } else {
-    DSM_TRY(dsm_stripe_reserve_extent(call, node, stripe, bytes, &slab));
-    *offset = dsm_slab_take(&log, node, stripe, bytes, slab);
+  for (uint32_t i = 0; i < count && log.status == DSM_OK; i++) {
+    log.first = log.count;
+    offsets[i] = wanted->aligned
+                     ? take_run(&log, nodes[i], stripe)
+                     : dsm_slab_take(&log, nodes[i], stripe, wanted->bytes, slabs[i]);
+    dsm_log_once(&log, DSM_CONTROL_SEGMENT, &holds[i].extent,
+                 dsm_hold_word(call->space, &holds[i], offsets[i], wanted));
+    dsm_slab_finish(&log, nodes[i], stripe);
   }
-  dsm_log_set(&log, DSM_CONTROL_SEGMENT, &hold->extent,
-              dsm_hold_word(call->space, hold, *offset, bytes, aligned));
-  dsm_slab_finish(&log, node, stripe);
   return dsm_log_commit(&log);
 }
 
@@ -85,26 +88,38 @@ static void give_run(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page
   if (log->status == DSM_OK) dsm_slab_retire(log, node, stripe, page);
 }
 
-dsm_status dsm_hold_give(dsm_call *call, dsm_hold_shm *hold, unsigned node, uint32_t stripe) {
+static void list_give(dsm_log *log, dsm_hold_shm *hold, unsigned node, uint32_t stripe) {
   uint64_t raw = dsm_load_acquire_u64(&hold->extent);
-  if (raw == 0) return DSM_OK;
+  if (raw == 0 || log->status != DSM_OK) return;
   bool ok;
-  uint64_t value = dsm_unseal(raw, locator_of(call->space, &hold->extent), &ok);
-  if (!ok) return dsm_fail(call, DSM_CORRUPT, "hold does not verify", (int)node, stripe, raw, 0);
-  dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
+  uint64_t value = dsm_unseal(raw, locator_of(log->call->space, &hold->extent), &ok);
+  if (!ok) {
+    dsm_log_corrupt(log, "hold does not verify", node + 1, raw, 0);
+    return;
+  }
+  log->first = log->count;
   if (value & RUN_BIT)
-    give_run(&log, node, stripe, value & ~RUN_BIT);
+    give_run(log, node, stripe, value & ~RUN_BIT);
   else
-    dsm_slab_give(&log, node, stripe, (value & GRAIN_MASK) * DSM_GRAIN_BYTES,
+    dsm_slab_give(log, node, stripe, (value & GRAIN_MASK) * DSM_GRAIN_BYTES,
                   (value >> GRAIN_BITS) * DSM_GRAIN_BYTES);
-  dsm_log_set(&log, DSM_CONTROL_SEGMENT, &hold->extent, 0);
-  dsm_slab_finish(&log, node, stripe);
+  dsm_log_once(log, DSM_CONTROL_SEGMENT, &hold->extent, 0);
+  dsm_slab_finish(log, node, stripe);
+}
+
+dsm_status dsm_holds_give(dsm_call *call, dsm_hold_shm *holds, const uint8_t *nodes, uint32_t count,
+                          uint32_t stripe) {
+  dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
+  for (uint32_t i = 0; i < count; i++) list_give(&log, &holds[i], nodes[i], stripe);
+  if (log.count == 0) return log.status;
   DSM_TRY(dsm_log_commit(&log));
   DSM_CRASH_POINT("hold.given");
-  /* Each gives back one run at most, and there is room for a few: so settle at once. */
-  bool owed = dsm_load_relaxed_u32(&dsm_space_lock(call->space, stripe)->pending) &
-              DSM_PENDING_SETTLE;
-  return owed ? dsm_stripe_settle(call, stripe, node) : DSM_OK;
+  /* Each gives back one run at most, and a sub has room for a few: so settle at once. */
+  bool owed =
+      dsm_load_relaxed_u32(&dsm_space_lock(call->space, stripe)->pending) & DSM_PENDING_SETTLE;
+  for (uint32_t i = 0; i < count && owed; i++)
+    DSM_TRY(dsm_stripe_settle(call, stripe, nodes[i]));
+  return DSM_OK;
 }
 
 /* Holds of a record that may be in use; 0 if its words do not verify: then some are lost, and what
@@ -130,7 +145,8 @@ dsm_status dsm_holds_release(dsm_call *call, uint32_t stripe) {
        * nobody else fills or empties one that names a stripe whose lock we have. */
       if (dsm_load_acquire_u64(&holds[i].extent) == 0) continue;
       if (!place_read(call->space, &holds[i], &node, &held) || held != stripe) continue;
-      DSM_TRY(dsm_hold_give(call, &holds[i], node, stripe));
+      uint8_t nodes[] = {(uint8_t)node};
+      DSM_TRY(dsm_holds_give(call, &holds[i], nodes, 1, stripe));
     }
   }
   return DSM_OK;

@@ -22,15 +22,22 @@ void dsm_hold_place(const dsm_space *space, dsm_hold_shm *hold, unsigned node, u
 /* The stripe that the hold names, or UINT32_MAX if its words are damaged or were never used. */
 uint32_t dsm_hold_stripe(const dsm_space *space, const dsm_hold_shm *hold);
 
-/* Takes an extent for an object of so many bytes, in a run of its own if `aligned`. DSM_STORE_FULL
- * changes nothing. */
-dsm_status dsm_hold_take(dsm_call *call, dsm_hold_shm *hold, unsigned node, uint32_t stripe,
-                         uint64_t bytes, bool aligned, uint64_t *offset);
+/* Size of an object, and whether it lies in a run of its own. */
+typedef struct dsm_extent {
+  uint64_t bytes;
+  bool aligned;
+} dsm_extent;
+
+/* Takes an extent at each of the nodes into the holds, one after another. DSM_STORE_FULL changes
+ * nothing. */
+dsm_status dsm_holds_take(dsm_call *call, dsm_hold_shm *holds, const uint8_t *nodes, uint32_t count,
+                          uint32_t stripe, const dsm_extent *wanted, uint64_t *offsets);
 /* What a hold contains when it has the extent of that object. */
 uint64_t dsm_hold_word(const dsm_space *space, const dsm_hold_shm *hold, uint64_t offset,
-                       uint64_t bytes, bool aligned);
-/* Gives the extent back, if there is one. */
-dsm_status dsm_hold_give(dsm_call *call, dsm_hold_shm *hold, unsigned node, uint32_t stripe);
+                       const dsm_extent *extent);
+/* Gives the extents of these holds back, of those that have one. */
+dsm_status dsm_holds_give(dsm_call *call, dsm_hold_shm *holds, const uint8_t *nodes, uint32_t count,
+                          uint32_t stripe);
 
 /* Gives back what any record holds of the stripe. */
 dsm_status dsm_holds_release(dsm_call *call, uint32_t stripe);

@@ -132,16 +132,16 @@ static dsm_status verify_old(dsm_commit *self, const dsm_access *access, unsigne
 
 static dsm_status prepare_access(dsm_commit *self, const dsm_access_group *group,
                                  dsm_access *access) {
-  for (uint32_t i = 0; i < access->replicas; i++) {
-    unsigned node = group->route.nodes[i];
-    if (access->found[i].offset) DSM_TRY(verify_old(self, access, node, &access->found[i]));
-    if (access->kind != DSM_ACCESS_PUT) continue;
-    bool aligned = access->draft.flags & DSM_OBJECT_ALIGNED;
-    DSM_TRY(dsm_hold_take(self->call, dsm_commit_hold(self, access, i), node, access->stripe,
-                          access->draft.bytes, aligned, &access->offset[i]));
+  const uint8_t *nodes = group->route.nodes;
+  for (uint32_t i = 0; i < access->replicas; i++)
+    if (access->found[i].offset) DSM_TRY(verify_old(self, access, nodes[i], &access->found[i]));
+  if (access->kind != DSM_ACCESS_PUT) return DSM_OK;
+  dsm_extent wanted = {access->draft.bytes, access->draft.flags & DSM_OBJECT_ALIGNED};
+  DSM_TRY(dsm_holds_take(self->call, dsm_commit_hold(self, access, 0), nodes, access->replicas,
+                         access->stripe, &wanted, access->offset));
+  for (uint32_t i = 0; i < access->replicas; i++)
     dsm_draft_write(&access->draft, &access->key, &access->value, group->gen,
-                    dsm_object_at(self->call->space, node, access->offset[i]));
-  }
+                    dsm_object_at(self->call->space, nodes[i], access->offset[i]));
   return DSM_OK;
 }
 
@@ -194,10 +194,9 @@ static bool give_back_group(dsm_commit *self, uint32_t first) {
   dsm_status status = DSM_OK;
   for (uint32_t at = first; at < first + group->members && status == DSM_OK; at++) {
     const dsm_access *access = self->accesses[at];
-    if (access->kind == DSM_ACCESS_READ) continue;
-    for (uint32_t i = 0; i < access->replicas && status == DSM_OK; i++)
-      status = dsm_hold_give(&own, dsm_commit_hold(self, access, i), group->route.nodes[i],
-                             access->stripe);
+    if (access->kind != DSM_ACCESS_READ)
+      status = dsm_holds_give(&own, dsm_commit_hold(self, access, 0), group->route.nodes,
+                              access->replicas, access->stripe);
   }
   uint32_t stripe = self->accesses[first]->stripe;
   for (uint32_t i = 0; i < group->route.count && status == DSM_OK && group->deletes; i++)

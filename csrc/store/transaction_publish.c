@@ -68,9 +68,9 @@ static void list_hold(listing *self, const dsm_access_group *group, const dsm_ac
   uint64_t word = 0;
   if (found->offset) {
     append(self, node + 1, &dsm_object_at(space, node, found->offset)->version, 0);
-    word = dsm_hold_word(space, hold, found->offset,
-                         found->header.value_offset + found->header.value_bytes,
-                         found->header.flags & DSM_OBJECT_ALIGNED);
+    dsm_extent old = {found->header.value_offset + found->header.value_bytes,
+                      found->header.flags & DSM_OBJECT_ALIGNED};
+    word = dsm_hold_word(space, hold, found->offset, &old);
   } else if (access->kind == DSM_ACCESS_DELETE) {
     return;
   }
