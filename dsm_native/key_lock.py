@@ -48,6 +48,17 @@ def _locks_of(region: Region) -> Region:
     return found
 
 
+_self = (0, 0)
+
+
+def _identity() -> tuple[int, int]:
+    """(pid, start) of this process; asked of the kernel once, and again after a fork."""
+    global _self
+    if _self[0] != os.getpid():
+        _self = process_self()
+    return _self
+
+
 def _text(holder: bytes) -> str:
     pid, start, thread = _HOLDER.unpack(holder)
     state = process_state(pid, start)
@@ -88,7 +99,7 @@ class KeyLock:
     def _take(self, end: float) -> bytes | None:
         """None once the lock is taken; its holder if the time is over."""
         locks, name = _locks_of(self._region), (self._region.index, self._key)
-        mine = _HOLDER.pack(*process_self(), threading.get_ident())
+        mine = _HOLDER.pack(*_identity(), threading.get_ident())
         while True:
             holder, version = self._look(locks, name)
             if holder == mine:

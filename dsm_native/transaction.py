@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dsm_native._native.transaction import MISSING, TransactionCore
+from dsm_native._native.transaction import TransactionCore, TransactionView
 from dsm_native.exceptions import (
     CounterOverflowError,
     KeyNotFoundError,
@@ -31,48 +31,14 @@ _LONGEST_PAUSE_S = 10e-3
 _REQUIRED = object()
 
 
-class TransactionRegion:
+class TransactionRegion(TransactionView):
     """One region as a transaction sees it: item access, `get`, `put`, `delete`, `add`, `pop`, ….
 
     Reads show the transaction's own writes first. Values written are encoded at once: changing them
     later changes nothing. There is no iteration and no length: a transaction is over keys.
     """
 
-    __slots__ = ("_core", "_region")
-
-    def __init__(self, core: TransactionCore, region: Region) -> None:
-        self._core = core
-        self._region = region
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        """The value of the key, or `default`. TransactionAbortedError if an earlier read of this
-        transaction is no longer true."""
-        value = self._core.read(self._region, key)
-        return default if value is MISSING else value
-
-    def __getitem__(self, key: Any) -> Any:
-        value = self._core.read(self._region, key)
-        if value is MISSING:
-            raise KeyNotFoundError(key)
-        return value
-
-    def __contains__(self, key: Any) -> bool:
-        return self._core.present(self._region, key)
-
-    def put(self, key: Any, value: Any) -> None:
-        """The key will hold the value, if the transaction commits."""
-        self._core.write(self._region, key, value)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._core.write(self._region, key, value)
-
-    def delete(self, key: Any) -> None:
-        """The key will be gone, if the transaction commits. KeyNotFoundError if it is absent."""
-        if not self._core.remove(self._region, key):
-            raise KeyNotFoundError(key)
-
-    def __delitem__(self, key: Any) -> None:
-        self.delete(key)
+    __slots__ = ()
 
     def add(self, key: Any, difference: int = 1) -> int:
         """Adds to the counter under the key and returns its new value; a missing one counts as 0.
@@ -88,14 +54,14 @@ class TransactionRegion:
         total: int = value + difference
         if not -(1 << 63) <= total < 1 << 63:
             raise CounterOverflowError(f"{key!r}: {value} plus {difference} leaves the 64-bit range")
-        self._core.write(self._region, key, total)
+        self.put(key, total)
         return total
 
     def pop(self, key: Any, default: Any = _REQUIRED) -> Any:
         """Removes the key and returns its value; `default`, or KeyNotFoundError."""
-        value = self._core.read(self._region, key)
-        if value is not MISSING:
-            self._core.remove(self._region, key)
+        value = self.get(key, _REQUIRED)
+        if value is not _REQUIRED:
+            self.delete(key)
             return value
         if default is _REQUIRED:
             raise KeyNotFoundError(key)
@@ -103,17 +69,17 @@ class TransactionRegion:
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """The value of the key; if it is absent, writes and returns `default`."""
-        value = self._core.read(self._region, key)
-        if value is not MISSING:
+        value = self.get(key, _REQUIRED)
+        if value is not _REQUIRED:
             return value
-        self._core.write(self._region, key, default)
+        self.put(key, default)
         return default
 
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
         """Writes all items."""
         pairs = other.items() if isinstance(other, Mapping) else other
         for key, value in pairs:
-            self._core.write(self._region, key, value)
+            self.put(key, value)
 
     __iter__ = None  # a transaction is over keys that are named
 
@@ -131,22 +97,22 @@ class Transaction(TransactionRegion):
 
     def region(self, region: Region) -> TransactionRegion:
         """The view of another region of the same cluster within this transaction."""
-        if region.handle is not self._core.handle:
+        if region.handle is not self.core.handle:
             raise UsageError(
                 f"region {region.name!r} is of cluster {region.handle.name!r}, or was opened by "
-                f"another handle; the transaction is of cluster {self._core.handle.name!r}"
+                f"another handle; the transaction is of cluster {self.core.handle.name!r}"
             )
-        return TransactionRegion(self._core, region)
+        return TransactionRegion(self.core, region)
 
     @property
     def state(self) -> str:
         """"open", "committed", "discarded" or "aborted"."""
-        return self._core.state
+        return self.core.state
 
     @property
     def versions(self) -> dict[tuple[str, Any], int]:
         """After the commit: (region name, key) → version, of the objects that it wrote."""
-        return self._core.versions
+        return self.core.versions
 
     def commit(self) -> None:
         """Makes all writes visible at once, on every copy, or none of them.
@@ -155,23 +121,14 @@ class Transaction(TransactionRegion):
         LockTimeoutError names who held a stripe for the `timeout`. StoreFullError; LimitError
         beyond 4,096 copies of objects written. Nothing was changed then. Blocks for locks only.
         """
-        self._core.commit()
+        self.core.commit()
 
     def discard(self) -> None:
         """Ends the transaction without a change. Idempotent."""
-        self._core.discard()
-
-    def __enter__(self) -> Transaction:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is not None:
-            self._core.discard()
-        elif self._core.state in ("open", "aborted"):
-            self._core.commit()
+        self.core.discard()
 
     def __repr__(self) -> str:
-        return f"<Transaction on {self._region.name!r}, {self._core.state}>"
+        return f"<Transaction on {self.region_handle.name!r}, {self.core.state}>"
 
 
 def pause(attempt: int) -> None:
@@ -199,7 +156,7 @@ def transact(
             return result
         except TransactionAbortedError as error:
             # One that belongs to another transaction, which the function ran inside, is its own.
-            if error is not transaction._core.error:
+            if error is not transaction.core.error:
                 raise
             late = end is not None and time.monotonic() >= end
             if attempt == retries or late:

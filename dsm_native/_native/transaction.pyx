@@ -8,13 +8,14 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from dsm_native._native.codec cimport (
-    CODEC_BYTES, Encoded, decode_object, decode_plain, encode_object, encode_plain, encode_key,
+    CODEC_BYTES, Encoded, decode_object, decode_plain, encode_ascii_key, encode_key,
+    encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
     DSM_ABORTED, DSM_ANY_VERSION, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK,
     DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop, dsm_cluster_forked,
-    dsm_cluster_hold, dsm_os_monotonic_ns, dsm_part, dsm_read_copy, dsm_status, uint16_t,
-    uint32_t, uint64_t,
+    dsm_cluster_hold, dsm_key, dsm_os_monotonic_ns, dsm_part, dsm_read_copy, dsm_space,
+    dsm_status, uint16_t, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
 from dsm_native._native.handle cimport Handle, handle_ready
@@ -23,7 +24,9 @@ from dsm_native._native.transaction cimport (
     dsm_snapshot_again, dsm_snapshot_look, dsm_snapshot_wait, dsm_transaction_commit,
 )
 
-from dsm_native.exceptions import ForkedError, TransactionAbortedError, UsageError
+from dsm_native.exceptions import (
+    ForkedError, KeyNotFoundError, TransactionAbortedError, UsageError,
+)
 
 cdef enum:
     UNLOCKED_GIL_BYTES = 65536  # commits and copies of this size run without the GIL
@@ -81,7 +84,8 @@ cdef class TransactionCore:
     """Reads and buffered writes of one transaction. Use `Region.transaction` instead."""
 
     cdef readonly Handle handle
-    cdef dict accesses
+    cdef dict views  # region index → accesses of that region, by key
+    cdef list touched  # all accesses
     cdef list seen  # accesses that were read, in order
     cdef uint32_t participant
     cdef unsigned long thread
@@ -92,7 +96,8 @@ cdef class TransactionCore:
     def __cinit__(self, Handle handle, timeout=None):
         handle_ready(handle)
         self.handle = handle
-        self.accesses = {}
+        self.views = {}
+        self.touched = []
         self.seen = []
         self.participant = handle.space.participant
         self.thread = PyThread_get_thread_ident()
@@ -124,32 +129,6 @@ cdef class TransactionCore:
             f"transaction read {was}, found was {text}. Nothing was changed; transact() tries "
             f"again", key=access.key, region=access.region.name, expected=expected, version=found)
         raise self.error
-
-    cdef Access access_of(self, region, object key):
-        cdef Access access
-        cdef unsigned char scratch[8]
-        cdef dsm_access raw
-        cdef object name
-        cdef object kind = type(key)
-        if kind is str or kind is bytes or kind is int:
-            name = (region.index, kind, key)
-        else:
-            # Tuples of equal numbers of other types would be equal for a dict; the rest is refused.
-            name = (region.index, kind,
-                    encode_key(key, scratch, self.handle.space, region.index, &raw.key))
-        access = self.accesses.get(name)
-        if access is not None:
-            return access
-        access = Access.__new__(Access)
-        access.kept_key = encode_key(key, access.scratch, self.handle.space, region.index,
-                                     &access.raw.key)
-        access.key = key
-        access.region = region
-        access.raw.expected = DSM_ANY_VERSION
-        access.raw.kind = DSM_ACCESS_READ
-        access.raw.replicas = region.replication_factor
-        self.accesses[name] = access
-        return access
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -247,49 +226,14 @@ cdef class TransactionCore:
         self.seen.append(access)
         return result
 
-    def read(self, region, key):
-        """The value that the transaction sees under the key, or MISSING."""
-        self.ready()
-        cdef Access access = self.access_of(region, key)
-        if access.raw.kind == DSM_ACCESS_PUT:
-            return access.written()
-        if access.raw.kind == DSM_ACCESS_DELETE:
-            return MISSING
-        return self.look(access, True)
-
-    def present(self, region, key):
-        """Whether the transaction sees an object under the key."""
-        self.ready()
-        cdef Access access = self.access_of(region, key)
-        if access.raw.kind != DSM_ACCESS_READ:
-            return access.raw.kind == DSM_ACCESS_PUT
-        return self.look(access, False) is not MISSING
-
-    # ---- writing --------------------------------------------------------------------------------
-
-    def write(self, region, key, value):
-        """Notes that the key will hold the value, as it is now."""
-        self.ready()
-        cdef Access access = self.access_of(region, key)
-        access.encode(value, region.allow_pickle)
-
-    def remove(self, region, key):
-        """Notes that the key will be gone; False if the transaction sees none."""
-        self.ready()
-        cdef Access access = self.access_of(region, key)
-        if not self.present(region, key):
-            return False
-        access.buffer = access.value = None
-        access.raw.kind = DSM_ACCESS_DELETE
-        return True
-
     # ---- the end --------------------------------------------------------------------------------
 
     def discard(self):
         """Ends the transaction without a change. Idempotent."""
         if self.state == "open":
             self.state = "discarded"
-            self.accesses = {}
+            self.views = {}
+            self.touched = []
             self.seen = []
 
     cdef dsm_status commit_patiently(self, dsm_call *call, dsm_access **raw, uint32_t count,
@@ -322,7 +266,7 @@ cdef class TransactionCore:
         if status == DSM_OK:
             return 0
         subject = "transaction"
-        for access in self.accesses.values():
+        for access in self.touched:
             if &access.raw == culprit:
                 subject = access.key
                 if status == DSM_ABORTED:
@@ -342,12 +286,12 @@ cdef class TransactionCore:
         if self.state == "aborted":
             raise self.error
         self.ready()
-        total = <uint32_t>len(self.accesses)
+        total = <uint32_t>len(self.touched)
         raw = <dsm_access **>PyMem_Malloc((total + 1) * sizeof(void *))
         if raw == NULL:
             raise MemoryError()
         try:
-            for access in self.accesses.values():
+            for access in self.touched:
                 # A key that was named but neither read nor written is nothing to compare.
                 if access.raw.kind == DSM_ACCESS_READ and access.raw.expected == DSM_ANY_VERSION:
                     continue
@@ -373,4 +317,105 @@ cdef class TransactionCore:
         if self.state != "committed":
             raise UsageError(f"versions are known after the commit; the transaction is {self.state}")
         return {(access.region.name, access.key): access.raw.version
-                for access in self.accesses.values() if access.raw.kind == DSM_ACCESS_PUT}
+                for access in self.touched if access.raw.kind == DSM_ACCESS_PUT}
+
+
+cdef class TransactionView:
+    """One region as a transaction sees it; see `dsm_native.TransactionRegion`."""
+
+    cdef readonly TransactionCore core
+    cdef readonly object region_handle
+    cdef dict accesses
+    cdef uint16_t index
+    cdef uint32_t replicas
+    cdef bint allow_pickle
+
+    def __init__(self, TransactionCore core, region):
+        self.core = core
+        self.region_handle = region
+        self.index = region.index
+        self.replicas = region.replication_factor
+        self.allow_pickle = region.allow_pickle
+        self.accesses = core.views.setdefault(self.index, {})
+
+    cdef Access access_of(self, object key):
+        cdef Access access
+        cdef unsigned char scratch[8]
+        cdef dsm_key encoded
+        cdef dsm_space *space
+        cdef object name = key, kind = type(key)
+        self.core.ready()
+        space = self.core.handle.space
+        if kind is not str and kind is not bytes and kind is not int:
+            # Tuples of equal numbers of other types would be equal for a dict; the rest is refused.
+            name = (encode_key(key, scratch, space, self.index, &encoded),)
+        found = self.accesses.get(name)
+        if found is not None:
+            return <Access>found
+        access = Access.__new__(Access)
+        if not encode_ascii_key(key, space, self.index, &access.raw.key):
+            access.kept_key = encode_key(key, access.scratch, space, self.index, &access.raw.key)
+        access.key = key
+        access.region = self.region_handle
+        access.raw.expected = DSM_ANY_VERSION
+        access.raw.kind = DSM_ACCESS_READ
+        access.raw.replicas = self.replicas
+        self.accesses[name] = access
+        self.core.touched.append(access)
+        return access
+
+    cdef object read(self, object key):
+        # The value that the transaction sees, or MISSING.
+        cdef Access access = self.access_of(key)
+        if access.raw.kind == DSM_ACCESS_READ:
+            return self.core.look(access, True)
+        if access.raw.kind == DSM_ACCESS_PUT:
+            return access.written()
+        return MISSING
+
+    def get(self, key, default=None):
+        """The value of the key, or `default`.
+
+        TransactionAbortedError if what the transaction read before is no longer there.
+        """
+        value = self.read(key)
+        return default if value is MISSING else value
+
+    def __getitem__(self, key):
+        value = self.read(key)
+        if value is MISSING:
+            raise KeyNotFoundError(key)
+        return value
+
+    def __contains__(self, key):
+        cdef Access access = self.access_of(key)
+        if access.raw.kind != DSM_ACCESS_READ:
+            return access.raw.kind == DSM_ACCESS_PUT
+        return self.core.look(access, False) is not MISSING
+
+    def put(self, key, value):
+        """The key will hold the value as it is now, if the transaction commits."""
+        self.access_of(key).encode(value, self.allow_pickle)
+
+    def __setitem__(self, key, value):
+        self.access_of(key).encode(value, self.allow_pickle)
+
+    def delete(self, key):
+        """The key will be gone, if the transaction commits. KeyNotFoundError if it is absent."""
+        cdef Access access = self.access_of(key)
+        if key not in self:
+            raise KeyNotFoundError(key)
+        access.buffer = access.value = None
+        access.raw.kind = DSM_ACCESS_DELETE
+
+    def __delitem__(self, key):
+        self.delete(key)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is not None:
+            self.core.discard()
+        elif self.core.state == "open" or self.core.state == "aborted":
+            self.core.commit()
