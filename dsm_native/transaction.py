@@ -92,9 +92,6 @@ class Transaction(TransactionRegion):
 
     __slots__ = ()
 
-    def __init__(self, region: Region, timeout: float | None = None) -> None:
-        super().__init__(TransactionCore(region.handle, timeout), region)
-
     def region(self, region: Region) -> TransactionRegion:
         """The view of another region of the same cluster within this transaction."""
         if region.handle is not self.core.handle:
@@ -102,7 +99,7 @@ class Transaction(TransactionRegion):
                 f"region {region.name!r} is of cluster {region.handle.name!r}, or was opened by "
                 f"another handle; the transaction is of cluster {self.core.handle.name!r}"
             )
-        return TransactionRegion(self.core, region)
+        return TransactionRegion(region, core=self.core)
 
     @property
     def state(self) -> str:

@@ -26,7 +26,9 @@ class TransactionCore:
 
 @disjoint_base
 class TransactionView:
-    def __init__(self, core: TransactionCore, region: Any) -> None: ...
+    def __init__(
+        self, region: Any, timeout: float | None = None, core: TransactionCore | None = None
+    ) -> None: ...
     @property
     def core(self) -> TransactionCore: ...
     @property

@@ -3,6 +3,7 @@
 # Reads take no lock; each looks again at the earlier ones, so that the block never computes on
 # values that were not there together. Writes are encoded at once and kept here. The commit is one
 # call of the core, first with the GIL, then without it in slices, as a put is.
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -34,6 +35,8 @@ cdef enum:
 MISSING = object()  # what a look-up returns for an absent key
 
 
+@cython.freelist(64)
+@cython.no_gc  # it refers to plain values, bytes, keys and a region, none of which refers back
 cdef class Access:
     # One key of one region: the version read, and what will be written. `raw` borrows from the
     # fields after it, so an Access never moves and outlives the commit.
@@ -80,6 +83,7 @@ cdef class Access:
         return decode_object(self.raw.value.codec, bytearray(self.buffer))
 
 
+@cython.freelist(8)
 cdef class TransactionCore:
     """Reads and buffered writes of one transaction. Use `Region.transaction` instead."""
 
@@ -330,13 +334,18 @@ cdef class TransactionView:
     cdef uint32_t replicas
     cdef bint allow_pickle
 
-    def __init__(self, TransactionCore core, region):
+    def __init__(self, region, timeout=None, TransactionCore core=None):
+        if core is None:
+            core = TransactionCore(region.handle, timeout)
         self.core = core
         self.region_handle = region
         self.index = region.index
         self.replicas = region.replication_factor
         self.allow_pickle = region.allow_pickle
-        self.accesses = core.views.setdefault(self.index, {})
+        found = core.views.get(self.index)
+        if found is None:
+            core.views[self.index] = found = {}
+        self.accesses = found
 
     cdef Access access_of(self, object key):
         cdef Access access
