@@ -107,6 +107,11 @@ class Transaction(TransactionRegion):
         return self.core.state
 
     @property
+    def reads(self) -> dict[tuple[str, Any], int]:
+        """(region name, key) → version, of what was read so far; 0: it was absent."""
+        return self.core.reads
+
+    @property
     def versions(self) -> dict[tuple[str, Any], int]:
         """After the commit: (region name, key) → version, of the objects that it wrote."""
         return self.core.versions

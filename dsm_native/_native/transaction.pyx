@@ -315,6 +315,12 @@ cdef class TransactionCore:
             PyMem_Free(raw)
 
     @property
+    def reads(self):
+        """(region name, key) → version, of what was read so far; 0: it was absent."""
+        cdef Access access
+        return {(access.region.name, access.key): access.raw.expected for access in self.seen}
+
+    @property
     def versions(self):
         """After the commit: (region name, key) → version, of the objects that it wrote."""
         cdef Access access

@@ -23,6 +23,11 @@ from dsm_native.testing.history import (
 from dsm_native.testing.linearizability import check_linearizable
 from dsm_native.testing.recorder import Outcome, Recorder, merge
 from dsm_native.testing.sequential import check_sequential
+from dsm_native.testing.serializable import (
+    SerialVerdict,
+    TransactionRecord,
+    check_strictly_serializable,
+)
 from dsm_native.testing.verdict import UndecidedError, Verdict, Violation
 
 __all__ = [
@@ -30,6 +35,8 @@ __all__ = [
     "Operation",
     "Outcome",
     "Recorder",
+    "SerialVerdict",
+    "TransactionRecord",
     "UndecidedError",
     "Verdict",
     "Violation",
@@ -37,6 +44,7 @@ __all__ = [
     "check_eventual",
     "check_linearizable",
     "check_sequential",
+    "check_strictly_serializable",
     "history",
     "last_write_wins",
     "merge",
