@@ -13,6 +13,7 @@ who wrote them, so each read names its writer. Pure functions, safe from any thr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -104,9 +105,9 @@ def _real_time(transactions: Sequence[TransactionRecord], edges: dict[Node, set[
     for item in transactions:
         if item.returned is not None:
             edges.setdefault(item.name, set()).add(number[item.returned])
-        before = [place for at, place in number.items() if at < item.invoked]
+        before = bisect_left(returns, item.invoked)
         if before:
-            edges.setdefault(before[-1], set()).add(item.name)
+            edges.setdefault(before - 1, set()).add(item.name)
 
 
 def _dependencies(
@@ -133,8 +134,7 @@ def _dependencies(
             if version in following.get(key, {}):
                 lead(item.name, following[key][version])
         for key, written in item.writes.items():
-            observed = item.name in known.get(key, {}).values()
-            if written is not None or observed:
+            if written is not None or item.name in known.get(key, {}).values():
                 continue
             versions = sorted(known.get(key, {}))
             if not versions or known[key][versions[-1]] == INITIAL:
