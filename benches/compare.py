@@ -24,10 +24,11 @@ from ratios import absolute, gets, large_puts, puts, views
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
+from transactions import transactions
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "memory", "latency")
+PARTS = ("ratios", "scaling", "kill", "transactions", "memory", "latency")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -84,6 +85,13 @@ def killed_holders(effort: Effort) -> Findings:
         return kills(ours.region, PutLoopHolder(ours.region), effort.kills)
 
 
+def four_keys(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        population = Population(effort.keys)
+        ours.load(population.fresh(population.shuffled()), value_of())
+        return transactions(ours, population, effort.rounds)
+
+
 def a_million_objects(effort: Effort) -> Findings:
     with open_peer(OURS, replication_factor=1) as ours:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
@@ -96,6 +104,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "ratios": one_process,
         "scaling": two_processes,
         "kill": killed_holders,
+        "transactions": four_keys,
         "memory": a_million_objects,
     }
     for part in parts:

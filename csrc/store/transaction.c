@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
-#include "prefetch.h"
 #include "transaction_steps.h"
 
 #define INSERTION_SORT_MAX 16u
@@ -33,7 +32,7 @@ static dsm_status arrange(dsm_commit *self) {
     dsm_access *access = self->accesses[i];
     self->culprit = access;
     access->stripe = dsm_key_stripe(self->call->space, access->key.hash);
-    dsm_prefetch_change_head(self->call->space, access->key.hash);
+    dsm_ahead_change(&access->ahead, self->call->space, access->key.hash);
     if (access->key.length > DSM_KEY_BYTES_MAX)
       return dsm_fail(self->call, DSM_KEY_TOO_LONG, "key bytes", -1, -1, access->key.length,
                       DSM_KEY_BYTES_MAX);
@@ -51,6 +50,7 @@ static dsm_status arrange(dsm_commit *self) {
     for (uint32_t stripe = self->accesses[i]->stripe;
          i < self->count && self->accesses[i]->stripe == stripe; i++) {
       group->members++;
+      dsm_ahead_slots(&self->accesses[i]->ahead, self->call->space);
       group->writes |= self->accesses[i]->kind != DSM_ACCESS_READ;
       group->deletes |= self->accesses[i]->kind == DSM_ACCESS_DELETE;
     }
@@ -75,7 +75,7 @@ static dsm_status lock(const dsm_commit *self) {
     }
     for (uint32_t at = i; at < i + first->group.members; at++) {
       dsm_access *access = self->accesses[at];
-      dsm_prefetch_change_object(self->call->space, access->key.hash);
+      dsm_ahead_objects(&access->ahead, self->call->space, access->kind != DSM_ACCESS_READ);
       if (access->replicas > first->group.route.count)
         access->replicas = first->group.route.count;
     }

@@ -22,6 +22,7 @@
 #include "../mem/decision.h"
 #include "claim.h"
 #include "draft.h"
+#include "prefetch.h"
 #include "write.h"
 
 typedef enum dsm_access_kind {
@@ -49,6 +50,7 @@ typedef struct dsm_access {
   uint64_t version;  /* out: of the object put or deleted; after DSM_ABORTED, what was found */
 
   uint32_t stripe, first_hold;
+  dsm_ahead ahead;
   dsm_draft draft;
   dsm_found found[DSM_REPLICAS_MAX];
   uint64_t offset[DSM_REPLICAS_MAX]; /* of the new object */
