@@ -87,7 +87,9 @@ TARGETS = (
     Target("death_p99", "death of a lock holder to next writer done, p99", None, None, "µs"),
     Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
     Target("transaction_put", "transaction that writes 4 keys / four puts", 3.0, None),
-    Target("transaction_update", "transaction that reads and writes 4 keys / four puts", None, None),
+    Target(
+        "transaction_update", "transaction that reads and writes 4 keys / four puts", None, None
+    ),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

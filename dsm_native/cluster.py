@@ -28,8 +28,7 @@ from dsm_native.settings import (
     check_name,
     check_region_name,
 )
-
-from dsm_native.transaction import RETRIES, Result, Transaction
+from dsm_native.transaction import Result, Transaction
 
 if TYPE_CHECKING:
     from dsm_native.workers import Workers
@@ -210,21 +209,12 @@ class Cluster:
     __iter__ = None  # item access alone would make a cluster look iterable
 
     def transaction(self, *, timeout: float | None = None) -> Transaction:
-        """A transaction over `default` and, by its `region(other)`, over any region.
-
-        See Region.transaction.
-        """
+        """One over `default` and, by its `region(other)`, over all. See Region.transaction."""
         return self.default.transaction(timeout=timeout)
 
-    def transact(
-        self,
-        function: Callable[[Transaction], Result],
-        *,
-        retries: int = RETRIES,
-        timeout: float | None = None,
-    ) -> Result:
+    def transact(self, function: Callable[[Transaction], Result], **options: Any) -> Result:
         """Runs function(transaction) and commits, again if it must. See Region.transact."""
-        return self.default.transact(function, retries=retries, timeout=timeout)
+        return self.default.transact(function, **options)
 
     # ---- work -----------------------------------------------------------------------------------
 

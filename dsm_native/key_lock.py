@@ -92,7 +92,9 @@ class KeyLock:
         if not blocking and timeout != -1:
             raise UsageError("a time-out makes sense for a blocking acquire only")
         if timeout != -1 and not timeout >= 0:
-            raise UsageError(f"timeout must be -1 or a number of seconds from 0 on, not {timeout!r}")
+            raise UsageError(
+                f"timeout must be -1 or a number of seconds from 0 on, not {timeout!r}"
+            )
         limit = 0.0 if not blocking else math.inf if timeout == -1 else timeout
         return self._take(time.monotonic() + limit) is None
 

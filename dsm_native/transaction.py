@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dsm_native._native.transaction import TransactionCore, TransactionView
+from dsm_native._native.transaction import TransactionView
 from dsm_native.exceptions import (
     CounterOverflowError,
     KeyNotFoundError,
@@ -53,7 +53,9 @@ class TransactionRegion(TransactionView):
                 )
         total: int = value + difference
         if not -(1 << 63) <= total < 1 << 63:
-            raise CounterOverflowError(f"{key!r}: {value} plus {difference} leaves the 64-bit range")
+            raise CounterOverflowError(
+                f"{key!r}: {value} plus {difference} leaves the 64-bit range"
+            )
         self.put(key, total)
         return total
 
@@ -103,7 +105,7 @@ class Transaction(TransactionRegion):
 
     @property
     def state(self) -> str:
-        """"open", "committed", "discarded" or "aborted"."""
+        """ "open", "committed", "discarded" or "aborted"."""
         return self.core.state
 
     @property
@@ -154,8 +156,7 @@ def transact(
         transaction = Transaction(region, left)
         try:
             with transaction:
-                result = function(transaction)
-            return result
+                return function(transaction)
         except TransactionAbortedError as error:
             # One that belongs to another transaction, which the function ran inside, is its own.
             if error is not transaction.core.error:

@@ -17,7 +17,13 @@ CLASSES = {
     if inspect.isclass(value) and value.__module__ == exceptions.__name__
 }
 # Raised above the core, so no status stands for them.
-ABOVE_THE_CORE = {"DSMError", "KeyTypeError", "NodeLostError", "WorkerLostError", "WaitTimeoutError"}
+ABOVE_THE_CORE = {
+    "DSMError",
+    "KeyTypeError",
+    "NodeLostError",
+    "WorkerLostError",
+    "WaitTimeoutError",
+}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():

@@ -37,7 +37,7 @@ def test_as_threading_lock(lock):
     with pytest.raises((RuntimeError, dsm.UsageError)):
         lock.release()
     for wrong in ({"blocking": False, "timeout": 1}, {"timeout": -2}):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="time"):
             lock.acquire(**wrong)
 
 

@@ -135,9 +135,13 @@ def test_open_ones_happen_as_a_whole_or_not_at_all():
 
 def test_values_must_be_those_of_their_versions():
     wrong = record("b", 5, 6, {"x": (7, "a")})
-    assert "did not write" in check_strictly_serializable(
-        [record("a", 0, 1, {}, {"x": 1}), wrong]
-    ).reason
-    assert "two writers" in check_strictly_serializable(
-        [record("a", 0, 1, {}, {"x": 1}), record("b", 2, 3, {}, {"x": 1})]
-    ).reason
+    assert (
+        "did not write"
+        in check_strictly_serializable([record("a", 0, 1, {}, {"x": 1}), wrong]).reason
+    )
+    assert (
+        "two writers"
+        in check_strictly_serializable(
+            [record("a", 0, 1, {}, {"x": 1}), record("b", 2, 3, {}, {"x": 1})]
+        ).reason
+    )

@@ -48,9 +48,7 @@ def history_of(folder):
         elif "aborted" not in end:
             reads = {int(key): tuple(seen) for key, seen in end["reads"].items()}
             writes = {int(key): version for key, version in end["writes"].items()}
-            records.append(
-                TransactionRecord(name, line["invoked"], end["returned"], reads, writes)
-            )
+            records.append(TransactionRecord(name, line["invoked"], end["returned"], reads, writes))
     return records
 
 
@@ -62,7 +60,9 @@ def test_the_sum_never_changes_and_the_order_holds(name, tmp_path, replicas, str
         regions = [cluster.region("bank 0"), cluster.region("bank 1")]
         for number in range(accounts):
             regions[number % 2][number] = f"{EACH}:"
-        before = {number: regions[number % 2].get_versioned(number)[1] for number in range(accounts)}
+        before = {
+            number: regions[number % 2].get_versioned(number)[1] for number in range(accounts)
+        }
         seed = SEED + 10 * replicas + stripes
         arguments = [name, str(tmp_path), str(accounts), str(SECONDS / 10), str(seed)]
         result = subprocess.run(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 
@@ -11,7 +9,6 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from processes import run, said, started
 
 import dsm_native as dsm
 
@@ -57,10 +54,17 @@ def test_the_interface_of_a_mapping(region):
 
 
 def test_a_block_that_raises_changes_nothing(region):
-    with pytest.raises(ZeroDivisionError), region.transaction() as tx:
-        tx["a"] = 1
-        _ = 1 / 0
-    assert tx.state == "discarded"
+    seen = []
+
+    def fail():
+        with region.transaction() as tx:
+            seen.append(tx)
+            tx["a"] = 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen[0].state == "discarded"
     assert "a" not in region
 
 
@@ -94,9 +98,13 @@ def test_a_change_of_something_read_aborts_and_is_named(region):
     version = region.put("a", 9)
     with pytest.raises(dsm.TransactionAbortedError) as caught:
         tx.commit()
-    assert (caught.value.key, caught.value.region, caught.value.version) == ("a", region.name, version)
+    assert (caught.value.key, caught.value.region, caught.value.version) == (
+        "a",
+        region.name,
+        version,
+    )
     assert 0 < caught.value.expected < version
-    assert str(version) in str(caught.value) and repr("a") in str(caught.value)
+    assert f"'a' of region {region.name!r}" in str(caught.value)
     assert (tx.state, region["b"]) == ("aborted", 0)
 
 
@@ -338,108 +346,3 @@ def test_like_a_dict_that_is_replaced_as_a_whole(region, data):
                     with pytest.raises(dsm.TransactionAbortedError):
                         tx.commit()
         assert dict(region) == model
-
-
-def test_other_clusters_regions_are_refused(region, name):
-    with dsm.Cluster(nodes=1, name=name) as other, region.transaction() as tx:
-        with pytest.raises(dsm.UsageError, match=name):
-            tx.region(other.default)
-
-
-def test_after_close(name):
-    cluster = dsm.Cluster(nodes=1, name=name)
-    tx = cluster.transaction()
-    tx["a"] = 1
-    cluster.close()
-    with pytest.raises(dsm.ClosedError):
-        tx["a"]
-    with pytest.raises(dsm.ClosedError):
-        tx.commit()
-
-
-def test_the_cluster_has_transactions_too(cluster):
-    other = cluster.region("other")
-    with cluster.transaction() as tx:
-        tx["a"] = tx.region(other)["b"] = 1
-    assert (cluster["a"], other["b"]) == (1, 1)
-    assert cluster.transact(lambda tx: tx.add("a")) == 2
-    assert cluster.check().clean
-
-
-FORKING = """
-import os, sys
-import dsm_native as dsm
-with dsm.Cluster(nodes=1, name=sys.argv[1]) as cluster:
-    tx = cluster.transaction()
-    tx["a"] = 1
-    pid = os.fork()
-    if pid == 0:
-        for use in (lambda: tx["a"], tx.commit):
-            try:
-                use()
-            except dsm.ForkedError as error:
-                print("refused", flush=True)
-        with cluster.transaction() as own:
-            own["b"] = 2
-        os._exit(0)
-    os.waitpid(pid, 0)
-    tx.commit()
-    print(cluster["a"], cluster["b"])
-"""
-
-
-def test_a_forked_child_begins_its_own(name):
-    result = run(FORKING, name)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "refused\nrefused\n1 2\n", "")
-
-
-WRITER = """
-import dsm_native as dsm, sys
-cluster = dsm.attach(sys.argv[1])
-value = bytes(24 << 20)
-print("ready", flush=True)
-while True:
-    with cluster.transaction() as tx:
-        tx["held"] = value
-        tx["beside"] = 1
-"""
-
-
-def test_a_stopped_committer_is_named_and_readers_go_on(name):
-    with dsm.Cluster(nodes=2, name=name, stripes=64) as cluster:
-        with started(WRITER, name) as writer:
-            said(writer, "ready")
-            for _ in range(200):
-                os.kill(writer.pid, signal.SIGSTOP)
-                try:
-                    with cluster.transaction(timeout=0.05) as tx:
-                        tx["held"] = b"probe"
-                except dsm.LockTimeoutError as error:
-                    assert f"pid {writer.pid}, state T (stopped)" in str(error)
-                    break
-                os.kill(writer.pid, signal.SIGCONT)
-                time.sleep(0.003)
-            else:
-                pytest.fail("the writer was never stopped within its commit")
-            assert "held" in cluster
-            os.kill(writer.pid, signal.SIGCONT)
-        with cluster.transaction() as tx:
-            tx["held"] = b"mine"
-        assert cluster.check().clean
-
-
-def test_a_full_store_changes_nothing(name):
-    with dsm.Cluster(nodes=1, name=name, stripes=16, segment_bytes=8 << 20) as cluster:
-        cluster["a"] = b"old"
-        tx = cluster.transaction()
-        tx["a"] = b"new"
-        tx["large"] = bytes(6 << 20)
-        tx["larger"] = bytes(6 << 20)
-        with pytest.raises(dsm.StoreFullError):
-            tx.commit()
-        assert cluster["a"] == b"old"
-        assert "large" not in cluster
-        with cluster.transaction() as tx:
-            tx["large"] = bytes(6 << 20)
-        assert cluster.check().clean
-

@@ -21,8 +21,8 @@ static uint64_t entries_checksum(const dsm_intent_entry_shm *entries, uint64_t c
 
 /* Of the intent itself; never 0. Other constants than those of an ordinary intent. */
 static uint64_t intent_checksum(const dsm_intent_shm *intent, uint64_t salt) {
-  uint64_t sum =
-      fold(dsm_load_relaxed_u64(&intent->count) ^ 0xD1B54A32D192ED03ull, salt ^ 0x8CB92BA72F3D8DD7ull);
+  uint64_t sum = fold(dsm_load_relaxed_u64(&intent->count) ^ 0xD1B54A32D192ED03ull,
+                      salt ^ 0x8CB92BA72F3D8DD7ull);
   sum += fold(dsm_load_relaxed_u64(&intent->decision) ^ 0xAEF17502108EF2D9ull,
               dsm_load_relaxed_u64(&intent->decided) ^ 0xC2B2AE3D27D4EB4Full);
   sum += fold(dsm_load_relaxed_u64(&intent->entries[0].locator) ^ 0xE7037ED1A0B428DBull,
@@ -154,8 +154,8 @@ dsm_status dsm_decision_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t
     if (dsm_load_relaxed_u64(&intent->entries[0].locator) < start ||
         first > DSM_DECISION_ENTRIES_MAX || count > DSM_DECISION_ENTRIES_MAX - first)
       return damaged(call, "decision's entries are not in its log", first, count);
-    DSM_TRY(verify_entries(call, log + first, count,
-                           dsm_load_relaxed_u64(&intent->entries[0].value)));
+    DSM_TRY(
+        verify_entries(call, log + first, count, dsm_load_relaxed_u64(&intent->entries[0].value)));
     DSM_CRASH_POINT("decision.verified");
     carry_out(space, log + first, count);
   }

@@ -6,13 +6,9 @@
  * word is the moment of decision: before it a kill leaves nothing changed, after it whoever repairs
  * a stripe carries out that stripe's part, each by itself, in any order.
  *
- *   I  who commits holds the record's lock from before the first word of log until every intent
- *      that names the record is cleared; so log and decision word are not reused before that. After
- *      the death of a holder the next one visits the stripes first (store/claim.c)
+ *   I  who commits holds the record's lock until every intent that names the record is cleared, so
+ *      log and decision are not reused before; after a death, stripes are visited (store/claim.c)
  *   I  numbers grow and are never used twice for a record
- *   I  an armed intent with a decision is told by its `decision` word, which is not 0 from before
- *      the arming until after the clearing; who looks without the lock sees whether a transaction
- *      is between its decision and its last store there (dsm_decision_passing)
  *   I  log entries carry a checksum in the intent, and the intent one of its own (I-10)
  *
  * operation              needs                       may be killed

@@ -68,9 +68,9 @@ static dsm_status back(dsm_call *call, uint32_t record, uint64_t holds) {
   if (DSM_LIKELY(holds <= backed)) return DSM_OK;
   uint64_t log_bytes = DSM_HOLD_ENTRIES * sizeof(dsm_intent_entry_shm);
   uint64_t first = (uint64_t)record * DSM_HOLDS_MAX;
-  dsm_status status = dsm_os_segment_back(&space->control,
-                                          space->layout.holds + first * sizeof(dsm_hold_shm),
-                                          wanted * sizeof(dsm_hold_shm));
+  dsm_status status =
+      dsm_os_segment_back(&space->control, space->layout.holds + first * sizeof(dsm_hold_shm),
+                          wanted * sizeof(dsm_hold_shm));
   if (status == DSM_OK)
     status = dsm_os_segment_back(&space->control, space->layout.decision_logs + first * log_bytes,
                                  wanted * log_bytes);

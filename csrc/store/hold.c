@@ -49,8 +49,7 @@ static uint64_t take_run(dsm_log *log, unsigned node, uint32_t stripe) {
   const dsm_space *space = log->call->space;
   dsm_sub_shm *sub = dsm_space_sub(space, node, stripe);
   uint64_t page = dsm_log_read_sealed(log, node + 1, &sub->reserved);
-  if (log->status == DSM_OK &&
-      (page < space->layout.data_page || page >= space->layout.page_count))
+  if (log->status == DSM_OK && (page < space->layout.data_page || page >= space->layout.page_count))
     dsm_log_corrupt(log, "reserved run outside the segment", node + 1, page, 0);
   if (log->status != DSM_OK) return 0;
   dsm_log_once_sealed(log, node + 1, &sub->reserved, 0);
@@ -70,9 +69,8 @@ dsm_status dsm_holds_take(dsm_call *call, dsm_hold_shm *holds, const uint8_t *no
   dsm_log log = dsm_log_make(call, dsm_space_intent(call->space, stripe), stripe);
   for (uint32_t i = 0; i < count && log.status == DSM_OK; i++) {
     log.first = log.count;
-    offsets[i] = wanted->aligned
-                     ? take_run(&log, nodes[i], stripe)
-                     : dsm_slab_take(&log, nodes[i], stripe, wanted->bytes, slabs[i]);
+    offsets[i] = wanted->aligned ? take_run(&log, nodes[i], stripe)
+                                 : dsm_slab_take(&log, nodes[i], stripe, wanted->bytes, slabs[i]);
     dsm_log_once(&log, DSM_CONTROL_SEGMENT, &holds[i].extent,
                  dsm_hold_word(call->space, &holds[i], offsets[i], wanted));
     dsm_slab_finish(&log, nodes[i], stripe);
@@ -117,8 +115,7 @@ dsm_status dsm_holds_give(dsm_call *call, dsm_hold_shm *holds, const uint8_t *no
   /* Each gives back one run at most, and a sub has room for a few: so settle at once. */
   bool owed =
       dsm_load_relaxed_u32(&dsm_space_lock(call->space, stripe)->pending) & DSM_PENDING_SETTLE;
-  for (uint32_t i = 0; i < count && owed; i++)
-    DSM_TRY(dsm_stripe_settle(call, stripe, nodes[i]));
+  for (uint32_t i = 0; i < count && owed; i++) DSM_TRY(dsm_stripe_settle(call, stripe, nodes[i]));
   return DSM_OK;
 }
 

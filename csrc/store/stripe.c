@@ -49,8 +49,7 @@ static dsm_status repair(dsm_call *call, uint32_t stripe, const dsm_route *route
   /* What the dead one took for a transaction and what it unlinked goes back. */
   dsm_fetch_or_acq_rel_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_HOLDS);
   DSM_TRY(settle_all(call, stripe, route));
-  for (uint32_t i = 0; i < route->count; i++)
-    DSM_TRY(dsm_hold_tidy(call, stripe, route->nodes[i]));
+  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_hold_tidy(call, stripe, route->nodes[i]));
   return DSM_OK;
 }
 

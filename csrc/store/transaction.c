@@ -21,7 +21,8 @@ static void sort(dsm_access **accesses, uint32_t count) {
   for (uint32_t i = 1; i < count; i++) {
     dsm_access *moved = accesses[i];
     uint32_t at = i;
-    for (; at > 0 && accesses[at - 1]->stripe > moved->stripe; at--) accesses[at] = accesses[at - 1];
+    for (; at > 0 && accesses[at - 1]->stripe > moved->stripe; at--)
+      accesses[at] = accesses[at - 1];
     accesses[at] = moved;
   }
 }
@@ -76,8 +77,7 @@ static dsm_status lock(const dsm_commit *self) {
     for (uint32_t at = i; at < i + first->group.members; at++) {
       dsm_access *access = self->accesses[at];
       dsm_ahead_objects(&access->ahead, self->call->space, access->kind != DSM_ACCESS_READ);
-      if (access->replicas > first->group.route.count)
-        access->replicas = first->group.route.count;
+      if (access->replicas > first->group.route.count) access->replicas = first->group.route.count;
     }
   }
   return DSM_OK;

@@ -109,8 +109,7 @@ static dsm_status next_gen(dsm_commit *self, uint32_t first) {
 static dsm_status verify_old(dsm_commit *self, const dsm_access *access, unsigned node,
                              const dsm_found *found) {
   const dsm_header *header = &found->header;
-  const uint8_t *object =
-      (const uint8_t *)dsm_object_at(self->call->space, node, found->offset);
+  const uint8_t *object = (const uint8_t *)dsm_object_at(self->call->space, node, found->offset);
   dsm_run run;
   if (header->flags & DSM_OBJECT_ALIGNED) {
     DSM_TRY(dsm_run_read(self->call, node, found->offset / DSM_ARENA_PAGE_BYTES, &run));

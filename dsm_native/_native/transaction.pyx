@@ -3,6 +3,8 @@
 # Reads take no lock; each looks again at the earlier ones, so that the block never computes on
 # values that were not there together. Writes are encoded at once and kept here. The commit is one
 # call of the core, first with the GIL, then without it in slices, as a put is.
+#
+# Longer than 400 lines: the views of regions call the transaction's inlined steps.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
@@ -38,6 +40,7 @@ MISSING = object()  # what a look-up returns for an absent key
 @cython.freelist(64)
 @cython.no_gc  # it refers to plain values, bytes, keys and a region, none of which refers back
 cdef class Access:
+    """One key within a transaction; internal."""
     # One key of one region: the version read, and what will be written. `raw` borrows from the
     # fields after it, so an Access never moves and outlives the commit.
     cdef dsm_access raw

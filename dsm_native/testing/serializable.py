@@ -78,7 +78,9 @@ def _writers(transactions: Sequence[TransactionRecord]) -> dict[Key, dict[int, s
     def note(key: Key, version: int, writer: str) -> None:
         other = known.setdefault(key, {}).setdefault(version, writer)
         if other != writer:
-            raise _ContradictionError(f"version {version} of {key!r} has two writers", other, writer)
+            raise _ContradictionError(
+                f"version {version} of {key!r} has two writers", other, writer
+            )
 
     for item in transactions:
         for key, version in item.writes.items():
@@ -143,7 +145,7 @@ def _dependencies(
 
 
 def _cycle(edges: Mapping[Node, set[Node]]) -> list[Node]:
-    """Nodes that lead round in a circle; empty if there are none. Depth first, without recursion."""
+    """Nodes that lead round in a circle; none if there are none. Depth first, no recursion."""
     done: set[Node] = set()
     for start in list(edges):
         if start in done:

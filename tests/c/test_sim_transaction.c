@@ -307,8 +307,7 @@ static void test_conflict_is_named(void) {
   CHECK(culprit == &work->accesses[5]);
   CHECK_EQUAL(culprit->version, present);
   CHECK(culprit->expected < present);
-  for (uint32_t at = 0; at < 4; at++)
-    CHECK(item_equal(fixture_get(&owner, at), tale->before[at]));
+  for (uint32_t at = 0; at < 4; at++) CHECK(item_equal(fixture_get(&owner, at), tale->before[at]));
   fixture_check_clean(&owner);
   fixture_close(&owner, true);
   dsm_sim_stop();
