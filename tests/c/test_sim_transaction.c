@@ -9,16 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../csrc/node/registry.h"
 #include "../../csrc/os/os_sim.h"
-#include "../../csrc/store/transaction.h"
 #include "check_main.h"
 #include "crash_hook.h"
-#include "fixture.h"
+#include "tale.h"
 
 #define CLUSTER "ctest-transaction"
-#define KEYS 6u
-#define VALUE_BYTES_MAX 32768u
 #define SECOND_STRIDE 97u
 
 const char *__asan_default_options(void);
@@ -26,89 +22,8 @@ const char *__asan_default_options(void) {
   return "detect_leaks=0"; /* a killed process's private memory is not freed by anybody */
 }
 
-#define ABSENT                                                                                     \
-  { ITEM_ABSENT, 0, 0 }
-#define OLD(bytes)                                                                                 \
-  { ITEM_VALUE, bytes, 1001 }
-#define NEW(bytes)                                                                                 \
-  { ITEM_VALUE, bytes, 2002 }
-
-typedef struct tale {
-  const char *name;
-  item before[KEYS], after[KEYS];
-  uint64_t others; /* keys beside, never touched */
-} tale;
-
-static const tale tales[] = {
-    {"four overwritten",
-     {OLD(64), OLD(64), OLD(64), OLD(64), OLD(64), OLD(64)},
-     {NEW(64), NEW(64), NEW(64), NEW(64), OLD(64), OLD(64)},
-     2},
-    {"all new, tables made",
-     {ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT},
-     {NEW(64), NEW(700), NEW(64), NEW(16), NEW(64), NEW(64)},
-     0},
-    {"all deleted, tables given up",
-     {OLD(64), OLD(700), OLD(64), OLD(5000), OLD(64), OLD(900)},
-     {ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT},
-     0},
-    {"new, gone, longer, large, small",
-     {ABSENT, OLD(64), OLD(64), OLD(64), OLD(9000), OLD(20000)},
-     {NEW(64), ABSENT, NEW(700), NEW(9000), NEW(64), ABSENT},
-     5},
-    {"large to large, tables grow",
-     {OLD(9000), OLD(9000), OLD(9000), ABSENT, ABSENT, ABSENT},
-     {NEW(20000), NEW(5000), NEW(3000), NEW(64), NEW(64), NEW(2000)},
-     7},
-};
-#define TALE_COUNT (sizeof tales / sizeof *tales)
-
-/* What a transaction works with; static, since a death jumps out of it. */
-typedef struct workspace {
-  fixture_key keys[KEYS];
-  dsm_access accesses[KEYS];
-  dsm_access *order[KEYS];
-  dsm_part parts[KEYS];
-  uint8_t bytes[KEYS][VALUE_BYTES_MAX];
-} workspace;
-
 static workspace space_of[3];
 static unsigned deaths, second_deaths;
-
-static uint64_t version_of(fixture *by, const dsm_key *key) {
-  dsm_read read;
-  dsm_status status = dsm_read_begin(&by->call, key, &read);
-  fixture_require(status == DSM_OK || status == DSM_NOT_FOUND, "the key can be looked up");
-  return status == DSM_OK ? read.header.version : 0;
-}
-
-static void fill_access(fixture *by, workspace *work, uint32_t at, item wanted) {
-  dsm_access *access = &work->accesses[at];
-  fixture_key_make(by, &work->keys[at], at);
-  *access = (dsm_access){.key = work->keys[at].key, .replicas = by->replicas};
-  access->expected = version_of(by, &access->key);
-  access->kind = DSM_ACCESS_READ;
-  work->order[at] = access;
-  if (item_equal(fixture_get(by, at), wanted)) return;
-  access->kind = wanted.kind == ITEM_ABSENT ? DSM_ACCESS_DELETE : DSM_ACCESS_PUT;
-  if (access->kind == DSM_ACCESS_DELETE) return;
-  pattern_fill(work->bytes[at], wanted.bytes, wanted.seed);
-  work->parts[at] = (dsm_part){work->bytes[at], wanted.bytes};
-  access->value = (dsm_value){&work->parts[at], 1, 7, wanted.bytes};
-}
-
-/* Brings all keys to the wanted items, in one transaction. */
-static dsm_status bring(fixture *by, workspace *work, const item *wanted) {
-  dsm_access *culprit;
-  for (uint32_t at = 0; at < KEYS; at++) fill_access(by, work, at, wanted[at]);
-  return dsm_transaction_commit(&by->call, work->order, KEYS, &culprit);
-}
-
-static bool holds_all(fixture *by, const item *wanted) {
-  for (uint32_t at = 0; at < KEYS; at++)
-    if (!item_equal(fixture_get(by, at), wanted[at])) return false;
-  return true;
-}
 
 typedef struct trial {
   const tale *tale;
@@ -119,48 +34,24 @@ typedef struct trial {
 
 static void act(void *context) {
   trial *self = context;
-  fixture_require(bring(&self->victim, &space_of[0], self->tale->after) == DSM_OK, "commit");
+  fixture_require(tale_bring(&self->victim, &space_of[0], self->tale->after) == DSM_OK, "commit");
 }
 
 /* What a survivor does that knows nothing: retires the dead or not, and commits where they died. */
 static void recover(void *context) {
   trial *self = context;
   if (self->retire_first) fixture_retire_dead(&self->first);
-  for (uint32_t at = 0; at < KEYS; at++) fixture_check_replicas(&self->first, at);
-  dsm_status status = bring(&self->first, &space_of[1], self->tale->before);
+  for (uint32_t at = 0; at < TALE_KEYS; at++) fixture_check_replicas(&self->first, at);
+  dsm_status status = tale_bring(&self->first, &space_of[1], self->tale->before);
   fixture_require(status == DSM_OK, "the survivor commits");
   fixture_retire_dead(&self->first);
 }
 
 static void judge(trial *self, fixture *by, uint32_t pid) {
-  const tale *tale = self->tale;
-  uint64_t length, expected = tale->others;
   dsm_sim_process_run(pid);
-  /* Locks first: readers may see a commit half-way until its stripes are repaired. */
-  for (uint32_t at = 0; at < KEYS; at++) fixture_check_replicas(by, at);
-  bool before = holds_all(by, tale->before), after = holds_all(by, tale->after);
-  if (!before && !after)
-    for (uint32_t at = 0; at < KEYS; at++) {
-      item found = fixture_get(by, at);
-      fprintf(stderr, "key %u: kind %d, %llu bytes, seed %llu\n", at, (int)found.kind,
-              (unsigned long long)found.bytes, (unsigned long long)found.seed);
-    }
-  fixture_require(before || after, "all keys are as before or all as after");
-  for (uint32_t at = 0; at < KEYS; at++)
-    expected += (before ? tale->before : tale->after)[at].kind != ITEM_ABSENT;
-  fixture_require(dsm_region_length(&by->call, by->region, &length) == DSM_OK, "length");
-  fixture_require(length == expected, "the region counts its keys");
-  fixture_check_clean(by);
-  fixture_require(bring(by, &space_of[2], tale->after) == DSM_OK, "a commit afterwards");
-  fixture_require(holds_all(by, tale->after), "what is committed afterwards is read");
+  tale_judge(self->tale, by, &space_of[2]);
   fixture_retire_dead(by);
-  for (uint64_t key = KEYS; key < KEYS + tale->others; key++)
-    fixture_require(item_equal(fixture_get(by, key), (item){ITEM_VALUE, 64, 100 + key}),
-                    "the other keys are untouched");
-  for (uint64_t key = 0; key < KEYS + tale->others; key++) fixture_delete(by, key);
-  fixture_require(fixture_limbo_pages(by) == 0, "nothing stays in limbo");
-  fixture_require(fixture_used_pages(by) == 0, "no page is lost");
-  fixture_check_clean(by);
+  tale_judge_empty(self->tale, by);
 }
 
 static void try_second_deaths(trial *self, unsigned stride, unsigned offset) {
@@ -214,9 +105,7 @@ static void try_tale(const tale *tale, uint32_t replicas) {
   trial self = {.tale = tale, .owner_pid = dsm_sim_process_pid()};
   snprintf(fixture_story, sizeof fixture_story, "%s, replication %u", tale->name, replicas);
   self.owner = fixture_create(&shape);
-  for (uint64_t key = KEYS; key < KEYS + tale->others; key++)
-    CHECK_EQUAL(fixture_put(&self.owner, key, 100 + key, 64), DSM_OK);
-  CHECK_EQUAL(bring(&self.owner, &space_of[0], tale->before), DSM_OK);
+  tale_begin(tale, &self.owner, &space_of[0]);
   self.first = attach_other(&self.first_pid);
   self.second = attach_other(&self.second_pid);
   dsm_sim_picture *picture = dsm_sim_picture_take();
@@ -262,9 +151,7 @@ static void test_record_is_not_reused_early(void) {
   dsm_sim_start(9);
   trial self = {.tale = tale, .owner_pid = dsm_sim_process_pid()};
   self.owner = fixture_create(&shape);
-  for (uint64_t key = KEYS; key < KEYS + tale->others; key++)
-    CHECK_EQUAL(fixture_put(&self.owner, key, 100 + key, 64), DSM_OK);
-  CHECK_EQUAL(bring(&self.owner, &space_of[0], tale->before), DSM_OK);
+  tale_begin(tale, &self.owner, &space_of[0]);
   self.first = attach_other(&self.first_pid);
   dsm_sim_picture *picture = dsm_sim_picture_take();
   bool left = true;
@@ -279,7 +166,7 @@ static void test_record_is_not_reused_early(void) {
     dsm_sim_process_kill(pid);
     fixture_abandon(&self.victim);
     dsm_sim_process_run(self.first_pid);
-    commit_through(&self.first, record, KEYS + at % tale->others);
+    commit_through(&self.first, record, TALE_KEYS + at % tale->others);
     judge(&self, &self.first, self.first_pid);
   }
   dsm_sim_picture_restore(picture);
@@ -299,11 +186,11 @@ static void test_conflict_is_named(void) {
   workspace *work = &space_of[0];
   dsm_access *culprit;
   const tale *tale = &tales[0];
-  CHECK_EQUAL(bring(&owner, work, tale->before), DSM_OK);
-  for (uint32_t at = 0; at < KEYS; at++) fill_access(&owner, work, at, tale->after[at]);
+  CHECK_EQUAL(tale_bring(&owner, work, tale->before), DSM_OK);
+  for (uint32_t at = 0; at < TALE_KEYS; at++) tale_access(&owner, work, at, tale->after[at]);
   CHECK_EQUAL(fixture_put(&owner, 5, 77, 64), DSM_OK);
-  uint64_t present = version_of(&owner, &work->keys[5].key);
-  CHECK_EQUAL(dsm_transaction_commit(&owner.call, work->order, KEYS, &culprit), DSM_ABORTED);
+  uint64_t present = tale_version(&owner, &work->keys[5].key);
+  CHECK_EQUAL(dsm_transaction_commit(&owner.call, work->order, TALE_KEYS, &culprit), DSM_ABORTED);
   CHECK(culprit == &work->accesses[5]);
   CHECK_EQUAL(culprit->version, present);
   CHECK(culprit->expected < present);
@@ -318,19 +205,20 @@ static void test_full_store_changes_nothing(void) {
   fixture_shape shape = {CLUSTER, 2, 2, 2, 1ull << 20};
   dsm_sim_start(8);
   fixture owner = fixture_create(&shape);
-  const item small[KEYS] = {OLD(64), OLD(64), OLD(64), OLD(64), OLD(64), OLD(64)};
-  item large[KEYS];
-  for (uint32_t at = 0; at < KEYS; at++) large[at] = (item){ITEM_VALUE, VALUE_BYTES_MAX, 5};
-  CHECK_EQUAL(bring(&owner, &space_of[0], small), DSM_OK);
-  uint64_t filler = KEYS;
+  const item *small = tales[0].before;
+  item large[TALE_KEYS];
+  for (uint32_t at = 0; at < TALE_KEYS; at++) large[at] = (item){ITEM_VALUE, TALE_BYTES_MAX, 5};
+  CHECK_EQUAL(tale_bring(&owner, &space_of[0], small), DSM_OK);
+  uint64_t filler = TALE_KEYS;
   while (fixture_put(&owner, filler, filler, 60000) == DSM_OK) filler++;
-  CHECK_EQUAL(bring(&owner, &space_of[0], large), DSM_STORE_FULL);
-  CHECK(holds_all(&owner, small));
+  CHECK_EQUAL(tale_bring(&owner, &space_of[0], large), DSM_STORE_FULL);
+  CHECK(tale_holds(&owner, small));
   fixture_check_clean(&owner);
-  for (uint64_t key = KEYS; key < filler; key++) CHECK_EQUAL(fixture_delete(&owner, key), DSM_OK);
-  CHECK_EQUAL(bring(&owner, &space_of[0], large), DSM_OK);
-  CHECK(holds_all(&owner, large));
-  for (uint64_t key = 0; key < KEYS; key++) CHECK_EQUAL(fixture_delete(&owner, key), DSM_OK);
+  for (uint64_t key = TALE_KEYS; key < filler; key++)
+    CHECK_EQUAL(fixture_delete(&owner, key), DSM_OK);
+  CHECK_EQUAL(tale_bring(&owner, &space_of[0], large), DSM_OK);
+  CHECK(tale_holds(&owner, large));
+  for (uint64_t key = 0; key < TALE_KEYS; key++) CHECK_EQUAL(fixture_delete(&owner, key), DSM_OK);
   CHECK_EQUAL(fixture_used_pages(&owner), 0);
   fixture_check_clean(&owner);
   fixture_close(&owner, true);
@@ -341,7 +229,7 @@ int main(void) {
   test_conflict_is_named();
   test_full_store_changes_nothing();
   test_record_is_not_reused_early();
-  for (unsigned i = 0; i < TALE_COUNT; i++)
+  for (unsigned i = 0; i < tale_count; i++)
     for (uint32_t replicas = 1; replicas <= 3; replicas++) try_tale(&tales[i], replicas);
   CHECK(deaths > 100);
   CHECK(second_deaths > 100);
