@@ -90,6 +90,7 @@ TARGETS = (
     Target(
         "transaction_update", "transaction that reads and writes 4 keys / four puts", None, None
     ),
+    Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

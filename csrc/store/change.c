@@ -12,7 +12,7 @@ dsm_status dsm_change_find(dsm_change *self) {
     unsigned node = self->route.nodes[i];
     DSM_TRY(dsm_table_read(self->call, node, self->stripe, &tables[i]));
     if (!self->call->prefetched && tables[i].slots)
-      dsm_prefetch_home(space, node, &tables[i], self->key->hash, true);
+      dsm_prefetch_home(space, node, &tables[i], self->key->hash);
   }
   for (uint32_t i = 0; i < self->replicas; i++)
     DSM_TRY(dsm_table_probe(self->call, self->route.nodes[i], self->stripe, &tables[i], self->key,

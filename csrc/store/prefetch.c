@@ -3,19 +3,7 @@
 
 #define INTENT_LINES 2u /* what an overwrite lists per replica, beside the first line */
 
-void dsm_ahead_read(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) {
-  ahead->hash = hash;
-  ahead->stripe = dsm_key_stripe(space, hash);
-  ahead->count = 0;
-  uint64_t word = dsm_load_relaxed_u64(dsm_space_route(space, ahead->stripe));
-  int primary = dsm_route_primary(space, word, ahead->stripe);
-  if (primary < 0) return;
-  ahead->count = 1;
-  ahead->nodes[0] = (uint8_t)primary;
-  __builtin_prefetch(dsm_space_sub(space, (unsigned)primary, ahead->stripe));
-}
-
-void dsm_ahead_change(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) {
+void dsm_ahead_heads(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) {
   ahead->hash = hash;
   ahead->stripe = dsm_key_stripe(space, hash);
   ahead->count = 0;
@@ -46,8 +34,8 @@ void dsm_ahead_slots(dsm_ahead *ahead, const dsm_space *space) {
   }
 }
 
-void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space, bool change) {
+void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space) {
   for (uint32_t i = 0; i < ahead->count; i++)
     if (ahead->tables[i].slots)
-      dsm_prefetch_home(space, ahead->nodes[i], &ahead->tables[i], ahead->hash, change);
+      dsm_prefetch_home(space, ahead->nodes[i], &ahead->tables[i], ahead->hash);
 }

@@ -1,5 +1,5 @@
-/* Asking for cache lines before they are needed. Hints only: nothing that is found here is trusted
- * later, and nothing is decided by it.
+/* Asking for the cache lines of a change before they are needed. Hints only: nothing that is found
+ * here is trusted later, and nothing is decided by it.
  *
  * With some ten thousand keys the time of a call is mostly that of its misses, each of them also in
  * the TLB. What a call will touch follows from the key's hash in steps, each of which needs what
@@ -20,26 +20,21 @@ typedef struct dsm_ahead {
   dsm_table tables[DSM_REPLICAS_MAX];
 } dsm_ahead;
 
-/* The object that the key's home slot names, and the head of its slab if it will be changed. Mostly
- * the key sits at home; a wrong guess costs a line, nothing more. */
+/* The object that the key's home slot names, and the head of its slab. Mostly the key sits at home;
+ * a wrong guess costs a line, nothing more. */
 static inline void dsm_prefetch_home(const dsm_space *space, unsigned node, const dsm_table *table,
-                                     uint64_t hash, bool slab) {
+                                     uint64_t hash) {
   uint64_t slot = dsm_load_relaxed_u64(&table->slots[dsm_slot_home(hash, table->capacity)]);
   uint64_t offset = dsm_slot_offset(slot);
   if (slot <= DSM_SLOT_TOMBSTONE || !dsm_offset_fits(space, offset)) return;
   const uint8_t *object = space->nodes[node].base + offset;
   __builtin_prefetch(object);
   __builtin_prefetch(object + DSM_LINE_BYTES);
-  if (slab)
-    __builtin_prefetch(space->nodes[node].base + (offset & ~(uint64_t)(DSM_ARENA_PAGE_BYTES - 1)),
-                       1);
+  __builtin_prefetch(space->nodes[node].base + (offset & ~(uint64_t)(DSM_ARENA_PAGE_BYTES - 1)), 1);
 }
 
-/* First step of a read: the primary's sub. Of a change: lock, intent and all replicas' subs. */
-void dsm_ahead_read(dsm_ahead *ahead, const dsm_space *space, uint64_t hash);
-void dsm_ahead_change(dsm_ahead *ahead, const dsm_space *space, uint64_t hash);
-/* Second and third step of both. */
+void dsm_ahead_heads(dsm_ahead *ahead, const dsm_space *space, uint64_t hash);
 void dsm_ahead_slots(dsm_ahead *ahead, const dsm_space *space);
-void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space, bool change);
+void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space);
 
 #endif

@@ -131,10 +131,9 @@ cdef extern from "store/read.h" nogil:
 cdef extern from "store/prefetch.h" nogil:
     ctypedef struct dsm_ahead:
         pass
-    void dsm_ahead_read(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) noexcept
-    void dsm_ahead_change(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) noexcept
+    void dsm_ahead_heads(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) noexcept
     void dsm_ahead_slots(dsm_ahead *ahead, const dsm_space *space) noexcept
-    void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space, cbool change) noexcept
+    void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space) noexcept
 
 
 cdef extern from "store/write.h" nogil:
@@ -156,6 +155,10 @@ cdef extern from "store/peek.h" nogil:
         uint32_t value_bytes
         uint64_t version
     uint8_t dsm_peek_codec(const dsm_peek *peek) noexcept
+    void dsm_peek_head(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    void dsm_peek_table(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    void dsm_peek_slot(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    cbool dsm_peek_object(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
     cbool dsm_peek_find(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
     cbool dsm_peek_holds(const dsm_space *space, const dsm_key *key, const dsm_peek *peek,
                          const void *copy) noexcept
@@ -220,6 +223,7 @@ cdef extern from "node/cluster.h" nogil:
     void dsm_cluster_detach(dsm_cluster *cluster) noexcept
     void dsm_cluster_ready(dsm_cluster *cluster) noexcept
     cbool dsm_cluster_forked(const dsm_cluster *cluster) noexcept
+    cbool dsm_cluster_stopping(const dsm_cluster *cluster) noexcept
     cbool dsm_cluster_running(const dsm_cluster *cluster) noexcept
 
 

@@ -11,11 +11,12 @@ from dsm_native._native.codec cimport (
 )
 from dsm_native._native.core cimport (
     DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OBJECT_ALIGNED, DSM_OK,
-    DSM_RETRY, DSM_TOO_MANY, dsm_ahead_objects, dsm_ahead_read, dsm_ahead_slots, dsm_call,
-    dsm_call_make, dsm_cluster, dsm_cluster_drop, dsm_cluster_hold, dsm_copy_out, dsm_key,
-    dsm_os_monotonic_ns, dsm_peek, dsm_peek_codec, dsm_peek_find, dsm_peek_holds, dsm_read,
-    dsm_read_begin, dsm_read_copy, dsm_read_pin, dsm_read_unpin, dsm_region_length,
-    dsm_scan_stripe, dsm_space, dsm_status, uint16_t, uint32_t, uint64_t, uint8_t,
+    DSM_RETRY, DSM_TOO_MANY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
+    dsm_cluster_hold, dsm_copy_out, dsm_key, dsm_os_monotonic_ns, dsm_peek, dsm_peek_codec,
+    dsm_peek_find, dsm_peek_head, dsm_peek_holds, dsm_peek_object, dsm_peek_slot,
+    dsm_peek_table, dsm_read, dsm_read_begin, dsm_read_copy, dsm_read_pin, dsm_read_unpin,
+    dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status, uint16_t, uint32_t, uint64_t,
+    uint8_t,
 )
 from dsm_native._native.faults cimport fault_error
 from dsm_native._native.handle cimport Handle, handle_ready
@@ -28,25 +29,35 @@ cdef enum:
 cdef object MISSING = object()
 
 
-cdef inline object peek(const dsm_space *space, const dsm_key *encoded, uint64_t *version):
-    # The value found the short way; MISSING: take the long one.
-    cdef dsm_peek found
+cdef struct Peeked:
+    dsm_key key
+    dsm_peek found
+    unsigned char scratch[8]
+
+
+cdef inline object copy_peeked(const dsm_space *space, const dsm_key *encoded, dsm_peek *found):
+    # The value, if it is true; MISSING: take the long way.
     cdef unsigned char scratch[SCRATCH_BYTES]
     cdef object result
-    if not dsm_peek_find(space, encoded, &found):
-        return MISSING
-    version[0] = found.version
-    if dsm_peek_codec(&found) == CODEC_BYTES:
+    if dsm_peek_codec(found) == CODEC_BYTES:
         result = PyBytes_FromStringAndSize(NULL, found.value_bytes)
         dsm_copy_out(PyBytes_AS_STRING(result), found.value, found.value_bytes)
-        if dsm_peek_holds(space, encoded, &found, PyBytes_AS_STRING(result)):
+        if dsm_peek_holds(space, encoded, found, PyBytes_AS_STRING(result)):
             return result
     elif found.value_bytes <= SCRATCH_BYTES:
         dsm_copy_out(scratch, found.value, found.value_bytes)
-        if dsm_peek_holds(space, encoded, &found, scratch):
-            result = decode_plain(dsm_peek_codec(&found), scratch, found.value_bytes)
+        if dsm_peek_holds(space, encoded, found, scratch):
+            result = decode_plain(dsm_peek_codec(found), scratch, found.value_bytes)
             return MISSING if result is NotImplemented else result
     return MISSING
+
+
+cdef inline object peek(const dsm_space *space, const dsm_key *encoded, uint64_t *version):
+    cdef dsm_peek found
+    if not dsm_peek_find(space, encoded, &found):
+        return MISSING
+    version[0] = found.version
+    return copy_peeked(space, encoded, &found)
 
 
 cdef class RegionReader:
@@ -211,30 +222,43 @@ cdef class RegionReader:
         `keys` is any iterable; the look-ups of a batch overlap in the memory system.
         """
         cdef list asked = list(keys)
-        cdef Py_ssize_t count = len(asked), first, i, batch
-        cdef BatchKey encoded[BATCH]
-        cdef const dsm_space *space
-        cdef uint64_t version
-        cdef list result = [None] * count
-        cdef list keep = [None] * BATCH
-        handle_ready(self.handle)
+        cdef Py_ssize_t count = len(asked), first
+        cdef list result = [default] * count
         for first in range(0, count, BATCH):
-            batch = min(count - first, <Py_ssize_t>BATCH)
-            handle_ready(self.handle)
-            space = self.handle.space
-            for i in range(batch):
-                if not encode_ascii_key(asked[first + i], space, self.index, &encoded[i].key):
-                    keep[i] = encode_key(asked[first + i], encoded[i].scratch, space, self.index,
-                                         &encoded[i].key)
-                dsm_ahead_read(&encoded[i].ahead, space, encoded[i].key.hash)
-            for i in range(batch):
-                dsm_ahead_slots(&encoded[i].ahead, space)
-            for i in range(batch):
-                dsm_ahead_objects(&encoded[i].ahead, space, False)
-            for i in range(batch):
-                value = self.fetch(&encoded[i].key, asked[first + i], &version)
-                result[first + i] = default if value is MISSING else value
+            self.get_batch(asked, result, first, min(count - first, <Py_ssize_t>BATCH))
         return result
+
+    cdef int get_batch(self, list asked, list result, Py_ssize_t first,
+                       Py_ssize_t count) except -1:
+        # Each step is taken for all keys, so that their misses overlap.
+        cdef Peeked encoded[BATCH]
+        cdef const dsm_space *space
+        cdef Py_ssize_t i
+        cdef uint64_t version
+        cdef list keep = []
+        cdef object value
+        handle_ready(self.handle)
+        space = self.handle.space
+        for i in range(count):
+            if not encode_ascii_key(asked[first + i], space, self.index, &encoded[i].key):
+                keep.append(encode_key(asked[first + i], encoded[i].scratch, space, self.index,
+                                       &encoded[i].key))
+            dsm_peek_head(space, &encoded[i].key, &encoded[i].found)
+        for i in range(count):
+            dsm_peek_table(space, &encoded[i].key, &encoded[i].found)
+        for i in range(count):
+            dsm_peek_slot(space, &encoded[i].key, &encoded[i].found)
+        for i in range(count):
+            value = MISSING
+            if self.handle.cluster == NULL:  # closed by another thread while we had no GIL
+                self.handle.refuse()
+            if dsm_peek_object(space, &encoded[i].key, &encoded[i].found):
+                value = copy_peeked(space, &encoded[i].key, &encoded[i].found)
+            if value is MISSING:
+                value = self.fetch_long(&encoded[i].key, asked[first + i], &version)
+            if value is not MISSING:
+                result[first + i] = value
+        return 0
 
     def view(self, key):
         """The value where it lies: a read-only memoryview (bytes) or ndarray, without a copy.

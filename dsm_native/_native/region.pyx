@@ -9,14 +9,14 @@ from dsm_native._native.codec cimport (
     Encoded, encode_ascii_key, encode_key, encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
-    DSM_ANY_VERSION, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, dsm_add, dsm_ahead_change,
-    dsm_ahead_objects, dsm_ahead_slots, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
-    dsm_cluster_hold, dsm_condition, dsm_delete, dsm_key, dsm_os_monotonic_ns, dsm_part,
-    dsm_put, dsm_space, dsm_status, dsm_value, int64_t, uint32_t, uint64_t, uint8_t,
+    DSM_ANY_VERSION, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, dsm_add, dsm_ahead,
+    dsm_ahead_heads, dsm_ahead_objects, dsm_ahead_slots, dsm_call, dsm_call_make, dsm_cluster,
+    dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_key, dsm_os_monotonic_ns,
+    dsm_part, dsm_put, dsm_space, dsm_status, dsm_value, int64_t, uint32_t, uint64_t, uint8_t,
 )
 from dsm_native._native.faults cimport fault_error
 from dsm_native._native.handle cimport handle_ready
-from dsm_native._native.reader cimport BATCH, BatchKey, RegionReader
+from dsm_native._native.reader cimport BATCH, RegionReader
 
 from dsm_native.exceptions import UsageError, ValueTypeError
 
@@ -36,6 +36,12 @@ cdef struct Change:
     int64_t difference
     int64_t counter
     uint64_t version
+
+
+cdef struct Ahead:
+    dsm_key key
+    dsm_ahead ahead
+    unsigned char scratch[8]
 
 
 cdef dsm_status carry_out(dsm_call *call, Change *change) noexcept nogil:
@@ -165,7 +171,7 @@ cdef class RegionCore(RegionReader):
     cdef int put_batch(self, list keys, list values, Py_ssize_t first, Py_ssize_t count,
                        object timeout) except -1:
         # The look-ups overlap in the memory system: each step is taken for all of them.
-        cdef BatchKey encoded[BATCH]
+        cdef Ahead encoded[BATCH]
         cdef const dsm_space *space
         cdef Py_ssize_t i
         cdef list keep = []
@@ -182,11 +188,11 @@ cdef class RegionCore(RegionReader):
                     failure = error
                     count = i
                     break
-            dsm_ahead_change(&encoded[i].ahead, space, encoded[i].key.hash)
+            dsm_ahead_heads(&encoded[i].ahead, space, encoded[i].key.hash)
         for i in range(count):
             dsm_ahead_slots(&encoded[i].ahead, space)
         for i in range(count):
-            dsm_ahead_objects(&encoded[i].ahead, space, True)
+            dsm_ahead_objects(&encoded[i].ahead, space)
         for i in range(count):
             handle_ready(self.handle)
             self.store_encoded(&encoded[i].key, keys[first + i], values[first + i],

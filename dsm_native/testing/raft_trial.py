@@ -102,6 +102,8 @@ class Trial:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.shape = SHAPES[seed % len(SHAPES)]
+        self.client: RaftClient | None = None
+        """The client of the latest run, with the history of what its sessions saw."""
         self.plan = random_plan(
             seed,
             range(self.shape.nodes),
@@ -114,7 +116,7 @@ class Trial:
     def run(self, plan: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Outcome:
         """Faults, then calm; clients must be served again before the calm is over."""
         shape = self.shape
-        client = RaftClient(
+        client = self.client = RaftClient(
             self.seed,
             range(shape.nodes),
             sessions=shape.sessions,
