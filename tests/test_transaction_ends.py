@@ -115,3 +115,13 @@ def test_a_full_store_changes_nothing(name):
         with cluster.transaction() as tx:
             tx["large"] = bytes(6 << 20)
         assert cluster.check().clean
+
+
+def test_the_number_of_stripes_is_limited(name):
+    """The kernel reports the death of a thread to the waiters of 2,048 of its locks at most."""
+    with dsm.Cluster(nodes=1, name=name, stripes=8192) as cluster:
+        tx = cluster.transaction()
+        tx.update((key, 0) for key in range(4000))
+        with pytest.raises(dsm.LimitError, match="2000 stripes"):
+            tx.commit()
+        assert len(cluster.default) == 0

@@ -33,7 +33,7 @@ static dsm_status arrange(dsm_commit *self) {
     dsm_access *access = self->accesses[i];
     self->culprit = access;
     access->stripe = dsm_key_stripe(self->call->space, access->key.hash);
-    dsm_ahead_change(&access->ahead, self->call->space, access->key.hash);
+    dsm_ahead_heads(&access->ahead, self->call->space, access->key.hash);
     if (access->key.length > DSM_KEY_BYTES_MAX)
       return dsm_fail(self->call, DSM_KEY_TOO_LONG, "key bytes", -1, -1, access->key.length,
                       DSM_KEY_BYTES_MAX);
@@ -46,7 +46,8 @@ static dsm_status arrange(dsm_commit *self) {
   }
   self->culprit = NULL;
   sort(self->accesses, self->count);
-  for (uint32_t i = 0; i < self->count;) {
+  uint32_t groups = 0;
+  for (uint32_t i = 0; i < self->count; groups++) {
     dsm_access_group *group = &self->accesses[i]->group;
     for (uint32_t stripe = self->accesses[i]->stripe;
          i < self->count && self->accesses[i]->stripe == stripe; i++) {
@@ -56,6 +57,9 @@ static dsm_status arrange(dsm_commit *self) {
       group->deletes |= self->accesses[i]->kind == DSM_ACCESS_DELETE;
     }
   }
+  if (groups > DSM_LOCKED_MAX)
+    return dsm_fail(self->call, DSM_TOO_MANY, "stripes read or written in one transaction", -1, -1,
+                    DSM_LOCKED_MAX, groups);
   return DSM_OK;
 }
 
@@ -76,7 +80,7 @@ static dsm_status lock(const dsm_commit *self) {
     }
     for (uint32_t at = i; at < i + first->group.members; at++) {
       dsm_access *access = self->accesses[at];
-      dsm_ahead_objects(&access->ahead, self->call->space, access->kind != DSM_ACCESS_READ);
+      dsm_ahead_objects(&access->ahead, self->call->space);
       if (access->replicas > first->group.route.count) access->replicas = first->group.route.count;
     }
   }
