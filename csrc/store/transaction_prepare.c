@@ -33,12 +33,14 @@ static dsm_status move_on(dsm_commit *self, uint32_t first, uint32_t at, uint32_
   dsm_found *found = &access->found[replica];
   dsm_table table;
   DSM_TRY(dsm_table_read(self->call, node, access->stripe, &table));
-  while (slot_taken(self, first, at, replica, found->slot)) {
+  for (uint32_t step = 0; step < table.capacity; step++) {
+    if (!slot_taken(self, first, at, replica, found->slot)) return DSM_OK;
     found->slot = next_free(&table, found->slot);
-    /* Before the reservation the table may be full of them: the slots are found again after it. */
     if (!found->slot) return DSM_OK;
     found->slot_word = dsm_load_relaxed_u64(found->slot);
   }
+  /* Before the reservation all free slots may be taken: they are found again after it. */
+  found->slot = NULL;
   return DSM_OK;
 }
 

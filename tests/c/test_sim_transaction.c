@@ -225,7 +225,24 @@ static void test_full_store_changes_nothing(void) {
   dsm_sim_stop();
 }
 
+/* More new keys than the table has free slots, for many orders of the same keys in it. */
+static void test_more_insertions_than_free_slots(void) {
+  for (uint64_t seed = 1; seed <= 40; seed++) {
+    fixture_shape shape = {CLUSTER, 2, 1, 1, 1ull << 20};
+    dsm_sim_start(seed);
+    fixture owner = fixture_create(&shape);
+    for (uint64_t key = TALE_KEYS; key < TALE_KEYS + seed % 5; key++)
+      CHECK_EQUAL(fixture_put(&owner, key, 100 + key, 64), DSM_OK);
+    CHECK_EQUAL(tale_bring(&owner, &space_of[0], tales[1].after), DSM_OK);
+    CHECK(tale_holds(&owner, tales[1].after));
+    fixture_check_clean(&owner);
+    fixture_close(&owner, true);
+    dsm_sim_stop();
+  }
+}
+
 int main(void) {
+  test_more_insertions_than_free_slots();
   test_conflict_is_named();
   test_full_store_changes_nothing();
   test_record_is_not_reused_early();
