@@ -79,6 +79,7 @@ while True:
 
 def test_a_stopped_committer_is_named_and_readers_go_on(name):
     with dsm.Cluster(nodes=2, name=name, stripes=64) as cluster:
+        cluster["held"] = b"first"
         with started(WRITER, name) as writer:
             said(writer, "ready")
             for _ in range(200):

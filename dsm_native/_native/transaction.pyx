@@ -328,7 +328,7 @@ cdef class TransactionCore:
         """After the commit: (region name, key) → version, of the objects that it wrote."""
         cdef Access access
         if self.state != "committed":
-            raise UsageError(f"versions are known after the commit; the transaction is {self.state}")
+            raise UsageError(f"versions are known after the commit; this one is {self.state}")
         return {(access.region.name, access.key): access.raw.version
                 for access in self.touched if access.raw.kind == DSM_ACCESS_PUT}
 
