@@ -114,7 +114,7 @@ class KeyLock:
                     if left <= 0:
                         return holder
                     # Sliced, for the case that nobody is left to tell of the holder's death.
-                    wait_version(locks, name, version, min(left, _SLICE_S))
+                    wait_version(locks, name, version, min(left, _SLICE_S), True)
                     continue
                 died = pid
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import threading
 import time
@@ -135,9 +136,23 @@ def test_a_dead_holder_loses_it(cluster, how):
         assert not lock.acquire(False)
         with pytest.raises(dsm.LockTimeoutError, match=str(holder.pid)):
             lock.acquire_within(0.05)
+        deaths = []
+
+        def note_death():
+            select.select([descriptor], [], [])
+            deaths.append(time.monotonic())
+
+        descriptor = os.pidfd_open(holder.pid)
+        noting = threading.Thread(target=note_death)
+        noting.start()
         killer = threading.Timer(0.1, lambda: holder.send_signal(how))
         killer.start()
         assert lock.acquire(timeout=20)
+        acquired = time.monotonic()
+        noting.join()
+        os.close(descriptor)
+        # Told by the death, some hundred microseconds after it, not by the end of a slice.
+        assert acquired - deaths[0] < 0.04
         assert lock.owner_died == holder.pid
         lock.release()
         killer.join()

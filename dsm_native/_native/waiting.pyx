@@ -41,10 +41,11 @@ def version_of(region, key):
     return found.header.version
 
 
-def wait_version(region, key, uint64_t newer_than, double seconds):
+def wait_version(region, key, uint64_t newer_than, double seconds, bint once=False):
     """Waits at most so long for a version above; it, 0 if the key is gone, None if neither.
 
-    A key that is absent is "gone" if newer_than is above 0, and else waited for.
+    A key that is absent is "gone" if newer_than is above 0, and else waited for. once: returns
+    None at any ring too, for who waits for a death as well.
     """
     cdef Handle handle = region.handle
     cdef dsm_key encoded
@@ -56,6 +57,7 @@ def wait_version(region, key, uint64_t newer_than, double seconds):
     cdef uint32_t stripe, armed, wait_us
     cdef uint64_t version, start = dsm_os_monotonic_ns()
     cdef double left
+    cdef bint slept = False
     handle_ready(handle)
     _keep = encode_key(key, scratch, handle.space, region.index, &encoded)
     stripe = dsm_key_stripe(handle.space, encoded.hash)
@@ -71,6 +73,8 @@ def wait_version(region, key, uint64_t newer_than, double seconds):
             return version
         if version == 0 and newer_than > 0:
             return 0
+        if once and slept:
+            return None
         left = seconds - (dsm_os_monotonic_ns() - start) * 1e-9
         if left <= 0:
             return None
@@ -82,6 +86,7 @@ def wait_version(region, key, uint64_t newer_than, double seconds):
         with nogil:
             dsm_bell_wait(&cluster.space, stripe, armed, wait_us)
             dsm_cluster_drop(cluster)
+        slept = True
         PyErr_CheckSignals()
 
 
