@@ -58,6 +58,8 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("KeyTypeError", TypeError),
         ("ValueTypeError", TypeError),
         ("CounterOverflowError", OverflowError),
+        ("ClockOffsetError", ValueError),
+        ("ClockOverflowError", OverflowError),
         ("LockTimeoutError", TimeoutError),
         ("WaitTimeoutError", TimeoutError),
         ("StoreFullError", MemoryError),
