@@ -27,10 +27,14 @@ from ratios import absolute, gets, large_puts, puts, views
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
+from transactions import transactions
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "lifetime", "memory", "arrays", "latency", "protocols")
+PARTS = (
+    *("ratios", "scaling", "kill", "transactions", "arrays", "lifetime", "memory", "latency"),
+    "protocols",
+)
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -56,8 +60,22 @@ class Effort:
 
 
 QUICK = Effort(
-    2_000, 4, 4, 3, 5.0, 3, 2, 20_000, 2_000, 0.1, QUICK_STORES, 3, 128, 2, 4 << 20
-)  # fmt: skip
+    keys=2_000,
+    rounds=4,
+    large_rounds=4,
+    scaling_rounds=3,
+    window_ms=5.0,
+    kills=3,
+    lifetimes=2,
+    objects=20_000,
+    latency_operations=2_000,
+    latency_seconds=0.1,
+    stores=QUICK_STORES,
+    array_rounds=3,
+    array_side=128,
+    array_steps=2,
+    array_bytes=4 << 20,
+)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -94,6 +112,13 @@ def killed_holders(effort: Effort) -> Findings:
         return kills(ours.region, PutLoopHolder(ours.region), effort.kills)
 
 
+def four_keys(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        population = Population(effort.keys)
+        ours.load(population.fresh(population.shuffled()), value_of())
+        return transactions(ours, population, effort.rounds)
+
+
 def a_million_objects(effort: Effort) -> Findings:
     with open_peer(OURS, replication_factor=1) as ours:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
@@ -112,6 +137,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "ratios": one_process,
         "scaling": two_processes,
         "kill": killed_holders,
+        "transactions": four_keys,
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "arrays": shared_arrays,

@@ -109,6 +109,10 @@ TARGETS = (
     ),
     Target("heat_joblib", "2 workers, heat equation / joblib, memmapping", None, None),
     Target("heat_ray", "2 workers, heat equation / Ray", None, None),
+    Target("transaction_put", "transaction that writes 4 keys / four puts", 3.0, None),
+    Target(
+        "transaction_update", "transaction that reads and writes 4 keys / four puts", None, None
+    ),
     Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )

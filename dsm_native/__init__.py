@@ -28,13 +28,17 @@ from dsm_native.exceptions import (
     StoreFullError,
     SystemCallError,
     TornWriteError,
+    TransactionAbortedError,
     UsageError,
     ValueTypeError,
     VersionConflictError,
+    WaitTimeoutError,
     WorkerLostError,
 )
+from dsm_native.key_lock import KeyLock
 from dsm_native.region import Region
 from dsm_native.sweep import clean
+from dsm_native.transaction import Transaction, TransactionRegion
 
 __version__ = "0.1.0"
 
@@ -51,6 +55,7 @@ __all__ = [
     "CounterOverflowError",
     "DSMError",
     "ForkedError",
+    "KeyLock",
     "KeyNotFoundError",
     "KeyTooLongError",
     "KeyTypeError",
@@ -63,9 +68,13 @@ __all__ = [
     "SystemCallError",
     "Tile",
     "TornWriteError",
+    "Transaction",
+    "TransactionAbortedError",
+    "TransactionRegion",
     "UsageError",
     "ValueTypeError",
     "VersionConflictError",
+    "WaitTimeoutError",
     "WorkerLostError",
     "attach",
     "clean",

@@ -31,12 +31,14 @@ from dsm_native.exceptions import (
 from dsm_native.region import Region
 from dsm_native.settings import (
     NODES_MAX,
+    OWN_REGIONS,
     STRIPES,
     check_count,
     check_lock_timeout,
     check_name,
     check_region_name,
 )
+from dsm_native.transaction import Result, Transaction
 
 if TYPE_CHECKING:
     from dsm_native.workers import Workers
@@ -247,7 +249,8 @@ class Cluster:
     @property
     def regions(self) -> list[str]:
         """Names of the regions, in order of creation."""
-        return self._handle.region_names()
+        names = self._handle.region_names()
+        return [name for name in names if not name.startswith(OWN_REGIONS)]
 
     def __getitem__(self, key: Any) -> Any:
         return self.default[key]
@@ -262,6 +265,14 @@ class Cluster:
         return key in self.default
 
     __iter__ = None  # item access alone would make a cluster look iterable
+
+    def transaction(self, *, timeout: float | None = None) -> Transaction:
+        """One over `default` and, by its `region(other)`, over all. See Region.transaction."""
+        return self.default.transaction(timeout=timeout)
+
+    def transact(self, function: Callable[[Transaction], Result], **options: Any) -> Result:
+        """Runs function(transaction) and commits, again if it must. See Region.transact."""
+        return self.default.transact(function, **options)
 
     # ---- work -----------------------------------------------------------------------------------
 

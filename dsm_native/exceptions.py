@@ -6,6 +6,8 @@ dict, a lock or a file goes on working.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DSMError(Exception):
     """Base of all errors of this package."""
@@ -60,6 +62,33 @@ class VersionConflictError(DSMError):
     def __init__(self, message: str = "", version: int = 0) -> None:
         super().__init__(message)
         self.version = version
+
+
+class TransactionAbortedError(DSMError):
+    """Something that the transaction had read was changed before its commit; nothing was changed.
+
+    `key` and `region` name it; `expected` is the version that was read, `version` what was found
+    (0: absent). Running the whole transaction again is right, and what `transact` does.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        key: Any = None,
+        region: str | None = None,
+        expected: int = 0,
+        version: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        self.region = region
+        self.expected = expected
+        self.version = version
+
+
+class WaitTimeoutError(DSMError, TimeoutError):
+    """What was waited for did not happen in time."""
 
 
 class LockTimeoutError(DSMError, TimeoutError):

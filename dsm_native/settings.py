@@ -13,6 +13,7 @@ from dsm_native.exceptions import UsageError
 
 STRIPES = 1024
 NODES_MAX = 63
+OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
 
 
@@ -34,6 +35,7 @@ def check_region_name(name: Any) -> None:
     """Refuses what cannot be a region's name."""
     try:
         good = isinstance(name, str) and 0 < len(name.encode()) <= 64
+        good = good and not name.startswith(OWN_REGIONS)
     except UnicodeEncodeError:
         good = False
     if not good:

@@ -50,6 +50,12 @@ PROOFS = {
         r"type: ndarray \(1000, 1000\) writeable: False",
         r"after the cluster has ended, the view is unchanged: True",
     ],
+    "bank": [
+        r"workers killed: 1",
+        r"\d+ transfers; lowest balance is negative: False",
+        r"sum of all accounts: 2000, expected 2000",
+        r"problems in shared memory: 0",
+    ],
     "kill": [
         r"12 writers killed after \d+ puts",
         r"acknowledged puts lost: 0, torn values: 0",

@@ -20,7 +20,13 @@ CLASSES = {
     if inspect.isclass(value) and value.__module__ == exceptions.__name__
 }
 # Raised above the core, so no status stands for them.
-ABOVE_THE_CORE = {"DSMError", "KeyTypeError", "NodeLostError", "WorkerLostError"}
+ABOVE_THE_CORE = {
+    "DSMError",
+    "KeyTypeError",
+    "NodeLostError",
+    "WorkerLostError",
+    "WaitTimeoutError",
+}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():
@@ -55,6 +61,7 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("ClockOffsetError", ValueError),
         ("ClockOverflowError", OverflowError),
         ("LockTimeoutError", TimeoutError),
+        ("WaitTimeoutError", TimeoutError),
         ("StoreFullError", MemoryError),
         ("ClusterExistsError", FileExistsError),
         ("ClusterNotFoundError", FileNotFoundError),

@@ -21,8 +21,12 @@
 #define DSM_REGION_NAME_BYTES 64u  /* UTF-8, with the terminating zero */
 #define DSM_CLUSTER_NAME_BYTES 64u /* with the terminating zero */
 #define DSM_INTENT_ENTRIES_MAX 94u /* five replicas, each at its worst of eighteen words */
-#define DSM_LOCK_SLICE_MS 50u      /* longest wait without a re-check (I-4) */
-#define DSM_SMALL_BYTES_MAX 992u   /* what an arena page holds beside its header; above, a run */
+#define DSM_DECISIONS_MAX 64u      /* transactions that commit at once */
+#define DSM_HOLDS_MAX 4096u        /* writes of one transaction, times the copies of each */
+#define DSM_LOCKED_MAX                                                                             \
+  2000u /* stripes of a transaction: Linux reports 2,048 locks of a dead thread */
+#define DSM_LOCK_SLICE_MS 50u    /* longest wait without a re-check (I-4) */
+#define DSM_SMALL_BYTES_MAX 992u /* what an arena page holds beside its header; above, a run */
 #define DSM_VALUE_BYTES_MAX (1ull << 40)
 
 #endif

@@ -19,6 +19,7 @@
   X(NO_CLUSTER, "ClusterNotFoundError", "no cluster of that name is running")                      \
   X(LOCK_TIMEOUT, "LockTimeoutError", "a lock was not granted in time")                            \
   X(VERSION_CONFLICT, "VersionConflictError", "the object has another version than asked for")     \
+  X(ABORTED, "TransactionAbortedError", "an object that the transaction rests on was changed")     \
   X(KEY_TOO_LONG, "KeyTooLongError", "the encoded key is longer than a segment allows")            \
   X(WRONG_TYPE, "ValueTypeError", "the stored value is not of the type the operation needs")       \
   X(OVERFLOW, "CounterOverflowError", "the counter would leave the 64-bit signed range")           \

@@ -62,6 +62,8 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 
 #define DSM_PENDING_REPAIR 1u /* an owner died and its work is not known to be finished */
 #define DSM_PENDING_SETTLE 2u /* a sub may hold runs that are reserved or retired */
+#define DSM_PENDING_HOLDS 4u  /* a transaction's holds of the stripe could not be given back yet */
+#define DSM_PENDING_BELL 8u   /* somebody waits for a change; set without the lock */
 
 typedef struct dsm_control_shm {
   uint64_t magic;
@@ -124,6 +126,28 @@ typedef struct dsm_intent_shm {
   dsm_intent_entry_shm entries[DSM_INTENT_ENTRIES_MAX];
 } dsm_intent_shm;
 _Static_assert(sizeof(dsm_intent_shm) == 1536, "one intent");
+
+/* One of the places through which transactions commit (mem/decision.h). The lock is held by the
+ * process that does; `decision` is what the armed intents of its stripes refer to. */
+typedef struct dsm_decision_shm {
+  dsm_lock_shm lock;
+  dsm_atomic_u64 decision;   /* sealed number of the latest transaction that was decided */
+  dsm_atomic_u64 number;     /* sealed number of the latest one that was begun */
+  dsm_atomic_u64 hold_count; /* sealed: holds below this may be in use */
+  dsm_atomic_u64 backed;     /* sealed: holds below this have memory, and so have their entries */
+  uint64_t reserved[4];
+} dsm_decision_shm;
+_Static_assert(sizeof(dsm_decision_shm) == 128, "decisions do not share lines");
+
+/* An extent that a transaction took for a value not yet published, or unlinked and did not yet give
+ * back. Protected by the lock of the stripe that `place` names. */
+typedef struct dsm_hold_shm {
+  dsm_atomic_u64 extent; /* 0: none; else sealed: 1 << 42 | page, or grains << 36 | grain offset */
+  dsm_atomic_u64 place;  /* sealed: stripe << 8 | node; stays as it is while extent is not 0 */
+} dsm_hold_shm;
+_Static_assert(sizeof(dsm_hold_shm) == 16, "one hold");
+
+#define DSM_HOLD_ENTRIES 8u /* entries of the log per hold: seven at most */
 
 /* Head of one stripe at one node. Every word is sealed but the inline slots. Protected by the
  * stripe's lock; `table`, the slots and `gen` are also read without it. The first line is all of
@@ -196,8 +220,9 @@ typedef struct dsm_array_directory_shm {
 
 /* Byte offsets of the areas, from the configuration. */
 typedef struct dsm_layout {
-  uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents, arrays;
-  uint64_t region_counts, pins, control_bytes;
+  uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
+  uint64_t arrays, decisions, bells;
+  uint64_t region_counts, holds, decision_logs, pins, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;

@@ -86,6 +86,25 @@ static inline dsm_intent_shm *dsm_space_arena_intent(const dsm_space *space, uns
   return (dsm_intent_shm *)(void *)(space->control.base + space->layout.arena_intents) + node;
 }
 
+static inline dsm_decision_shm *dsm_space_decision(const dsm_space *space, uint32_t index) {
+  return (dsm_decision_shm *)(void *)(space->control.base + space->layout.decisions) + index;
+}
+
+static inline dsm_hold_shm *dsm_space_holds(const dsm_space *space, uint32_t decision) {
+  return (dsm_hold_shm *)(void *)(space->control.base + space->layout.holds) +
+         (uint64_t)decision * DSM_HOLDS_MAX;
+}
+
+static inline dsm_intent_entry_shm *dsm_space_decision_log(const dsm_space *space,
+                                                           uint32_t decision) {
+  return (dsm_intent_entry_shm *)(void *)(space->control.base + space->layout.decision_logs) +
+         (uint64_t)decision * DSM_HOLDS_MAX * DSM_HOLD_ENTRIES;
+}
+
+static inline dsm_atomic_u32 *dsm_space_bell(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u32 *)(void *)(space->control.base + space->layout.bells) + stripe;
+}
+
 static inline dsm_participant_shm *dsm_space_participant(const dsm_space *space, uint32_t index) {
   return (dsm_participant_shm *)(void *)(space->control.base + space->layout.participants) + index;
 }

@@ -5,6 +5,7 @@
 
 #include "../base/crash.h"
 #include "../mem/arena.h"
+#include "../mem/decision.h"
 #include "../proto/ring.h"
 #include "../store/stripe.h"
 #include "cluster.h"
@@ -22,7 +23,7 @@ static dsm_status init_locks(const dsm_space *space) {
     DSM_TRY(dsm_os_mutex_init(&dsm_space_lock(space, stripe)->mutex));
   for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
     DSM_TRY(dsm_os_mutex_init(&dsm_space_node_lock(space, node)->mutex));
-  return DSM_OK;
+  return dsm_decision_init(space);
 }
 
 /* The ring places stripes; it is needed only here, so its memory is given back at once. */

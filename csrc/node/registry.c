@@ -6,6 +6,8 @@
 #include "../mem/lock.h"
 #include "../mem/pin.h"
 #include "../store/array_session.h"
+#include "../store/bell.h"
+#include "../store/claim.h"
 #include "../store/stripe.h"
 
 static dsm_status registry_lock(dsm_call *call) {
@@ -126,7 +128,9 @@ static dsm_status repair_held(dsm_call *call, uint32_t participant) {
     dsm_status status = dsm_arena_repair(call, node);
     if (status != DSM_OK && first == DSM_OK) first = status;
   }
-  return first;
+  dsm_status status = dsm_claims_repair(call, participant);
+  dsm_bell_ring_all(space); /* who waits for something that the dead one had looks at once */
+  return first == DSM_OK ? status : first;
 }
 
 dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retired) {

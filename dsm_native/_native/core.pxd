@@ -15,6 +15,7 @@ cdef extern from "base/status.h" nogil:
         DSM_NO_CLUSTER
         DSM_LOCK_TIMEOUT
         DSM_VERSION_CONFLICT
+        DSM_ABORTED
         DSM_KEY_TOO_LONG
         DSM_WRONG_TYPE
         DSM_OVERFLOW

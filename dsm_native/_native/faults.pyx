@@ -1,6 +1,6 @@
 # From a status and its fault to a typed exception whose message names both sides of the relation.
 from dsm_native._native.core cimport (
-    DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG, DSM_LAYOUT,
+    DSM_ABORTED, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG, DSM_LAYOUT,
     DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_OS, DSM_OVERFLOW, DSM_STATUS_COUNT,
     DSM_STORE_FULL, DSM_TOO_MANY, DSM_TORN, DSM_USAGE, DSM_VERSION_CONFLICT, DSM_WRONG_TYPE,
     dsm_fault,
@@ -89,6 +89,11 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.VersionConflictError(
             f"{subject!r}: expected version {fault.left}, found "
             + (f"version {fault.right}" if fault.right else "no object"), fault.right)
+    if status == DSM_ABORTED:
+        return exceptions.TransactionAbortedError(
+            f"{subject!r} was changed by another: the transaction read version {fault.left}, found "
+            f"was version {fault.right} (0: no object). Nothing was changed",
+            key=subject, expected=fault.left, version=fault.right)
     if status == DSM_STORE_FULL:
         return exceptions.StoreFullError(full_text(fault, subject))
     if status == DSM_KEY_TOO_LONG:
