@@ -7,8 +7,10 @@ whatever was acknowledged survives the SIGKILL of any process at any instruction
 
 from __future__ import annotations
 
+from dsm_native.atomics import AtomicArray, Counter
 from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
 from dsm_native.exceptions import (
+    BrokenBarrierError,
     ClosedError,
     ClusterExistsError,
     ClusterNotFoundError,
@@ -22,6 +24,9 @@ from dsm_native.exceptions import (
     LimitError,
     LockTimeoutError,
     NodeLostError,
+    NotOwnerError,
+    QueueEmptyError,
+    QueueFullError,
     StoreFullError,
     SystemCallError,
     UsageError,
@@ -29,29 +34,45 @@ from dsm_native.exceptions import (
     VersionConflictError,
     WorkerLostError,
 )
+from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
 from dsm_native.sweep import clean
+from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AtomicArray",
+    "Barrier",
+    "BrokenBarrierError",
     "CheckReport",
     "ClosedError",
     "Cluster",
     "ClusterExistsError",
     "ClusterNotFoundError",
+    "Condition",
     "CorruptError",
+    "Counter",
     "CounterOverflowError",
     "DSMError",
+    "Delivery",
+    "Event",
     "ForkedError",
+    "Holder",
     "KeyNotFoundError",
     "KeyTooLongError",
     "KeyTypeError",
     "LimitError",
+    "Lock",
     "LockTimeoutError",
     "NodeInfo",
     "NodeLostError",
+    "NotOwnerError",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "Region",
+    "Semaphore",
     "StoreFullError",
     "SystemCallError",
     "UsageError",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
+from dsm_native.named import NamedObjects
 from dsm_native.region import Region
 from dsm_native.settings import (
     NODES_MAX,
@@ -67,7 +68,7 @@ class CheckReport:
         return self.problems == 0
 
 
-class Cluster:
+class Cluster(NamedObjects):
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
     nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
@@ -355,6 +356,12 @@ def reattach_region(cluster: str, region: str) -> Region:
     # The region holds the handle only; the cluster's object must outlive the unpickling.
     _kept_alive[cluster] = reattach(cluster)
     return _kept_alive[cluster].region(region)
+
+
+def reattach_object(cluster: str, kind: str, *arguments: Any) -> Any:
+    """Where a pickled lock, queue or the like arrives."""
+    _kept_alive[cluster] = reattach(cluster)
+    return getattr(_kept_alive[cluster], kind)(*arguments)
 
 
 _kept_alive: dict[str, Cluster] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import queue
+import threading
 
 import pytest
 
@@ -18,6 +20,7 @@ CLASSES = {
 }
 # Raised above the core, so no status stands for them.
 ABOVE_THE_CORE = {"DSMError", "KeyTypeError", "NodeLostError", "WorkerLostError"}
+ABOVE_THE_CORE |= {"QueueEmptyError", "QueueFullError"}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():
@@ -54,6 +57,10 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("ClusterExistsError", FileExistsError),
         ("ClusterNotFoundError", FileNotFoundError),
         ("SystemCallError", OSError),
+        ("NotOwnerError", RuntimeError),
+        ("BrokenBarrierError", threading.BrokenBarrierError),
+        ("QueueEmptyError", queue.Empty),
+        ("QueueFullError", queue.Full),
     ],
 )
 def test_where_python_has_a_fitting_class_ours_derives_from_it(name, builtin):

@@ -32,6 +32,8 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->arena_intents = take(&end, DSM_NODES_MAX * sizeof(dsm_intent_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   out->pins = take(&end, (uint64_t)DSM_PARTICIPANTS_MAX * DSM_PINS_MAX * 8);
+  out->syncs = take(&end, DSM_SYNCS_MAX * sizeof(dsm_sync_shm));
+  out->sync_heap = take(&end, DSM_SYNC_HEAP_BYTES);
   out->control_bytes = end;
 
   end = 0;

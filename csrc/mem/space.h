@@ -87,6 +87,10 @@ static inline dsm_region_shm *dsm_space_region(const dsm_space *space, uint32_t 
   return (dsm_region_shm *)(void *)(space->control.base + space->layout.regions) + index;
 }
 
+static inline dsm_sync_shm *dsm_space_sync(const dsm_space *space, uint32_t index) {
+  return (dsm_sync_shm *)(void *)(space->control.base + space->layout.syncs) + index;
+}
+
 static inline dsm_atomic_u64 *dsm_space_region_count(const dsm_space *space, uint32_t region,
                                                      uint32_t stripe) {
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.region_counts) +
