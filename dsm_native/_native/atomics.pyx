@@ -13,6 +13,8 @@ from dsm_native._native.sync cimport (
 )
 from libc.string cimport memcpy
 
+import operator
+
 from dsm_native.exceptions import UsageError
 
 cdef extern from "base/atomic_ordered.h" nogil:
@@ -175,7 +177,7 @@ cdef class AtomicCore(SyncCore):
             single = <float>real
             memcpy(&half, &single, 4)
             return half
-        number = value.__index__()
+        number = operator.index(value)
         width = 64 if self.wide else 32
         signed = self.dtype_number < 2
         low, high = (-(1 << (width - 1)), 1 << (width - 1)) if signed else (0, 1 << width)

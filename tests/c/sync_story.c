@@ -9,7 +9,8 @@
 #include "../../csrc/mem/sync_lock.h"
 #include "../../csrc/mem/sync_queue.h"
 #include "../../csrc/mem/sync_semaphore.h"
-#include "../../csrc/os/os_sim.h"
+
+void (*sync_story_run_as)(uint32_t pid);
 
 static void must(bool holds, const char *what) {
   fixture_require(holds, what);
@@ -85,7 +86,7 @@ static void judge_released_more(sync_world *world, fixture *by, const char *last
 
 static void prepare_first_arrives(sync_world *world) {
   uint32_t index;
-  dsm_sim_process_run(world->owner_pid);
+  sync_story_run_as(world->owner_pid);
   must(dsm_sync_barrier_arrive(&world->owner.call, &world->sync, &index, &world->number) ==
            DSM_RETRY,
        "the first to arrive waits");
@@ -119,9 +120,9 @@ static void judge_broken(sync_world *world, fixture *by, const char *last) {
 
 static void prepare_notified(sync_world *world) {
   uint32_t entry;
-  dsm_sim_process_run(world->victim_pid);
+  sync_story_run_as(world->victim_pid);
   must(dsm_sync_condition_enlist(&world->victim.call, &world->sync, &entry) == DSM_OK, "enlisted");
-  dsm_sim_process_run(world->owner_pid);
+  sync_story_run_as(world->owner_pid);
   must(dsm_sync_condition_enlist(&world->owner.call, &world->sync, &world->number) == DSM_OK,
        "enlisted");
   must(dsm_sync_condition_notify(&world->owner.call, &world->sync, 1) == DSM_OK, "notified");
@@ -146,7 +147,7 @@ static void act_notify(sync_world *world) {
 }
 
 static void prepare_enlisted(sync_world *world) {
-  dsm_sim_process_run(world->owner_pid);
+  sync_story_run_as(world->owner_pid);
   must(dsm_sync_condition_enlist(&world->owner.call, &world->sync, &world->number) == DSM_OK,
        "enlisted");
 }
@@ -154,7 +155,7 @@ static void prepare_enlisted(sync_world *world) {
 static void judge_notified(sync_world *world, fixture *by, const char *last) {
   dsm_status status = dsm_sync_condition_poll(&by->call, &world->sync, world->number);
   must(status == (is(last, "lock.taken") ? DSM_RETRY : DSM_OK), "notified or not");
-  dsm_sim_process_run(world->owner_pid);
+  sync_story_run_as(world->owner_pid);
   must(dsm_sync_condition_leave(&world->owner.call, &world->sync, world->number) == status,
        "who leaves is told the same");
 }
@@ -181,7 +182,7 @@ static dsm_status put(sync_world *world, fixture *by, uint8_t number) {
 }
 
 static void prepare_items(sync_world *world) {
-  dsm_sim_process_run(world->owner_pid);
+  sync_story_run_as(world->owner_pid);
   for (uint8_t i = 0; i < STORY_ITEMS; i++)
     must(put(world, &world->owner, i) == DSM_OK, "there is room");
 }

@@ -29,6 +29,8 @@ typedef struct sync_story {
   void (*judge)(sync_world *, fixture *by, const char *last);
 } sync_story;
 
+/* How a story lets another process act: by the simulated kernel, or not at all. */
+extern void (*sync_story_run_as)(uint32_t pid);
 extern const sync_story sync_stories[];
 extern const unsigned sync_story_count;
 

@@ -284,6 +284,7 @@ static void test_counter(void) {
 }
 
 int main(void) {
+  sync_story_run_as = dsm_sim_process_run;
   for (unsigned i = 0; i < sync_story_count; i++)
     for (int registry = 0; registry < 2; registry++) {
       told = &sync_stories[i];
