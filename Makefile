@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(wildcard csrc/*/*.[ch] dsm_native/_native/*.p[yx]*) setup.py pyproject.toml
 
-.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim clean
+.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim litmus clean
 
 help:
-	@echo "make demo | test | bench | lint | types | ctest | asan | tsan | kill | crash | sim | clean"
+	@echo "make demo | test | bench | lint | types | ctest | asan | tsan | kill | crash | sim | litmus | clean"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -64,6 +64,10 @@ crash: build
 # Minutes of simulated Raft clusters over many seeds.
 sim: build
 	$(BIN)/python tests/sim/run.py --minutes 3
+
+# What the memory orders of atomics allow between two processes, counted.
+litmus:
+	$(MAKE) -C tests/litmus run
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -33,6 +33,11 @@ PROOFS = {
         r"type: ndarray \(1000, 1000\) writeable: False",
         r"after the cluster has ended, the view is unchanged: True",
     ],
+    "pipeline": [
+        r"2 producers, 3 consumers, 1 of them killed mid-way",
+        r"delivered again: 1",
+        r"2000 of 2000 items processed, all results right: True",
+    ],
     "kill": [
         r"12 writers killed after \d+ puts",
         r"acknowledged puts lost: 0, torn values: 0",
