@@ -24,10 +24,11 @@ from ratios import absolute, gets, large_puts, puts, views
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
+from sync import synchronisation
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "memory", "latency")
+PARTS = ("ratios", "scaling", "kill", "sync", "memory", "latency")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -41,13 +42,15 @@ class Effort:
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200
+    sync_rounds: int = 30
+    queue_items: int = 20_000
     objects: int = 1_000_000
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES)
+QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 3, 500, 20_000, 2_000, 0.1, QUICK_STORES)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -84,6 +87,13 @@ def killed_holders(effort: Effort) -> Findings:
         return kills(ours.region, PutLoopHolder(ours.region), effort.kills)
 
 
+def locks_and_queues(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        return synchronisation(
+            ours.cluster, effort.sync_rounds, effort.window_ms, effort.queue_items
+        )
+
+
 def a_million_objects(effort: Effort) -> Findings:
     with open_peer(OURS, replication_factor=1) as ours:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
@@ -96,6 +106,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "ratios": one_process,
         "scaling": two_processes,
         "kill": killed_holders,
+        "sync": locks_and_queues,
         "memory": a_million_objects,
     }
     for part in parts:

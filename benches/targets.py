@@ -86,6 +86,19 @@ TARGETS = (
     Target("kill_p50", "SIGKILL of a lock holder to next writer done, p50", None, None, "µs"),
     Target("death_p99", "death of a lock holder to next writer done, p99", None, None, "µs"),
     Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
+    Target("lock_alone", "lock by name, alone / multiprocessing.Lock", None, None),
+    Target("lock_contended", "lock by name, 2 processes / multiprocessing.Lock", None, None),
+    Target(
+        "lock_handoff", "lock by name, hand-off to a sleeper / multiprocessing.Lock", None, None
+    ),
+    Target("queue_echo", "queue by name, round trip of 64 B / multiprocessing.Queue", None, None),
+    Target(
+        "queue_throughput",
+        "queue by name, items of 64 B per second / multiprocessing.Queue",
+        5.0,
+        None,
+        at_least=True,
+    ),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

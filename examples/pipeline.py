@@ -37,9 +37,7 @@ def consume(cluster):
 def main():
     context = multiprocessing.get_context("spawn")
     with dsm.Cluster(nodes=2) as cluster:
-        producers = [
-            context.Process(target=produce, args=(cluster, n)) for n in range(PRODUCERS)
-        ]
+        producers = [context.Process(target=produce, args=(cluster, n)) for n in range(PRODUCERS)]
         consumers = [context.Process(target=consume, args=(cluster,)) for _ in range(CONSUMERS)]
         for process in producers + consumers:
             process.start()

@@ -135,7 +135,8 @@ def test_segment_format_is_that_of_the_headers(tmp_path: Path) -> None:
     assert len(shown) > 60
     source = tmp_path / "offsets.c"
     source.write_text(
-        '#include <stdio.h>\n#include "store/slab.h"\n#include "mem/sync_queue.h"\nint main(void) {\n'
+        '#include <stdio.h>\n#include "store/slab.h"\n#include "mem/sync_queue.h"\n'
+        "int main(void) {\n"
         "dsm_config_shm config = {.node_segment_bytes = 1 << 30, .node_count = 4,"
         ".stripe_count = 4096, .replicas = 2};\ndsm_layout layout;\n"
         "if (dsm_layout_compute(&config, &layout) != DSM_OK) return 1;\n"

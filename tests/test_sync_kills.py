@@ -99,9 +99,12 @@ def test_without_any_service_thread_a_waiter_finds_out(name):
             owner.ends()
             os.kill(node, 9)
             eventually(
-                lambda: not any(
-                    entry["alive"] for entry in other._handle.participants()
-                    if entry["kind"] != "client"
+                lambda: (
+                    not any(
+                        entry["alive"]
+                        for entry in other._handle.participants()
+                        if entry["kind"] != "client"
+                    )
                 ),
                 "owner and node are dead",
             )

@@ -1,4 +1,4 @@
-"""Locks, semaphores, barriers and the like between processes: sharing, pickling, forking, waiting."""
+"""Locks, barriers and the like between processes: sharing, pickling, forking, waiting."""
 
 from __future__ import annotations
 

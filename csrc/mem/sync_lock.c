@@ -9,6 +9,7 @@
 #define DIED 1  /* pid of the latest dead owner << 32 | its party */
 #define DEPTH 2
 #define ABANDONED (1u << 31)
+#define SPIN_ROUNDS 100
 #define PARTY_MASK ((1u << 29) - 1)
 
 static uint64_t word_of(const dsm_space *space, uint32_t thread) {
@@ -37,6 +38,17 @@ dsm_status dsm_sync_lock_try(dsm_call *call, const dsm_sync *sync, uint32_t thre
   uint64_t depth = dsm_load_relaxed_u64(&record->words[DEPTH]);
   dsm_store_relaxed_u64(&record->words[DEPTH], depth + 1);
   return DSM_OK;
+}
+
+bool dsm_sync_lock_spin(const dsm_space *space, const dsm_sync *sync) {
+  for (int round = 0; round < SPIN_ROUNDS; round++) {
+    uint64_t now = dsm_load_relaxed_u64(&sync->record->words[OWNER]);
+    if (now == 0 || now & ABANDONED) return true;
+    /* A thread of our own process may need what we hold in order to go on: the interpreter. */
+    if (dsm_sync_party_participant((uint32_t)now & PARTY_MASK) == space->participant) return false;
+    dsm_cpu_relax();
+  }
+  return false;
 }
 
 dsm_status dsm_sync_lock_release(dsm_call *call, const dsm_sync *sync, uint32_t thread) {

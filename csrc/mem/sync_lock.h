@@ -29,6 +29,9 @@ typedef struct dsm_sync_holder {
 /* DSM_RETRY if it is taken. *died: the previous owner's end freed it, *died_pid: its pid or 0. */
 dsm_status dsm_sync_lock_try(dsm_call *call, const dsm_sync *sync, uint32_t thread, bool *died,
                              uint32_t *died_pid);
+/* Looks for some microseconds whether a holder in another process gives it back; whether it did. It
+ * is cheaper than falling asleep, and than making the holder wake us. */
+bool dsm_sync_lock_spin(const dsm_space *space, const dsm_sync *sync);
 /* DSM_NOT_OWNER. Wakes the next one. */
 dsm_status dsm_sync_lock_release(dsm_call *call, const dsm_sync *sync, uint32_t thread);
 /* Whether this thread owns it. */

@@ -7,13 +7,17 @@ from dsm_native._native.handle cimport Handle, handle_ready
 from dsm_native._native.sync cimport (
     DSM_SYNC_LOCK, Attempt, SyncCore, dsm_sync_holder, dsm_sync_lock_depth,
     dsm_sync_lock_depth_set, dsm_sync_lock_holder, dsm_sync_lock_mine, dsm_sync_lock_release,
-    dsm_sync_lock_try, dsm_sync_party_self, seconds_of,
+    dsm_sync_lock_spin, dsm_sync_lock_try, dsm_sync_party_self, seconds_of,
 )
 
 from dsm_native.exceptions import ForkedError, NotOwnerError, UsageError
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
+
+
+cdef enum:
+    SPINS = 4  # lost races after which a waiter goes to sleep
 
 
 cdef inline uint32_t thread_self() noexcept nogil:
@@ -43,6 +47,16 @@ cdef class LockCore(SyncCore):
             self.held_as = dsm_sync_party_self(call.space)
         return status
 
+    cdef bint takes(self, Attempt *what, double seconds) except -1:
+        # What the other process holds for a moment only is not worth sleeping for.
+        cdef int _time
+        for _time in range(SPINS):
+            if not dsm_sync_lock_spin(self.handle.space, &self.sync):
+                break
+            if self.tries(what):
+                return True
+        return self.waits(what, 0, seconds)
+
     def acquire(self, bint blocking=True, timeout=-1):
         """Takes the lock; whether it was taken. As threading.Lock.acquire.
 
@@ -61,7 +75,7 @@ cdef class LockCore(SyncCore):
         what.number = thread_self()
         if self.tries(&what):
             return True
-        return self.waits(&what, 0, seconds) if blocking else False
+        return self.takes(&what, seconds) if blocking else False
 
     def release(self):
         """Gives the lock back. NotOwnerError (a RuntimeError) unless this thread holds it.
@@ -88,7 +102,7 @@ cdef class LockCore(SyncCore):
         cdef Attempt what
         what.number = thread_self()
         if not self.tries(&what):
-            self.waits(&what, 0, -1)
+            self.takes(&what, -1)
         return True
 
     def __exit__(self, *exception):

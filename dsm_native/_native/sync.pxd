@@ -46,6 +46,7 @@ cdef extern from "mem/sync_lock.h" nogil:
         uint64_t start_ticks
     dsm_status dsm_sync_lock_try(dsm_call *call, const dsm_sync *sync, uint32_t thread,
                                  cbool *died, uint32_t *died_pid) noexcept
+    cbool dsm_sync_lock_spin(const dsm_space *space, const dsm_sync *sync) noexcept
     dsm_status dsm_sync_lock_release(dsm_call *call, const dsm_sync *sync,
                                      uint32_t thread) noexcept
     cbool dsm_sync_lock_mine(const dsm_space *space, const dsm_sync *sync,
