@@ -18,6 +18,7 @@ import machine
 import plot
 import table
 from latency import latencies
+from lifetime import lifetimes
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
@@ -28,7 +29,7 @@ from sync import synchronisation
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "sync", "memory", "latency")
+PARTS = ("ratios", "scaling", "kill", "sync", "lifetime", "memory", "latency")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -37,20 +38,21 @@ class Effort:
     """How long to measure."""
 
     keys: int = KEY_COUNT
-    rounds: int = 400
+    rounds: int = 150
     large_rounds: int = 300
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200
     sync_rounds: int = 30
     queue_items: int = 20_000
+    lifetimes: int = 15
     objects: int = 1_000_000
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 3, 500, 20_000, 2_000, 0.1, QUICK_STORES)
+QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 3, 500, 2, 20_000, 2_000, 0.1, QUICK_STORES)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -107,6 +109,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "scaling": two_processes,
         "kill": killed_holders,
         "sync": locks_and_queues,
+        "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
     }
     for part in parts:

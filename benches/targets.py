@@ -88,9 +88,7 @@ TARGETS = (
     Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
     Target("lock_alone", "lock by name, alone / multiprocessing.Lock", None, None),
     Target("lock_contended", "lock by name, 2 processes / multiprocessing.Lock", None, None),
-    Target(
-        "lock_handoff", "lock by name, hand-off to a sleeper / multiprocessing.Lock", None, None
-    ),
+    Target("lock_handoff", "lock by name, to a sleeper / multiprocessing.Lock", None, None),
     Target("queue_echo", "queue by name, round trip of 64 B / multiprocessing.Queue", None, None),
     Target(
         "queue_throughput",
@@ -99,6 +97,7 @@ TARGETS = (
         None,
         at_least=True,
     ),
+    Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}
