@@ -128,6 +128,27 @@ class Queue(QueueCore):
             self._open_region().pop(key.decode(), None)
         self.settle(place, receipt, True)
 
+    def remove_orphans(self) -> int:
+        """Removes what producers left that were killed between the two steps of a put; how many.
+
+        Nothing is removed unless the queue is seen empty after the dead were found out: a dead
+        producer refers to nothing any more, and an empty queue to nothing at all.
+        """
+        if REGION not in self.handle.region_names():
+            return 0
+        region = self._open_region()
+        if len(region) == 0:
+            return 0
+        alive = {entry["pid"] for entry in self.handle.participants() if entry["alive"]}
+        mine = [key.split(".") for key in region if key.startswith(f"{self.index}.")]
+        orphans = [".".join(parts) for parts in mine if int(parts[1]) not in alive]
+        waiting_now, unfinished = self.counts()
+        if unfinished if self.acknowledge else waiting_now:
+            return 0
+        for key in orphans:
+            region.pop(key, None)
+        return len(orphans)
+
     # ---- the interface of queue.Queue -----------------------------------------------------------
 
     def put_nowait(self, item: Any) -> None:
@@ -243,4 +264,5 @@ def open_queue(
     made = Queue(handle, check_object_name(name), maxsize, bool(acknowledge), region)
     has = bool(made.acknowledge)
     agree("queue", name, maxsize=(maxsize, made.maxsize), acknowledge=(bool(acknowledge), has))
+    made.remove_orphans()
     return made

@@ -86,7 +86,7 @@ def test_first_screen_shows_the_example_and_what_it_prints() -> None:
 
 
 def test_tour_of_the_readme_runs(name: str) -> None:
-    _, tour, attached = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, tour, _, attached = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert tour.count('"shop"') == attached.count('"shop"') == 1
     shown = "    print(version, value, matrix.sum(), squares[-1], flush=True)\n"
     source = (tour + indent(attached, "    ") + shown).replace('"shop"', repr(name))
@@ -95,6 +95,15 @@ def test_tour_of_the_readme_runs(name: str) -> None:
     version, *rest = ran.stdout.split()
     assert int(version) > 0
     assert rest == ["41.5", "1000.0", "9801"]
+
+
+def test_meeting_by_name_in_the_readme_runs() -> None:
+    _, _, meeting, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    ran = run(meeting)
+    assert ran.returncode == 0, ran.stderr
+    taken, job = ran.stdout.splitlines()
+    assert re.fullmatch(r"True Holder\(pid=\d+, thread=\d+, state='R'\)", taken)
+    assert job == "{'page': 7} 1"
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:

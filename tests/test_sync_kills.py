@@ -217,6 +217,36 @@ def test_what_was_taken_and_not_acknowledged_is_delivered_again(shared):
     assert queue.unfinished_tasks == 1
 
 
+@pytest.mark.parametrize("acknowledge", [False, True])
+def test_what_a_killed_producer_left_is_removed(shared, acknowledge):
+    name = f"orphans {acknowledge}"
+    queue, region = shared.queue(name, 4, acknowledge), shared.region(".queues")
+
+    class Half(type(queue)):
+        def put_reference(self, key, block, timeout):
+            os.kill(os.getpid(), 9)
+
+    def left():
+        return [key for key in region if key.startswith(f"{queue.index}.")]
+
+    half = Half(queue.handle, name, 4, acknowledge, queue._open_region)
+    with Child(lambda say: half.put(bytes(1000))) as child:
+        assert child.ends() == 9
+    assert len(left()) == 1
+    queue.put("waits")
+    eventually(lambda: child.pid not in pids(shared), "its end is noticed")
+    shared.queue(name, 4, acknowledge)
+    assert len(left()) == 1, "nothing is removed while there are items"
+    queue.get()
+    queue.task_done()
+    shared.queue(name, 4, acknowledge)
+    assert not left()
+
+
+def pids(cluster):
+    return [entry["pid"] for entry in cluster.stats()["participants"] if entry["alive"]]
+
+
 class Chaos:
     """Clients that are killed at random instants and replaced, while the test looks on."""
 
