@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -17,9 +19,30 @@ from processes import environment, eventually, run
 
 import dsm_native as dsm
 
+KINDS = {"lock", "semaphore", "barrier", "event", "condition", "queue", "counter", "atomic"}
+serial = itertools.count()
 
-def test_a_lock_excludes_processes(cluster):
-    lock, total = cluster.lock("total"), cluster.atomic("total")
+
+class Corner:
+    """A cluster of which a test has names of its own."""
+
+    def __init__(self, cluster):
+        self.cluster, self.prefix = cluster, f"corner {next(serial)}"
+
+    def __getattr__(self, kind):
+        found = getattr(self.cluster, kind)
+        if kind not in KINDS:
+            return found
+        return lambda name, *more, **named: found(f"{self.prefix} {name}", *more, **named)
+
+
+@pytest.fixture
+def corner(shared):
+    return Corner(shared)
+
+
+def test_a_lock_excludes_processes(corner):
+    lock, total = corner.lock("total"), corner.atomic("total")
 
     def add(say):
         for _ in range(2000):
@@ -33,8 +56,8 @@ def test_a_lock_excludes_processes(cluster):
     assert total.load() == 6000
 
 
-def test_a_barrier_keeps_processes_in_step(cluster):
-    barrier, phases = cluster.barrier("phases", 3), cluster.atomic("phases", "int64", 3)
+def test_a_barrier_keeps_processes_in_step(corner):
+    barrier, phases = corner.barrier("phases", 3), corner.atomic("phases", "int64", 3)
 
     def walk(number):
         def work(say):
@@ -51,9 +74,9 @@ def test_a_barrier_keeps_processes_in_step(cluster):
             assert child.ends() == 0
 
 
-def test_an_event_and_a_condition_reach_other_processes(cluster):
-    event, condition = cluster.event("go"), cluster.condition("turn")
-    turns = cluster.counter("turns")
+def test_an_event_and_a_condition_reach_other_processes(corner):
+    event, condition = corner.event("go"), corner.condition("turn")
+    turns = corner.counter("turns")
 
     def work(say):
         assert event.wait(20)
@@ -74,16 +97,16 @@ def test_an_event_and_a_condition_reach_other_processes(cluster):
         assert child.ends() == 0
 
 
-def test_objects_pickle_and_attach_where_they_arrive(cluster):
+def test_objects_pickle_and_attach_where_they_arrive(corner):
     made = [
-        cluster.lock("l", reentrant=True),
-        cluster.semaphore("s", 3),
-        cluster.barrier("b", 2),
-        cluster.event("e"),
-        cluster.condition("c"),
-        cluster.queue("q", 7, acknowledge=True),
-        cluster.counter("n"),
-        cluster.atomic("a", "float32", (2, 3)),
+        corner.lock("l", reentrant=True),
+        corner.semaphore("s", 3),
+        corner.barrier("b", 2),
+        corner.event("e"),
+        corner.condition("c"),
+        corner.queue("q", 7, acknowledge=True),
+        corner.counter("n"),
+        corner.atomic("a", "float32", (2, 3)),
     ]
     for found in made:
         again = pickle.loads(pickle.dumps(found))
@@ -101,7 +124,7 @@ def test_objects_pickle_and_attach_where_they_arrive(cluster):
         input=pickle.dumps(made), env=environment(), capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert told.stdout.decode().split() == ["6", "item", "True", "(2,", "3)"], told.stderr
-    assert cluster.map(lambda counter: counter.add(), [made[6]]) == [7]
+    assert corner.map(lambda counter: counter.add(), [made[6]]) == [7]
 
 
 def test_settings_that_differ_are_an_error(cluster):
@@ -136,9 +159,9 @@ def test_settings_that_differ_are_an_error(cluster):
     assert cluster.lock("n7").index == names[7].index
 
 
-def test_a_child_holds_nothing_that_its_parent_took(cluster):
-    lock, again = cluster.lock("l"), cluster.lock("r", reentrant=True)
-    queue = cluster.queue("q", acknowledge=True)
+def test_a_child_holds_nothing_that_its_parent_took(corner):
+    lock, again = corner.lock("l"), corner.lock("r", reentrant=True)
+    queue = corner.queue("q", acknowledge=True)
     queue.put(1)
     queue.put(2)
     delivery, _ = queue.take(), queue.get()
@@ -154,7 +177,7 @@ def test_a_child_holds_nothing_that_its_parent_took(cluster):
         with pytest.raises(dsm.ForkedError):
             queue.task_done()
         with pytest.raises(dsm.NotOwnerError):
-            cluster.lock("l").release()
+            corner.lock("l").release()
         say(lock.acquire(timeout=20))
 
     with lock, again:
@@ -186,8 +209,8 @@ def test_who_closes_leaves_nothing_taken(cluster):
     assert cluster.queue("q", acknowledge=True).take(timeout=1).times == 2
 
 
-def test_a_stopped_holder_is_named(cluster):
-    lock = cluster.lock("l")
+def test_a_stopped_holder_is_named(corner):
+    lock = corner.lock("l")
 
     def stopped(say):
         with lock:
@@ -242,26 +265,29 @@ def test_control_c_ends_a_wait(shared, wait):
         assert child.ends() == 0
 
 
-@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
-def test_the_end_of_the_cluster_ends_a_wait(name, wait):
+def test_the_end_of_the_cluster_ends_every_wait(name):
     cluster = dsm.Cluster(nodes=1, name=name, stripes=64)
     cluster.lock("held").acquire()
 
-    def work(say):
-        other = dsm.attach(name)
-        say("ready")
-        with pytest.raises(dsm.ClosedError):
-            eval(wait, {"cluster": other})
-        say("closed")
+    def waits(wait):
+        def work(say):
+            other = dsm.attach(name)
+            say("ready")
+            with pytest.raises(dsm.ClosedError):
+                eval(wait, {"cluster": other})
+            say("closed")
 
-    with Child(work) as child:
-        assert child.hears() == "ready"
+        return work
+
+    with contextlib.ExitStack() as opened:
+        children = [opened.enter_context(Child(waits(wait))) for wait in WAITS.values()]
+        assert {child.hears() for child in children} == {"ready"}
         cluster.close()
-        assert child.hears() == "closed"
+        assert {child.hears() for child in children} == {"closed"}
 
 
-def test_other_threads_run_while_one_waits(cluster):
-    event, ran = cluster.event("e"), threading.Event()
+def test_other_threads_run_while_one_waits(corner):
+    event, ran = corner.event("e"), threading.Event()
     waiting = threading.Thread(target=lambda: event.wait(20))
     waiting.start()
     threading.Thread(target=ran.set).start()
@@ -348,12 +374,12 @@ async def through_a_queue(cluster):
 
 
 @pytest.mark.parametrize("work", [one_by_one, meet, signals, hand_over, through_a_queue])
-def test_in_an_event_loop(cluster, work):
-    asyncio.run(asyncio.wait_for(work(cluster), 20))
+def test_in_an_event_loop(corner, work):
+    asyncio.run(asyncio.wait_for(work(corner), 20))
 
 
-def test_a_cancelled_task_takes_nothing(cluster):
-    lock = cluster.lock("l")
+def test_a_cancelled_task_takes_nothing(corner):
+    lock = corner.lock("l")
 
     def hold(say):
         with lock:
@@ -376,9 +402,9 @@ def test_a_cancelled_task_takes_nothing(cluster):
         asyncio.run(work(child))
 
 
-def test_a_reentrant_lock_is_not_for_tasks(cluster):
+def test_a_reentrant_lock_is_not_for_tasks(corner):
     with pytest.raises(dsm.UsageError, match="re-entrant"):
-        asyncio.run(cluster.lock("r", reentrant=True).acquire_async())
+        asyncio.run(corner.lock("r", reentrant=True).acquire_async())
 
 
 def test_an_event_loop_uses_few_threads(name):
