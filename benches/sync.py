@@ -175,7 +175,7 @@ def synchronisation(cluster, rounds: int, window_ms: float, items: int) -> Findi
     with Partner(cluster) as partner:
         alone = {which: alone_loop(found[0]) for which, found in partner.objects.items()}
         taken = {
-            "lock_alone": turns(lambda which: alone[which](), rounds),
+            "lock_alone": turns(lambda which: alone[which]()[1], rounds),
             "lock_contended": turns(lambda which: partner.contended(which, window_ns), rounds),
             "lock_handoff": turns(lambda which: partner.handed_over(which, handovers), rounds),
             "queue_echo": turns(lambda which: partner.echoes(which, max(20, items // 50)), rounds),
