@@ -1,9 +1,9 @@
 """All figures of the table, side by side in one run: `python benches/compare.py [--quick]`.
 
 Prints the table, writes `latest.json` (with every raw round) and `latest.png` to
-`benches/results/`. The verdicts report, they do not judge the run: the exit status is 0 whenever
-everything that can be measured was measured. `--quick` runs every part for a moment; its figures
-mean nothing, which its heading says.
+`benches/results/`; the part "protocols" has a table and files of its own. The verdicts report, they
+do not judge the run: the exit status is 0 whenever everything that can be measured was measured.
+`--quick` runs every part for a moment; its figures mean nothing, which its heading says.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import machine
 import plot
+import protocols
 import table
 from latency import latencies
 from lifetime import lifetimes
@@ -29,7 +30,7 @@ from sync import synchronisation
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "sync", "lifetime", "memory", "latency")
+PARTS = ("ratios", "scaling", "kill", "sync", "lifetime", "memory", "latency", "protocols")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -136,11 +137,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    asked = arguments()
+def engine(asked: argparse.Namespace, parts: tuple[str, ...]) -> None:
+    """Regions against their rivals: `latest.json`, `latest.png` and the table."""
     described = machine.describe()
     before = machine.noise()
-    found, absent = measure(QUICK if asked.quick else Effort(), tuple(asked.parts))
+    found, absent = measure(QUICK if asked.quick else Effort(), parts)
     after = machine.noise()
     entries = table.rows(found)
     heading = f"{machine.one_line(described)}\n{machine.quietness(before, after)}"
@@ -162,6 +163,15 @@ def main() -> None:
     written = json.dumps(result, ensure_ascii=False, allow_nan=False)
     (asked.output / "latest.json").write_text(written)
     print(table.report(entries, single, absent, heading))
+
+
+def main() -> None:
+    asked = arguments()
+    parts = tuple(part for part in asked.parts if part != "protocols")
+    if parts:
+        engine(asked, parts)
+    if "protocols" in asked.parts:
+        print(protocols.report(asked.output, asked.quick))
 
 
 if __name__ == "__main__":

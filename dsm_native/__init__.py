@@ -11,6 +11,8 @@ from dsm_native.atomics import AtomicArray, Counter
 from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
 from dsm_native.exceptions import (
     BrokenBarrierError,
+    ClockOffsetError,
+    ClockOverflowError,
     ClosedError,
     ClusterExistsError,
     ClusterNotFoundError,
@@ -46,6 +48,8 @@ __all__ = [
     "Barrier",
     "BrokenBarrierError",
     "CheckReport",
+    "ClockOffsetError",
+    "ClockOverflowError",
     "ClosedError",
     "Cluster",
     "ClusterExistsError",

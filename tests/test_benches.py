@@ -28,10 +28,12 @@ LMDB_ROWS = {name for name in targets.BY_NAME if "lmdb" in name or name.startswi
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """One quick run: its text, its JSON and its folder."""
+    """One quick run: its text, its JSON and its folder. test_protocol_benches.py has the rest."""
     folder = tmp_path_factory.mktemp("results")
+    parts = ("ratios", "scaling", "kill", "lifetime", "memory", "latency")
+    command = [sys.executable, str(BENCHES / "compare.py"), "--quick", "--output", str(folder)]
     ran = subprocess.run(
-        [sys.executable, str(BENCHES / "compare.py"), "--quick", "--output", str(folder)],
+        [*command, "--parts", *parts],
         capture_output=True,
         text=True,
         timeout=100,

@@ -227,4 +227,5 @@ with dsm.Cluster(nodes=1, replication_factor=1, segment_bytes=1 << 30) as cluste
     assert cluster.check().clean
 """
     message = in_full_house(source, 1024 * MIB, prelude)
-    assert "node 0" in message and "bytes" in message
+    assert "node 0" in message
+    assert "bytes" in message

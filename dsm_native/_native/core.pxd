@@ -224,6 +224,7 @@ cdef extern from "node/cluster.h" nogil:
     void dsm_cluster_detach(dsm_cluster *cluster) noexcept
     void dsm_cluster_ready(dsm_cluster *cluster) noexcept
     cbool dsm_cluster_forked(const dsm_cluster *cluster) noexcept
+    cbool dsm_cluster_stopping(const dsm_cluster *cluster) noexcept
     cbool dsm_cluster_running(const dsm_cluster *cluster) noexcept
 
 
