@@ -27,13 +27,14 @@ from ratios import absolute, gets, large_puts, puts, views
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
+from sync import synchronisation
 from transactions import transactions
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
-    *("ratios", "scaling", "kill", "transactions", "arrays", "lifetime", "memory", "latency"),
-    "protocols",
+    *("ratios", "scaling", "kill", "transactions", "sync", "arrays", "lifetime", "memory"),
+    *("latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -48,6 +49,8 @@ class Effort:
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200
+    sync_rounds: int = 30
+    queue_items: int = 20_000
     lifetimes: int = 15
     objects: int = 1_000_000
     latency_operations: int = 200_000
@@ -66,6 +69,8 @@ QUICK = Effort(
     scaling_rounds=3,
     window_ms=5.0,
     kills=3,
+    sync_rounds=3,
+    queue_items=500,
     lifetimes=2,
     objects=20_000,
     latency_operations=2_000,
@@ -119,6 +124,13 @@ def four_keys(effort: Effort) -> Findings:
         return transactions(ours, population, effort.rounds)
 
 
+def locks_and_queues(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        return synchronisation(
+            ours.cluster, effort.sync_rounds, effort.window_ms, effort.queue_items
+        )
+
+
 def a_million_objects(effort: Effort) -> Findings:
     with open_peer(OURS, replication_factor=1) as ours:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
@@ -138,6 +150,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "scaling": two_processes,
         "kill": killed_holders,
         "transactions": four_keys,
+        "sync": locks_and_queues,
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "arrays": shared_arrays,

@@ -113,6 +113,17 @@ TARGETS = (
     Target(
         "transaction_update", "transaction that reads and writes 4 keys / four puts", None, None
     ),
+    Target("lock_alone", "lock by name, alone / multiprocessing.Lock", None, None),
+    Target("lock_contended", "lock by name, 2 processes / multiprocessing.Lock", None, None),
+    Target("lock_handoff", "lock by name, to a sleeper / multiprocessing.Lock", None, None),
+    Target("queue_echo", "queue by name, round trip of 64 B / multiprocessing.Queue", None, None),
+    Target(
+        "queue_throughput",
+        "queue by name, items of 64 B per second / multiprocessing.Queue",
+        5.0,
+        None,
+        at_least=True,
+    ),
     Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )

@@ -28,6 +28,7 @@ from dsm_native.exceptions import (
     KeyNotFoundError,
     UsageError,
 )
+from dsm_native.named import NamedObjects
 from dsm_native.region import Region
 from dsm_native.settings import (
     NODES_MAX,
@@ -79,7 +80,7 @@ class CheckReport:
         return self.problems == 0
 
 
-class Cluster:
+class Cluster(NamedObjects):
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
     nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
@@ -436,6 +437,12 @@ def reattach_array(cluster: str, array: str) -> Array:
     """Where a pickled array arrives."""
     _kept_alive[cluster] = reattach(cluster)
     return _kept_alive[cluster].array(array)
+
+
+def reattach_object(cluster: str, kind: str, *arguments: Any) -> Any:
+    """Where a pickled lock, queue or the like arrives."""
+    _kept_alive[cluster] = reattach(cluster)
+    return getattr(_kept_alive[cluster], kind)(*arguments)
 
 
 _kept_alive: dict[str, Cluster] = {}

@@ -6,6 +6,8 @@ dict, a lock or a file goes on working.
 
 from __future__ import annotations
 
+import queue
+import threading
 from typing import Any
 
 
@@ -93,6 +95,22 @@ class WaitTimeoutError(DSMError, TimeoutError):
 
 class LockTimeoutError(DSMError, TimeoutError):
     """A lock was not granted in time; nothing was changed. The message names the holder."""
+
+
+class NotOwnerError(UsageError, RuntimeError):
+    """A lock or an item was to be given back by somebody who does not hold it (any more)."""
+
+
+class BrokenBarrierError(DSMError, threading.BrokenBarrierError):
+    """The barrier is broken: a party died, gave up waiting or aborted it."""
+
+
+class QueueEmptyError(DSMError, queue.Empty):
+    """No item came in time."""
+
+
+class QueueFullError(DSMError, queue.Full):
+    """The queue stayed full; nothing was put."""
 
 
 class StoreFullError(DSMError, MemoryError):

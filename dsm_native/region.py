@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from typing import Any
 
+from dsm_native._native.handle import Handle
 from dsm_native._native.region import RegionCore
 from dsm_native.exceptions import KeyNotFoundError, VersionConflictError
 from dsm_native.key_lock import KeyLock
@@ -203,3 +204,9 @@ class Region(RegionCore, MutableMapping[Any, Any]):
         from dsm_native.cluster import reattach_region
 
         return reattach_region, (self.handle.name, self.name)
+
+
+def own_region(handle: Handle, name: str) -> Region:
+    """A region of the package itself, whose name begins with OWN_REGIONS; opened or created."""
+    index, replicas, pickles = handle.open_region(name, handle.replicas, True, False)
+    return Region(handle, name, index, replicas, pickles)

@@ -42,6 +42,17 @@ def check_region_name(name: Any) -> None:
         raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
 
 
+def check_object_name(name: Any) -> str:
+    """The name, if a lock, queue or the like may have it."""
+    try:
+        good = isinstance(name, str) and 0 < len(name.encode()) <= 64
+    except UnicodeEncodeError:
+        good = False
+    if not good:
+        raise UsageError(f"a name is a str of 1 to 64 bytes, not {name!r}")
+    return str(name)
+
+
 def check_name(name: Any) -> str:
     """The name, if a cluster may have it: it becomes part of file names."""
     if not isinstance(name, str) or not re.fullmatch(sweep.NAME, name):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import queue
+import threading
 
 import pytest
 
@@ -27,6 +29,7 @@ ABOVE_THE_CORE = {
     "WorkerLostError",
     "WaitTimeoutError",
 }
+ABOVE_THE_CORE |= {"QueueEmptyError", "QueueFullError"}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():
@@ -66,6 +69,10 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("ClusterExistsError", FileExistsError),
         ("ClusterNotFoundError", FileNotFoundError),
         ("SystemCallError", OSError),
+        ("NotOwnerError", RuntimeError),
+        ("BrokenBarrierError", threading.BrokenBarrierError),
+        ("QueueEmptyError", queue.Empty),
+        ("QueueFullError", queue.Full),
     ],
 )
 def test_where_python_has_a_fitting_class_ours_derives_from_it(name, builtin):

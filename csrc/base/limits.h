@@ -25,7 +25,10 @@
 #define DSM_HOLDS_MAX 4096u        /* writes of one transaction, times the copies of each */
 #define DSM_LOCKED_MAX                                                                             \
   2000u /* stripes of a transaction: Linux reports 2,048 locks of a dead thread */
-#define DSM_LOCK_SLICE_MS 50u    /* longest wait without a re-check (I-4) */
+#define DSM_SYNCS_MAX 1024u              /* locks, queues and the like of one cluster */
+#define DSM_SYNC_NAME_BYTES 64u          /* UTF-8 */
+#define DSM_SYNC_HEAP_BYTES (128u << 20) /* address space for their rings and tables */
+#define DSM_LOCK_SLICE_MS 50u            /* longest wait without a re-check (I-4) */
 #define DSM_SMALL_BYTES_MAX 992u /* what an arena page holds beside its header; above, a run */
 #define DSM_VALUE_BYTES_MAX (1ull << 40)
 

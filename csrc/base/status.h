@@ -30,6 +30,8 @@
   X(TORN, "TornWriteError", "a writer was killed in tiles that keep no undo image")                \
   X(CORRUPT, "CorruptError", "bytes in a segment are damaged")                                     \
   X(LAYOUT, "CorruptError", "the segment was written by an incompatible layout")                   \
+  X(NOT_OWNER, "NotOwnerError", "the caller does not hold what it wants to give back")             \
+  X(BROKEN, "BrokenBarrierError", "the barrier is broken")                                         \
   X(OS, "SystemCallError", "a system call failed")
 
 typedef enum dsm_status {

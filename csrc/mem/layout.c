@@ -39,6 +39,8 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->decision_logs = take(&end, (uint64_t)DSM_DECISIONS_MAX * DSM_HOLDS_MAX * DSM_HOLD_ENTRIES *
                                       sizeof(dsm_intent_entry_shm));
   out->pins = take(&end, (uint64_t)DSM_PARTICIPANTS_MAX * DSM_PINS_MAX * 8);
+  out->syncs = take(&end, DSM_SYNCS_MAX * sizeof(dsm_sync_shm));
+  out->sync_heap = take(&end, DSM_SYNC_HEAP_BYTES);
   out->control_bytes = end;
 
   end = 0;

@@ -22,7 +22,7 @@
 
 #define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
 #define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
-#define DSM_LAYOUT_VERSION 1u
+#define DSM_LAYOUT_VERSION 2u
 #define DSM_BIN_COUNT 112u  /* free-run size bins: four per power of two of pages */
 #define DSM_INLINE_SLOTS 6u /* what fits the sub's first line beside table and generation */
 #define DSM_FIT_COUNT 6u    /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
@@ -77,7 +77,8 @@ typedef struct dsm_control_shm {
   dsm_atomic_u64 region_count;      /* sealed: records below this are in use, and must verify */
   dsm_atomic_u32 participants_high; /* slots above this index were never taken */
   uint32_t reserved;
-  _Alignas(64) dsm_lock_shm registry; /* protects participants and regions */
+  dsm_atomic_u64 sync_count;          /* sealed: as region_count, of the synchronisation records */
+  _Alignas(64) dsm_lock_shm registry; /* protects participants, regions, making of records */
 } dsm_control_shm;
 _Static_assert(sizeof(dsm_control_shm) <= DSM_PAGE_BYTES, "the control header fits its page");
 
@@ -112,6 +113,42 @@ typedef struct dsm_region_shm {
   uint8_t reserved[172];
 } dsm_region_shm;
 _Static_assert(sizeof(dsm_region_shm) == 256, "one region record");
+
+typedef enum dsm_sync_kind {
+  DSM_SYNC_LOCK = 1,
+  DSM_SYNC_SEMAPHORE = 2,
+  DSM_SYNC_BARRIER = 3,
+  DSM_SYNC_EVENT = 4,
+  DSM_SYNC_CONDITION = 5,
+  DSM_SYNC_QUEUE = 6,
+  DSM_SYNC_COUNTER = 7,
+  DSM_SYNC_ATOMIC = 8,
+} dsm_sync_kind;
+
+#define DSM_SYNC_SETTINGS 6u
+#define DSM_SYNC_WORDS 6u
+
+/* An object of synchronisation (mem/sync.h). The first three lines are written once; what the words
+ * mean is said by the file of the kind. */
+typedef struct dsm_sync_shm {
+  uint64_t check; /* over the rest of the first three lines */
+  uint32_t kind;  /* dsm_sync_kind */
+  uint32_t name_bytes;
+  uint64_t settings[DSM_SYNC_SETTINGS];
+  uint64_t heap_offset; /* of its share of the heap; no share if heap_bytes is 0 */
+  uint64_t heap_bytes;
+  char name[DSM_SYNC_NAME_BYTES];
+  uint8_t reserved[48];
+  dsm_lock_shm lock; /* held for the stores of one change */
+  dsm_atomic_u64 words[DSM_SYNC_WORDS];
+  dsm_atomic_u32 sleep[2]; /* what waiters sleep on */
+  uint64_t reserved_word;
+  dsm_atomic_u64 far_words[8]; /* a line of its own, for what the other side writes */
+} dsm_sync_shm;
+_Static_assert(sizeof(dsm_sync_shm) == 384, "six cache lines");
+_Static_assert(offsetof(dsm_sync_shm, lock) == 192, "what is written once has its own lines");
+_Static_assert(offsetof(dsm_sync_shm, words) == 256, "the words begin a line");
+_Static_assert(offsetof(dsm_sync_shm, far_words) == 320, "the far words begin a line");
 
 typedef struct dsm_intent_entry_shm {
   dsm_atomic_u64 locator;
@@ -222,7 +259,7 @@ typedef struct dsm_array_directory_shm {
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
   uint64_t arrays, decisions, bells;
-  uint64_t region_counts, holds, decision_logs, pins, control_bytes;
+  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;

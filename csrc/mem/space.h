@@ -117,6 +117,10 @@ static inline dsm_array_directory_shm *dsm_space_arrays(const dsm_space *space) 
   return (dsm_array_directory_shm *)(void *)(space->control.base + space->layout.arrays);
 }
 
+static inline dsm_sync_shm *dsm_space_sync(const dsm_space *space, uint32_t index) {
+  return (dsm_sync_shm *)(void *)(space->control.base + space->layout.syncs) + index;
+}
+
 static inline dsm_atomic_u64 *dsm_space_region_count(const dsm_space *space, uint32_t region,
                                                      uint32_t stripe) {
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.region_counts) +

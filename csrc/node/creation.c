@@ -83,6 +83,9 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_store_relaxed_u64(
       &control->region_count,
       dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->region_count)));
+  dsm_store_relaxed_u64(
+      &control->sync_count,
+      dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->sync_count)));
   DSM_TRY(init_locks(space));
   return init_routes(space);
 }

@@ -5,6 +5,7 @@
 #include "../mem/arena.h"
 #include "../mem/lock.h"
 #include "../mem/pin.h"
+#include "../mem/sync.h"
 #include "../store/array_session.h"
 #include "../store/bell.h"
 #include "../store/claim.h"
@@ -77,6 +78,8 @@ static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
   if (kind != DSM_PARTICIPANT_DEAD && dsm_os_process_alive(&process))
     return dsm_fail(call, DSM_USAGE, "node has a living process", node, -1, process.pid, 0);
   dsm_pin_clear(call->space, participant);
+  /* What cannot be taken from it now is taken by those who wait for it (dsm_sync_watch). */
+  dsm_sync_bury_all(call, participant, dsm_load_relaxed_u32(&slot->incarnation), true);
   return DSM_OK;
 }
 
@@ -106,7 +109,10 @@ void dsm_registry_adopt(dsm_space *space, uint32_t participant) {
 
 dsm_status dsm_registry_leave(dsm_call *call) {
   uint32_t self = call->space->participant;
+  const dsm_participant_shm *slot = dsm_space_participant(call->space, self);
   dsm_pin_clear(call->space, self);
+  /* A slot that still holds something stays: whoever retires this process frees it. */
+  DSM_TRY(dsm_sync_bury_all(call, self, dsm_load_relaxed_u32(&slot->incarnation), false));
   DSM_CRASH_POINT("registry.leave");
   dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind, DSM_PARTICIPANT_FREE);
   return DSM_OK;
@@ -143,12 +149,16 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
       dsm_os_process_alive(&process))
     return DSM_OK;
   /* Before the registry lock: repairs may wait, and joining must not wait with them. A stripe that
-   * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. */
+   * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. What
+   * the dead held by name is taken from it first: somebody may be waiting. */
+  dsm_status buried = dsm_sync_bury_all(call, participant, incarnation, true);
+  DSM_CRASH_POINT("registry.buried");
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
   DSM_TRY(registry_lock(call));
-  if (dsm_load_acquire_u32(&slot->kind) == kind &&
+  /* A slot must not be taken anew while something is still held in its name. */
+  if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&
       dsm_load_relaxed_u32(&slot->incarnation) == incarnation) {
     dsm_pin_clear(call->space, participant);
     DSM_CRASH_POINT("registry.unpinned");

@@ -24,6 +24,8 @@ cdef extern from "base/status.h" nogil:
         DSM_TORN
         DSM_CORRUPT
         DSM_LAYOUT
+        DSM_NOT_OWNER
+        DSM_BROKEN
         DSM_OS
         DSM_STATUS_COUNT
     const char *dsm_status_name(dsm_status status) noexcept

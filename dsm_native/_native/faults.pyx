@@ -1,9 +1,9 @@
 # From a status and its fault to a typed exception whose message names both sides of the relation.
 from dsm_native._native.core cimport (
-    DSM_ABORTED, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG, DSM_LAYOUT,
-    DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_OS, DSM_OVERFLOW, DSM_STATUS_COUNT,
-    DSM_STORE_FULL, DSM_TOO_MANY, DSM_TORN, DSM_USAGE, DSM_VERSION_CONFLICT, DSM_WRONG_TYPE,
-    dsm_fault,
+    DSM_ABORTED, DSM_BROKEN, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG,
+    DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_NOT_OWNER, DSM_OS,
+    DSM_OVERFLOW, DSM_STATUS_COUNT, DSM_STORE_FULL, DSM_TOO_MANY, DSM_TORN, DSM_USAGE,
+    DSM_VERSION_CONFLICT, DSM_WRONG_TYPE, dsm_fault,
     dsm_os_process_state, dsm_os_room_bytes, dsm_status, dsm_status_exception,
     dsm_status_message, dsm_status_name,
 )
@@ -135,6 +135,13 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.ClosedError(f"{subject!r} is closed")
     if status == DSM_FORKED:
         return exceptions.ForkedError(f"{subject!r} belongs to the parent process")
+    if status == DSM_NOT_OWNER:
+        return exceptions.NotOwnerError(
+            f"{subject!r}: {fault.what.decode()}: {fault.left:#x} against {fault.right:#x}")
+    if status == DSM_BROKEN:
+        return exceptions.BrokenBarrierError(
+            f"barrier {subject!r} is broken: a party died, gave up or aborted it; reset() makes it "
+            f"whole again")
     if status == DSM_OS:
         return exceptions.SystemCallError(number, os.strerror(number), str(subject))
     return exceptions.DSMError(f"{subject!r}: {dsm_status_message(status).decode()}")

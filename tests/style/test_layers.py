@@ -25,9 +25,9 @@ C_HEADERS = {
 PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
-    "exceptions", "_native", "testing", "sweep", "settings", "transaction", "key_wait",
-    "key_lock", "region", "array_geometry", "array_blocks", "arrays", "node", "workers", "cluster",
-    "demo", "cli", "__main__", "__init__",
+    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "atomics",
+    "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
+    "queues", "named", "node", "workers", "cluster", "demo", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; the cluster brings
 # its workers in when it starts them.
@@ -35,6 +35,7 @@ MAY_LOOK_UP = {
     ("node", "cluster"),
     ("region", "cluster"),
     ("arrays", "cluster"),
+    ("sync", "cluster"),
     ("cluster", "workers"),
 }
 
