@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
-from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
+from dsm_native.exceptions import ClosedError, ClusterNotFoundError, ForkedError, UsageError
 from dsm_native.region import Region
 from dsm_native.settings import (
     NODES_MAX,
@@ -29,7 +29,9 @@ from dsm_native.settings import (
 )
 
 if TYPE_CHECKING:
-    from dsm_native.workers import Workers
+    from dsm_native.executor import ClusterExecutor, TaskFuture
+    from dsm_native.requester import Requester
+    from dsm_native.scheduler import Scheduler
 
 DEFAULT_REGION = "default"
 
@@ -82,7 +84,7 @@ class Cluster:
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
     """
 
-    _workers: Workers | None
+    _scheduler: Scheduler | Requester | None
 
     def __init__(
         self,
@@ -115,9 +117,9 @@ class Cluster:
         self._detached = detach
         try:
             handle.start_service()
-            from dsm_native.workers import Workers as Started
+            from dsm_native.scheduler import Scheduler as Started
 
-            self._workers = Started(self, nodes)
+            self._scheduler = Started(handle, nodes)
             if detach:
                 handle.detach()
         except BaseException:
@@ -129,7 +131,8 @@ class Cluster:
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
         self._detached = False
-        self._workers = None
+        self._scheduler = None
+        self._pools: dict[Any, ClusterExecutor] = {}
         self._regions: dict[str, Region] = {}
         _attached[handle.name] = self
         try:
@@ -189,7 +192,7 @@ class Cluster:
     @property
     def regions(self) -> list[str]:
         """Names of the regions, in order of creation."""
-        return self._handle.region_names()
+        return [name for name in self._handle.region_names() if name[0] != "\0"]
 
     def __getitem__(self, key: Any) -> Any:
         return self.default[key]
@@ -207,26 +210,96 @@ class Cluster:
 
     # ---- work -----------------------------------------------------------------------------------
 
+    def executor(
+        self,
+        *,
+        retries: int = 1,
+        task_timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` on the nodes; any number of them at once.
+
+        retries: how often a task runs again whose worker was lost; 0 for tasks that must not
+        repeat. task_timeout: seconds after which a task's worker is killed and replaced.
+        initializer(*initargs) runs once in each worker before the executor's first task there.
+        """
+        from dsm_native.executor import ClusterExecutor
+
+        backend = self._backend("executor()")
+        return ClusterExecutor(backend, self._own, retries, task_timeout, initializer, initargs)
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        node: int | None = None,
+        near: Any = None,
+        region: Region | None = None,
+        retries: int = 1,
+        task_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture:
+        """Schedules function(*args, **kwargs) on a node; returns a `concurrent.futures.Future`.
+
+        node: on that node. near: on the node that holds the primary of that key, of the region
+        `region` (default: the cluster's default region). retries, task_timeout: see executor().
+        For keyword arguments of these names, use executor().
+        """
+        pool = self._pool("submit()", retries, task_timeout)
+        if near is not None and region is None:
+            region = self.default
+        return pool.submit_to(pool._backend.place(node, near, region), function, args, kwargs)
+
     def map(
         self,
         function: Callable[[Any], Any],
         items: Iterable[Any],
         *,
         retries: int = 1,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | bool | None = None,
+        task_timeout: float | None = None,
     ) -> list[Any]:
         """Runs function(item) for each item on the nodes; returns the results in order.
 
         Functions travel by cloudpickle, so lambdas and functions of `__main__` work; in them,
         `dsm_native.current()` is this cluster. An exception of a task is raised here, with the
-        remote traceback as its cause. If a worker is killed, what it was running runs again
-        elsewhere, up to `retries` times, then WorkerLostError: tasks should be idempotent.
-        `progress` is called with 1 for each finished task. Blocks. Only the owner has workers.
+        remote traceback as its cause. If a worker is killed, it is replaced, and what it was
+        running runs again, up to `retries` times, then WorkerLostError: tasks should be idempotent.
+        `progress` is called with 1 for each finished task; True shows a bar on standard error.
+        task_timeout: see executor(). Blocks. Only the owner and tasks on nodes can run tasks.
         """
-        if self._workers is None:
-            raise UsageError("only the process that started the cluster can run tasks on its nodes")
-        self._own("map()")
-        return self._workers.map(function, items, retries, progress)
+        from dsm_native.executor import run_map
+        from dsm_native.progress import Bar
+
+        pool = self._pool("map()", retries, task_timeout)
+        items = list(items)
+        if progress is not True:
+            return run_map(pool, function, items, progress or None)
+        with Bar(len(items)) as bar:
+            return run_map(pool, function, items, bar.advance)
+
+    def _backend(self, what: str) -> Scheduler | Requester:
+        self._own(what)
+        if self._handle.closed:
+            raise ClosedError(f"cluster {self.name!r} is closed")
+        if self._scheduler is None:
+            raise UsageError(
+                f"{what} is for the process that started the cluster and for tasks on its nodes; "
+                f"this process has attached itself"
+            )
+        return self._scheduler
+
+    def _pool(self, what: str, retries: int, task_timeout: float | None) -> ClusterExecutor:
+        backend = self._backend(what)
+        pool = self._pools.get((retries, task_timeout))
+        if pool is None:
+            from dsm_native.executor import ClusterExecutor
+
+            pool = ClusterExecutor(backend, self._own, retries, task_timeout, at_exit=False)
+            self._pools[retries, task_timeout] = pool
+        return pool
 
     # ---- state ----------------------------------------------------------------------------------
 
@@ -295,9 +368,9 @@ class Cluster:
         mine = handle.owner and os.getpid() == self._owner_pid
         if mine and not self._detached:
             handle.stop()
-        if self._workers is not None and mine:
-            self._workers.close(wait=not self._detached)
-        self._workers = None
+        if self._scheduler is not None and mine:
+            self._scheduler.close(wait=not self._detached)
+        self._scheduler = None
         if mine and not self._detached:
             handle.unlink()
         handle.close()

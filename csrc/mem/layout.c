@@ -2,6 +2,7 @@
 #include "layout.h"
 
 #include "../base/hash.h"
+#include "mailbox.h"
 
 static uint64_t take(uint64_t *end, uint64_t bytes) {
   uint64_t start = *end;
@@ -32,6 +33,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->arena_intents = take(&end, DSM_NODES_MAX * sizeof(dsm_intent_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   out->pins = take(&end, (uint64_t)DSM_PARTICIPANTS_MAX * DSM_PINS_MAX * 8);
+  out->mailboxes = take(&end, sizeof(dsm_mailboxes_shm));
   out->control_bytes = end;
 
   end = 0;

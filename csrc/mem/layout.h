@@ -174,7 +174,7 @@ _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its
 /* Byte offsets of the areas, from the configuration. */
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
-  uint64_t region_counts, pins, control_bytes;
+  uint64_t region_counts, pins, mailboxes, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;
