@@ -13,6 +13,7 @@ import secrets
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
@@ -227,7 +228,8 @@ class Cluster:
         from dsm_native.executor import ClusterExecutor
 
         backend = self._backend("executor()")
-        return ClusterExecutor(backend, self._own, retries, task_timeout, initializer, initargs)
+        own = partial(_check_owner, self._owner_pid)
+        return ClusterExecutor(backend, own, retries, task_timeout, initializer, initargs)
 
     def submit(
         self,
@@ -281,7 +283,7 @@ class Cluster:
             return run_map(pool, function, items, bar.advance)
 
     def _backend(self, what: str) -> Scheduler | Requester:
-        self._own(what)
+        _check_owner(self._owner_pid, what)
         if self._handle.closed:
             raise ClosedError(f"cluster {self.name!r} is closed")
         if self._scheduler is None:
@@ -297,7 +299,8 @@ class Cluster:
         if pool is None:
             from dsm_native.executor import ClusterExecutor
 
-            pool = ClusterExecutor(backend, self._own, retries, task_timeout, at_exit=False)
+            own = partial(_check_owner, self._owner_pid)
+            pool = ClusterExecutor(backend, own, retries, task_timeout, at_exit=False)
             self._pools[retries, task_timeout] = pool
         return pool
 
@@ -356,16 +359,11 @@ class Cluster:
         """Whether this handle was closed or the cluster has stopped."""
         return self._handle.closed
 
-    def _own(self, what: str) -> None:
-        if self._owner_pid and os.getpid() != self._owner_pid:
-            raise ForkedError(
-                f"{what} is for process {self._owner_pid}, which started the cluster; this is its "
-                f"forked child {os.getpid()}"
-            )
-
     def _shut_down(self) -> None:
         handle = self._handle
         mine = handle.owner and os.getpid() == self._owner_pid
+        if self._scheduler is not None and mine:
+            self._scheduler.stop()
         if mine and not self._detached:
             handle.stop()
         if self._scheduler is not None and mine:
@@ -394,6 +392,14 @@ class Cluster:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reattach, (self._handle.name,)
+
+
+def _check_owner(owner_pid: int, what: str) -> None:
+    if owner_pid and os.getpid() != owner_pid:
+        raise ForkedError(
+            f"{what} is for process {owner_pid}, which started the cluster; this is its forked "
+            f"child {os.getpid()}"
+        )
 
 
 _attached = weakref.WeakValueDictionary()

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from dsm_native._native.lane import Function
-from dsm_native._native.mailbox import RECORD_BYTES_MAX
 from dsm_native.parcels import Encoded, pickled
 from dsm_native.region import Region
 
@@ -136,8 +135,3 @@ class Functions:
 
 def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
-
-
-def fits_record(data: bytes) -> bool:
-    """Whether a record can hold the bytes."""
-    return len(data) <= RECORD_BYTES_MAX - 1024

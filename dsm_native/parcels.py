@@ -109,6 +109,10 @@ class Parcels:
             return data, small, None
         return self.pack(data, buffers, large)
 
+    def encode_function(self, data: bytes) -> Encoded:
+        """A pickled function, which stays for as long as the cluster does."""
+        return (data, PICKLE, None) if len(data) <= INLINE_BYTES else self.pack(data, [], PARCEL)
+
     def pack(self, data: bytes, buffers: list[memoryview], codec: int) -> Encoded:
         """Stores the buffers, and the pickle too if a record cannot hold it."""
         key = f"{self._sender}.{next(self._numbers)}".encode()

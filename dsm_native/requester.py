@@ -36,6 +36,12 @@ class Requester:
     def check_open(self) -> None:
         """The station tells when the cluster has stopped."""
 
+    def stop(self) -> None:
+        """The station tells when the cluster has stopped."""
+
+    def close(self, wait: bool) -> None:
+        """Nothing of it outlives the process."""
+
     def submit(self, tasks: Iterable[Task]) -> None:
         """Asks the owner to run the tasks."""
         for task in tasks:

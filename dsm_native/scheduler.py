@@ -18,12 +18,13 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from dsm_native._native.handle import Handle
-from dsm_native._native.lane import Gathering, Lane, Task, deliver
+from dsm_native._native.lane import Bell, Gathering, Lane, Task, deliver
 from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, SETTING
 from dsm_native.exceptions import (
     ClosedError,
@@ -33,10 +34,10 @@ from dsm_native.exceptions import (
     NodeLostError,
     WorkerLostError,
 )
-from dsm_native.functions import Functions, fits_record
+from dsm_native.functions import Functions
 from dsm_native.nesting import Nested, Requests
 from dsm_native.outcomes import failure_of
-from dsm_native.parcels import PARCEL, Encoded, Parcels
+from dsm_native.parcels import Parcels
 from dsm_native.placement import node_of
 from dsm_native.region import Region
 from dsm_native.workers import END_TIMEOUT_S, START_TIMEOUT_S, Worker
@@ -52,10 +53,11 @@ class Scheduler:
     def __init__(self, handle: Handle, count: int) -> None:
         self._handle = handle
         self.parcels = Parcels(handle, f"owner-{os.getpid()}")
-        self.functions = Functions(self._packed)
+        self.functions = Functions(self.parcels.encode_function)
         self.workers = [Worker(handle.name, node) for node in range(count)]
         self.lanes = [Lane(handle, node) for node in range(count)]
         self._bell = self.lanes[0]
+        self._second = Bell(handle)
         self._pending: deque[Task] = deque()
         self._nested: deque[Task] = deque()  # tasks of tasks, the latest in front
         self._bound: list[deque[Task]] = [deque() for _ in range(count)]
@@ -63,15 +65,11 @@ class Scheduler:
         self._turn = threading.RLock()  # held while records are taken and handed out
         self._leader = threading.Lock()  # held by the thread that listens first
         self._leading = 0  # its identity while it hands out
-        self._requests = Requests(self)
+        self._requests = Requests(weakref.proxy(self))  # no cycle: see _collect
         self._callbacks: queue.SimpleQueue[Callable[[], None] | None] | None = None
         self._closed = ""  # why no more tasks are taken
-        self._deaths = 0
         self._collector: threading.Thread | None = None
         self._start_all()
-
-    def _packed(self, data: bytes) -> Encoded:
-        return (data, PICKLE, None) if fits_record(data) else self.parcels.pack(data, [], PARCEL)
 
     # ---- starting and ending -------------------------------------------------------------------
 
@@ -95,18 +93,25 @@ class Scheduler:
             self.close(wait=True)
             raise
         self._collector = threading.Thread(
-            target=self._collect, name=f"dsm collector of {self._handle.name}", daemon=True
+            target=_collect,
+            args=(weakref.ref(self), self._second),
+            name=f"dsm collector of {self._handle.name}",
+            daemon=True,
         )
+        self._collector.ends_with_cluster = True  # type: ignore[attr-defined]
         self._collector.start()
+
+    def stop(self) -> None:
+        """Takes no more tasks, replaces no more nodes, and ends the collector's thread."""
+        self._closed = f"cluster {self._handle.name!r} was closed"
+        self._second.over = True
+        self._bell.wake_second()
+        if self._collector not in (None, threading.current_thread()):
+            self._collector.join(END_TIMEOUT_S)
 
     def close(self, wait: bool) -> None:
         """Ends (or, without `wait`, lets go of) the nodes; what is not done ends in ClosedError."""
-        self._closed = f"cluster {self._handle.name!r} was closed"
-        for lane in self.lanes:
-            with contextlib.suppress(DSMError):
-                lane.wake_second()
-        if self._collector not in (None, threading.current_thread()):
-            self._collector.join(END_TIMEOUT_S)
+        self.stop()
         deadline = time.monotonic() + END_TIMEOUT_S
         for worker in self.workers:
             if wait:
@@ -304,20 +309,18 @@ class Scheduler:
         finally:
             self._bell.leave(deaths)
 
-    def _collect(self) -> None:
-        """The collector's thread."""
-        while not self._closed:
-            try:
-                self._deaths = self._bell.deaths()
-                self._look_around()
-                watchful = any(
-                    worker.process is None or not worker.ready for worker in self.workers
-                ) or any(lane.timed for lane in self.lanes)
-                self._bell.listen_second(self._deaths, 1 if watchful else IDLE_SLICES)
-                if not self._leader.locked():
-                    self.pump()
-            except ClosedError:
-                return
+    def collect(self) -> tuple[int, int]:
+        """One round of the collector: the deaths that it knows of, and how long it may wait."""
+        deaths = self._bell.deaths()
+        self._look_around()
+        if not self._leader.locked():
+            self.pump()
+        watchful = any(not worker.ready for worker in self.workers)
+        return deaths, 1 if watchful or any(lane.timed for lane in self.lanes) else IDLE_SLICES
+
+    def closed(self) -> bool:
+        """Whether no more tasks are taken."""
+        return bool(self._closed)
 
     # ---- ends of nodes -------------------------------------------------------------------------
 
@@ -436,3 +439,19 @@ def given_up(worker: Worker) -> WorkerLostError:
         pid=worker.pid,
         ending=worker.ending,
     )
+
+
+def _collect(reference: weakref.ref[Scheduler], bell: Bell) -> None:
+    """The collector's thread; a scheduler that nobody else refers to ends with its cluster."""
+    running = True
+    while running:
+        scheduler = reference()
+        if scheduler is None or scheduler.closed():
+            break
+        try:
+            deaths, slices = scheduler.collect()
+        except ClosedError:
+            break
+        del scheduler
+        running = bell.wait(deaths, slices)
+    bell.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from concurrent.futures import BrokenExecutor
 
 import pytest
 
@@ -17,7 +18,9 @@ CLASSES = {
     if inspect.isclass(value) and value.__module__ == exceptions.__name__
 }
 # Raised above the core, so no status stands for them.
-ABOVE_THE_CORE = {"DSMError", "KeyTypeError", "NodeLostError", "WorkerLostError"}
+ABOVE_THE_CORE = {
+    *("DSMError", "InitializerError", "KeyTypeError", "NodeLostError", "WorkerLostError"),
+}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():
@@ -53,6 +56,7 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("StoreFullError", MemoryError),
         ("ClusterExistsError", FileExistsError),
         ("ClusterNotFoundError", FileNotFoundError),
+        ("InitializerError", BrokenExecutor),
         ("SystemCallError", OSError),
     ],
 )

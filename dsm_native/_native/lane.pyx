@@ -5,22 +5,25 @@
 # sees it half done.
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from dsm_native._native.core cimport (
-    DSM_NOT_FOUND, DSM_OK, DSM_TOO_MANY, dsm_os_monotonic_ns, dsm_status, uint8_t, uint16_t,
+    DSM_LOCK_SLICE_MS, DSM_NOT_FOUND, DSM_OK, DSM_TOO_MANY, dsm_cluster, dsm_cluster_drop,
+    dsm_cluster_hold, dsm_cluster_running, dsm_os_monotonic_ns, dsm_status, uint8_t, uint16_t,
     uint32_t, uint64_t,
 )
-from dsm_native._native.handle cimport handle_ready
+from dsm_native._native.handle cimport Handle, handle_ready
 from dsm_native._native.mailbox cimport (
     DSM_CLAIM_STARTED, DSM_LISTENER_FIRST, DSM_LISTENER_SECOND, DSM_MAILBOX_SLOTS, Mailbox,
     PAYLOAD_PICKLE, PAYLOAD_PLAIN_MAX, RECORD_DEFINE, RECORD_FORGET, RECORD_REFUSED,
     RECORD_NESTED, RECORD_RESULT, RECORD_TASK, decoded, dsm_bell_lead, dsm_bell_leave, dsm_bell_ring,
     dsm_bell_ring_second,
     dsm_load_acquire_u32, dsm_load_acquire_u64, dsm_load_relaxed_u64, dsm_mailbox_reset,
-    dsm_mailbox_revoke, dsm_mailbox_shm, dsm_record_shm, dsm_ring_consume, dsm_ring_head,
+    dsm_mailbox_revoke, dsm_mailbox_shm, dsm_mailbox_wait, dsm_record_shm, dsm_ring_consume, dsm_ring_head,
     dsm_ring_news, dsm_ring_next, dsm_ring_publish, dsm_ring_tail, dsm_space_mailboxes,
     dsm_store_relaxed_u64, dsm_store_release_u64, is_plain,
 )
 
+import os
 import pickle
+import weakref
 
 from dsm_native.exceptions import CorruptError
 
@@ -375,8 +378,60 @@ cdef class Lane(Mailbox):
         if self.handle.cluster != NULL:
             dsm_bell_ring_second(&dsm_space_mailboxes(self.handle.space).bell)
 
-    def listen_second(self, uint32_t deaths, uint32_t slices):
-        return self.listen(-1, deaths, DSM_LISTENER_SECOND, slices)
+
+cdef class Bell:
+    """The collector's place to wait. It holds the mapping, not the handle: a cluster that its owner
+    has dropped ends although the collector's thread still waits here.
+    """
+
+    cdef dsm_cluster *cluster
+    cdef public bint over  # the wait is to end, and the next ones at once
+    cdef object __weakref__
+
+    def __cinit__(self, Handle handle):
+        handle_ready(handle)
+        self.cluster = handle.cluster
+        dsm_cluster_hold(self.cluster)
+        bells.add(self)
+
+    def __dealloc__(self):
+        self.release()
+
+    def release(self):
+        """Lets go of the mapping; in a forked child, where no collector runs."""
+        cdef dsm_cluster *cluster = self.cluster
+        self.cluster = NULL
+        if cluster != NULL:
+            dsm_cluster_drop(cluster)
+
+    def wait(self, uint32_t deaths, uint32_t slices):
+        """Waits as the second listener of the owner's bell, at most `slices` times 50 ms.
+
+        False once the cluster has stopped.
+        """
+        cdef dsm_cluster *cluster = self.cluster
+        cdef uint32_t unused = 0
+        cdef bint news = False
+        if cluster == NULL:
+            return False
+        with nogil:
+            while slices and not news and not self.over and dsm_cluster_running(cluster):
+                news = dsm_mailbox_wait(
+                    dsm_space_mailboxes(&cluster.space), cluster.space.node_count, -1, deaths,
+                    DSM_LISTENER_SECOND, &unused, DSM_LOCK_SLICE_MS * 1000)
+                slices -= 1
+        return not self.over and bool(dsm_cluster_running(cluster))
+
+
+cdef object bells = weakref.WeakSet()
+
+
+def _release_all():
+    for bell in list(bells):
+        bell.release()
+
+
+os.register_at_fork(after_in_child=_release_all)
 
 
 cdef object serial_of(Task task):
