@@ -312,6 +312,11 @@ class Cluster:
         return self._handle.name
 
     @property
+    def node_count(self) -> int:
+        """How many nodes there are."""
+        return self._handle.node_count
+
+    @property
     def nodes(self) -> list[NodeInfo]:
         """The nodes, by id."""
         found = []
@@ -403,6 +408,12 @@ def _check_owner(owner_pid: int, what: str) -> None:
 
 
 _attached = weakref.WeakValueDictionary()
+
+
+def owned() -> list[Cluster]:
+    """The open clusters that this process has started."""
+    mine = os.getpid()
+    return [known for known in _attached.values() if known._owner_pid == mine and not known.closed]
 
 
 def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:

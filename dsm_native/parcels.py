@@ -9,6 +9,7 @@ checksum is compared before it is loaded, or carries one.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pickle
 import struct
@@ -160,7 +161,8 @@ class Parcels:
     def drop(self, keys: tuple[bytes, ...] | None) -> None:
         """Deletes parcels; whoever looks at them keeps his view."""
         for key in keys or ():
-            self.region.pop(key, None)
+            with contextlib.suppress(KeyNotFoundError):
+                self.region.delete(key)
 
     def drop_of(self, sender: str, but: set[bytes]) -> None:
         """Deletes what a dead process had sent, except what is still to be read."""
@@ -169,4 +171,4 @@ class Parcels:
         prefix = f"{sender}.".encode()
         for key in list(self.region):
             if key.startswith(prefix) and key not in but:
-                self.region.pop(key, None)
+                self.drop((key,))

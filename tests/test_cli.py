@@ -165,3 +165,13 @@ def test_the_bench_prints_figures():
     assert result.returncode == 0, result.stderr
     assert "get" in result.stdout
     assert "ns" in result.stdout
+
+
+def test_top_shows_tasks_and_nodes(cluster):
+    assert cluster.map(abs, range(-40, 0)) == list(range(40, 0, -1))
+    result = dsm_command("top", "--once", cluster.name)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    nodes = [row for row in rows if row[0] in ("0", "1", "2")]
+    assert [int(row[1]) for row in nodes] == [node.pid for node in cluster.nodes]
+    assert sum(int(row[8]) for row in nodes) == 40

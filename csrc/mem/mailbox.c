@@ -104,45 +104,58 @@ bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int n
 }
 
 /* Spinning pays where an answer comes within some microseconds, and burns a processor that others
- * want where it does not: each success doubles the patience, each failure halves it. */
+ * want where it does not. So after a wait that a spin would have covered, slept through or not, the
+ * next one spins in full; every other wait halves the patience. */
+static uint32_t patience(uint32_t spin_ns, uint64_t waited_ns) {
+  if (waited_ns < SPIN_NS_MAX) return SPIN_NS_MAX;
+  return spin_ns / 2 < SPIN_NS_MIN ? 0 : spin_ns / 2;
+}
+
 static bool spin(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
-                 uint32_t *spin_ns) {
-  if (*spin_ns < SPIN_NS_MIN) *spin_ns = SPIN_NS_MIN;
-  uint64_t end = dsm_os_monotonic_ns() + *spin_ns;
+                 uint64_t until_ns) {
   do {
     for (unsigned i = 0; i < SPIN_LOOKS; i++) {
-      if (dsm_mailbox_news(boxes, node_count, node, deaths)) {
-        *spin_ns = *spin_ns > SPIN_NS_MAX / 2 ? SPIN_NS_MAX : *spin_ns * 2;
-        return true;
-      }
+      if (dsm_mailbox_news(boxes, node_count, node, deaths)) return true;
       dsm_cpu_relax();
     }
-  } while (dsm_os_monotonic_ns() < end);
-  *spin_ns /= 2;
+  } while (dsm_os_monotonic_ns() < until_ns);
   return false;
 }
 
-bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
-                      dsm_listener listener, uint32_t *spin_ns, uint32_t wait_us) {
+/* Sleeps once; true if it did so as the one who is to be woken. */
+static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
+                 dsm_listener listener, uint32_t wait_us) {
   dsm_bell_shm *bell = node >= 0 ? &boxes->nodes[node].bell : &boxes->bell;
-  if (listener == DSM_LISTENER_FIRST && spin(boxes, node_count, node, deaths, spin_ns)) return true;
   uint32_t seen = dsm_load_acquire_u32(&bell->rung[listener]);
-  bool led = listener == DSM_LISTENER_SECOND && dsm_load_acquire_u32(&bell->leading) == 1;
+  bool second = listener == DSM_LISTENER_SECOND;
+  bool led = second && dsm_load_acquire_u32(&bell->leading) == 1;
   if (!led) {
     dsm_store_seq_cst_u32(&bell->asleep, 1u + listener);
     dsm_fence_seq_cst();
   }
   if (led || !dsm_mailbox_news(boxes, node_count, node, deaths))
     dsm_os_word_wait(&bell->rung[listener], seen, wait_us);
-  if (listener == DSM_LISTENER_SECOND && dsm_load_acquire_u32(&bell->leading) == 1) {
-    /* A ring that reached us while the first listener slept is passed on. */
-    if (dsm_load_acquire_u32(&bell->rung[listener]) != seen) {
-      dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
-      dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
-    }
-    return dsm_load_acquire_u32(&bell->deaths) != deaths;
+  if (!second || dsm_load_acquire_u32(&bell->leading) != 1) {
+    dsm_store_relaxed_u32(&bell->asleep, 0);
+    return true;
   }
-  dsm_store_relaxed_u32(&bell->asleep, 0);
+  /* A ring that reached us while the first listener slept is passed on. */
+  if (dsm_load_acquire_u32(&bell->rung[listener]) != seen) {
+    dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
+    dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
+  }
+  return false;
+}
+
+bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
+                      dsm_listener listener, uint32_t *spin_ns, uint32_t wait_us) {
+  uint64_t start = dsm_os_monotonic_ns();
+  if (listener == DSM_LISTENER_FIRST && *spin_ns &&
+      spin(boxes, node_count, node, deaths, start + *spin_ns))
+    return true;
+  if (!doze(boxes, node_count, node, deaths, listener, wait_us))
+    return dsm_load_acquire_u32(&boxes->bell.deaths) != deaths;
+  *spin_ns = patience(*spin_ns, dsm_os_monotonic_ns() - start);
   return dsm_mailbox_news(boxes, node_count, node, deaths);
 }
 
