@@ -17,6 +17,7 @@ from pathlib import Path
 import machine
 import plot
 import table
+from executor import tasks
 from latency import latencies
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
@@ -27,7 +28,7 @@ from scaling import scaling
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "memory", "latency")
+PARTS = ("ratios", "scaling", "kill", "memory", "tasks", "latency")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -45,9 +46,10 @@ class Effort:
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
+    task_rounds: int = 40
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES)
+QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES, 2)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -89,6 +91,10 @@ def a_million_objects(effort: Effort) -> Findings:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
 
 
+def many_tasks(effort: Effort) -> Findings:
+    return tasks(effort.task_rounds, with_ray=effort.stores is None)
+
+
 def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str, str]]:
     """All parts asked for, one after the other, each with clusters of its own."""
     found, absent = Findings(), {}
@@ -97,6 +103,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "scaling": two_processes,
         "kill": killed_holders,
         "memory": a_million_objects,
+        "tasks": many_tasks,
     }
     for part in parts:
         started = time.monotonic()

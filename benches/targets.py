@@ -86,6 +86,27 @@ TARGETS = (
     Target("kill_p50", "SIGKILL of a lock holder to next writer done, p50", None, None, "µs"),
     Target("death_p99", "death of a lock holder to next writer done, p99", None, None, "µs"),
     Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
+    Target("task_asleep_pool", "task round trip, worker asleep / ProcessPoolExecutor", 0.6, None),
+    Target("task_spinning_pool", "task round trip, worker spins / ProcessPoolExecutor", 0.25, None),
+    Target(
+        "tasks_pool",
+        "tiny tasks per second, no chunks / ProcessPoolExecutor",
+        4.0,
+        10.0,
+        at_least=True,
+    ),
+    Target("tasks_joblib", "tiny tasks per second / joblib's batches", 1.0, 2.0, at_least=True),
+    Target(
+        "task_array_pool",
+        "ProcessPoolExecutor / us: a task with a 1 MiB array",
+        30.0,
+        60.0,
+        at_least=True,
+    ),
+    Target("task_asleep_ray", "task round trip, worker asleep / Ray", None, None),
+    Target("task_spinning_ray", "task round trip, worker spins / Ray", None, None),
+    Target("tasks_ray", "tiny tasks per second / Ray", None, None, at_least=True),
+    Target("task_array_ray", "Ray / us: a task with a 1 MiB array", None, None, at_least=True),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

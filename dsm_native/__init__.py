@@ -7,7 +7,7 @@ whatever was acknowledged survives the SIGKILL of any process at any instruction
 
 from __future__ import annotations
 
-from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
+from dsm_native.cluster import Cluster, attach, current
 from dsm_native.exceptions import (
     ClosedError,
     ClusterExistsError,
@@ -31,6 +31,7 @@ from dsm_native.exceptions import (
     WorkerLostError,
 )
 from dsm_native.region import Region
+from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.sweep import clean
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 The owner (who calls `Cluster(...)`) creates the segments and starts the nodes; the nodes end with
 it. Other processes join by `attach(name)` or by unpickling a handle. All of them read and write the
 segments directly; the node processes serve as workers, watch for deaths and settle checksums.
+Longer than 400 lines: one class, the package's public face.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native.exceptions import ClosedError, ClusterNotFoundError, ForkedError, UsageError
 from dsm_native.region import Region
+from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.settings import (
     NODES_MAX,
     STRIPES,
@@ -38,36 +39,6 @@ DEFAULT_REGION = "default"
 
 _attached: weakref.WeakValueDictionary[str, Cluster]
 _current: Cluster | None = None
-
-
-@dataclass(frozen=True)
-class NodeInfo:
-    """One node: its process, and what its segment holds. A dead node's segment goes on serving."""
-
-    id: int
-    pid: int
-    incarnation: int
-    state: str  # "alive", "dead"
-    heartbeat_age_s: float
-    objects: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Outcome of `Cluster.check`: what was seen, and the problems as text (at most 256 of them)."""
-
-    stripes: int
-    objects: int
-    value_bytes: int
-    problems: int
-    repaired: int
-    texts: list[str] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing was wrong."""
-        return self.problems == 0
 
 
 class Cluster:

@@ -6,13 +6,14 @@ and its own end. The same code serves the owner and, by requests to the owner, t
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dsm_native._native.lane import MISSING, Failed, Function, Gathering, Task, map_tasks
 from dsm_native._native.mailbox import plain
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dsm_native.requester import Requester
     from dsm_native.scheduler import Scheduler
 
-    Backend = Scheduler | Requester
+    Backend: TypeAlias = Scheduler | Requester
 
 FEED = 256  # tasks of a map that are made between two looks at what has come
 _open: weakref.WeakSet[ClusterExecutor]
@@ -71,9 +72,10 @@ class TaskFuture(futures.Future[Any]):
         return not self.done() and task is not None and self._backend.running(task)
 
     def _invoke_callbacks(self) -> None:
-        if self._done_callbacks and self._backend.defer(super()._invoke_callbacks):
-            return
-        super()._invoke_callbacks()
+        # The standard library's own step, which users' callbacks make as long as they like.
+        invoke = super()._invoke_callbacks  # type: ignore[misc]
+        if not self._done_callbacks or not self._backend.defer(invoke):  # type: ignore[attr-defined]
+            invoke()
 
     def _await(self, timeout: float | None) -> None:
         if not self.done() and not self._backend.wait_until(self.done, timeout):
@@ -202,7 +204,9 @@ class ClusterExecutor(futures.Executor):
         self._check()
         if chunksize > 1:
             rows = zip(*iterables, strict=False)
-            chunks = [list(chunk) for chunk in iter(lambda: [*itertools.islice(rows, chunksize)], [])]
+            chunks = [
+                list(chunk) for chunk in iter(lambda: [*itertools.islice(rows, chunksize)], [])
+            ]
             gathering = self.start_map(_Chunk(fn), chunks)
             return itertools.chain.from_iterable(self._results(gathering, end))
         if len(iterables) == 1:
@@ -283,10 +287,8 @@ class ClusterExecutor(futures.Executor):
             for gathering in self._gatherings:
                 self._backend.cancel(gathering, futures.CancelledError())
         if wait:
-            try:
+            with contextlib.suppress(ClosedError):  # the cluster's end was that of all tasks
                 self._backend.wait_until(self._idle, None)
-            except ClosedError:
-                pass  # the cluster's end was the end of all tasks
 
     def _idle(self) -> bool:
         return not self._futures and not any(known.missing for known in self._gatherings)
@@ -365,7 +367,7 @@ _open = weakref.WeakSet()
 
 
 def _finish_all() -> None:
-    """At the interpreter's end: what was submitted is done first, as with the standard library's."""
+    """At the interpreter's end, what was submitted is done first, as the standard library does."""
     for pool in list(_open):
         pool.shutdown(wait=True)
 

@@ -20,6 +20,7 @@ from dsm_native.region import Region
 
 KNOWN_MAX = 512  # functions kept at the nodes
 _DEPTH_MAX = 3
+_CONSTANT = (types.ModuleType, types.BuiltinFunctionType, Region)
 _ATOMS = (int, float, complex, str, bytes, bool, type(None))
 
 
@@ -63,9 +64,9 @@ def _prints(function: Any, depth: int) -> list[Any]:
         kind = type(value)
         if kind in _ATOMS:
             prints.append((kind, value))
-        elif isinstance(value, types.ModuleType | types.BuiltinFunctionType | Region):
-            prints.append(id(value))
-        elif isinstance(value, type | types.FunctionType) and is_importable(value):
+        elif isinstance(value, _CONSTANT) or (
+            isinstance(value, type | types.FunctionType) and is_importable(value)
+        ):
             prints.append(id(value))
         elif value is not function:
             prints += _prints(value, depth - 1)

@@ -1,4 +1,4 @@
-"""Tasks of tasks: the owner's part. A node asks the owner to run something, and goes on with other tasks meanwhile.
+"""Tasks of tasks: the owner's part. A node asks for something to be run, and goes on meanwhile.
 
 A request carries its function by value and its arguments as they were encoded, and the answer comes
 back as it was encoded on the node that ran it: the owner looks into neither. Requests stand before
@@ -12,10 +12,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from dsm_native._native.lane import Task
-from dsm_native._native.mailbox import ERROR, PICKLE, REFUSED, REPLY, REPLY_ERROR
+from dsm_native._native.mailbox import ERROR, PARCEL, PICKLE, REFUSED, REPLY, REPLY_ERROR
 from dsm_native.exceptions import ClosedError, InitializerError
 from dsm_native.outcomes import failure
-from dsm_native.parcels import PARCEL, Parcels
+from dsm_native.parcels import Parcels
 
 if TYPE_CHECKING:
     from dsm_native.scheduler import Scheduler

@@ -176,9 +176,7 @@ def main() -> None:
     cluster._scheduler = tasks.requester
     cluster_module.set_current(cluster)
     stopping = handle.start_service(node)
-    watch = threading.Thread(
-        target=_watch, args=(handle, tasks, stopping, descriptor), daemon=True
-    )
+    watch = threading.Thread(target=_watch, args=(handle, tasks, stopping, descriptor), daemon=True)
     watch.start()
     handle.ready()
     try:

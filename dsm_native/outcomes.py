@@ -31,11 +31,11 @@ def failure(error: BaseException) -> tuple[bytes, str]:
 
 def failure_of(data: bytes, trace: str) -> BaseException:
     """The exception again, with its trace as the cause."""
+    error: BaseException
     try:
-        error = pickle.loads(data)
+        told = pickle.loads(data)
+        error = told if isinstance(told, BaseException) else RuntimeError(repr(told))
     except Exception as why:
         error = why
-    if not isinstance(error, BaseException):
-        error = RuntimeError(repr(error))
     error.__cause__ = RemoteTraceback(trace)
     return error

@@ -119,9 +119,8 @@ class Parcels:
         key = f"{self._sender}.{next(self._numbers)}".encode()
         inline = len(data) + 8 * len(buffers) <= INLINE_BYTES
         parts: list[Any] = []
-        for part in buffers if inline else [data, *buffers]:
-            size = len(part) if isinstance(part, bytes) else part.nbytes
-            parts += [part, bytes(-size % _ALIGNMENT)]
+        for part in buffers if inline else [memoryview(data), *buffers]:
+            parts += [part, bytes(-part.nbytes % _ALIGNMENT)]
         store(self._handle, self.region.index, key, parts)
         head = _HEAD.pack(len(key), len(buffers), len(data), 0 if inline else checksum(data))
         sizes = struct.pack(f"<{len(buffers)}Q", *(buffer.nbytes for buffer in buffers))

@@ -8,6 +8,8 @@ Threads. Whoever waits for a result becomes the leader, if there is none, and ta
 what comes, for all. When nobody waits, the collector's thread does; it alone deals with the ends
 and time-outs of nodes. Callbacks of futures run in a third thread, made when the first one comes.
 Queues and lanes change by single calls that no other thread and no interrupt can see half done.
+
+Longer than 400 lines: handing out, taking in and replacing share the queues and one order of locks.
 """
 
 from __future__ import annotations
@@ -29,12 +31,11 @@ from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, S
 from dsm_native.exceptions import (
     ClosedError,
     CorruptError,
-    DSMError,
     InitializerError,
     NodeLostError,
-    WorkerLostError,
 )
 from dsm_native.functions import Functions
+from dsm_native.losses import given_up, lost
 from dsm_native.nesting import Nested, Requests
 from dsm_native.outcomes import failure_of
 from dsm_native.parcels import Parcels
@@ -413,32 +414,6 @@ class Scheduler:
 
 def _bytes_of(task: Task) -> bytes:
     return task.outcome if isinstance(task.outcome, bytes) else b""
-
-
-def described(task: Task) -> str:
-    """For messages: the task as its submitter knows it."""
-    return f"task {task.index} of {task.function.name}()"
-
-
-def lost(task: Task, worker: Worker, late: object) -> WorkerLostError:
-    """The end of a task whose processes were lost too often."""
-    why = f"; it ran for longer than task_timeout={task.timeout:g} s" if task is late else ""
-    return WorkerLostError(
-        f"{described(task)} was lost {task.tries} times, last on {worker.described()}{why}; "
-        f"retries={task.retries}",
-        pid=worker.pid,
-        ending=worker.ending,
-    )
-
-
-def given_up(worker: Worker) -> WorkerLostError:
-    """The end of tasks that have no node to run on."""
-    return WorkerLostError(
-        f"no node process is left to run the task: {worker.described()} was started "
-        f"{worker.attempts} times in vain; a new call tries again",
-        pid=worker.pid,
-        ending=worker.ending,
-    )
 
 
 def _collect(reference: weakref.ref[Scheduler], bell: Bell) -> None:

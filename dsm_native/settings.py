@@ -44,7 +44,9 @@ def check_region_name(name: Any) -> None:
     except UnicodeEncodeError:
         good = False
     if not good:
-        raise UsageError(f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}")
+        raise UsageError(
+            f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
+        )
 
 
 def check_name(name: Any) -> str:

@@ -139,7 +139,9 @@ def test_callbacks_get_the_future_and_may_submit(pool):
         over.set()
 
     first = pool.submit(add, 4)
-    first.add_done_callback(lambda future: pool.submit(add, future.result()).add_done_callback(note))
+    first.add_done_callback(
+        lambda future: pool.submit(add, future.result()).add_done_callback(note)
+    )
     assert over.wait(20)
     assert told == [4]
     first.add_done_callback(note)
@@ -216,7 +218,9 @@ def test_threads_submit_and_wait_together(pool):
     def work(start):
         try:
             wanted = [pool.submit(add, start, n) for n in range(50)]
-            assert [future.result(timeout=30) for future in wanted] == [start + n for n in range(50)]
+            assert [future.result(timeout=30) for future in wanted] == [
+                start + n for n in range(50)
+            ]
             assert list(pool.map(add, range(20))) == list(range(20))
         except BaseException as error:
             failures.append(error)
@@ -398,7 +402,9 @@ def test_idle_processes_use_no_processor(shared):
     assert shared.map(abs, [-1]) == [1]
 
     def used():
-        return time.process_time() + sum(shared.submit(time.process_time, node=n).result() for n in range(3))
+        return time.process_time() + sum(
+            shared.submit(time.process_time, node=n).result() for n in range(3)
+        )
 
     before, start = used(), time.monotonic()
     time.sleep(1)

@@ -73,7 +73,9 @@ def test_a_lost_task_runs_again_and_its_worker_is_replaced(cluster, how):
 def test_without_retries_the_error_names_everything(cluster):
     future = cluster.submit(die, "SIGKILL", retries=0, node=1)
     pid = cluster.nodes[1].pid
-    with pytest.raises(dsm.WorkerLostError, match=r"task \d+ of die\(\).*node 1.*SIGKILL") as caught:
+    with pytest.raises(
+        dsm.WorkerLostError, match=r"task \d+ of die\(\).*node 1.*SIGKILL"
+    ) as caught:
         future.result(timeout=30)
     assert caught.value.pid == pid
     with pytest.raises(dsm.WorkerLostError, match="lost 3 times"):
@@ -149,7 +151,9 @@ def test_replacements_killed_on_their_way_up(cluster):
     os.kill(cluster.nodes[0].pid, signal.SIGKILL)
     while len(killed) < 4 and time.monotonic() < deadline:
         pattern = f"dsm_native.node {name} 0 "
-        found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["pgrep", "-f", pattern], capture_output=True, text=True, check=False
+        )
         for pid in map(int, found.stdout.split()):
             if pid not in killed:
                 os.kill(pid, signal.SIGKILL)

@@ -48,7 +48,7 @@ typedef struct dsm_bell_shm {
 _Static_assert(sizeof(dsm_bell_shm) == 64, "one bell, one line");
 
 typedef struct dsm_mailbox_shm {
-  dsm_bell_shm bell; /* the node's */
+  dsm_bell_shm bell;                /* the node's */
   _Alignas(64) dsm_atomic_u64 done; /* tasks finished by all processes of this node */
   dsm_atomic_u64 busy_ns;           /* time spent in them */
   uint64_t reserved[6];
@@ -75,7 +75,8 @@ typedef struct dsm_record_shm {
 _Static_assert(sizeof(dsm_record_shm) == 24, "records begin at multiples of eight");
 
 /* Appends behind *at, which begins as the tail and is not yet published. DSM_TOO_MANY without room
- * now, DSM_USAGE for a payload that no ring can hold, DSM_CORRUPT if the ring's ends are damaged. */
+ * now, DSM_USAGE for a payload that no ring can hold, DSM_CORRUPT if the ring's ends are damaged.
+ */
 dsm_status dsm_ring_append(dsm_ring_shm *ring, uint64_t *at, const dsm_record_shm *record,
                            const void *payload);
 /* The record at *at, which begins as the head; the payload lies in the ring until it is consumed.
@@ -128,8 +129,9 @@ void dsm_bell_ring_second(dsm_bell_shm *bell);
  * nodes, or a number of deaths other than `deaths`. */
 bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node,
                       uint32_t deaths);
-/* Spins for *spin_ns, which it adapts to what waits last, then sleeps once, at most wait_us. Returns
- * whether there are news. The second listener leaves them to the first while that one leads. */
+/* Spins for *spin_ns, which it adapts to what waits last, then sleeps once, at most wait_us.
+ * Returns whether there are news. The second listener leaves them to the first while that one
+ * leads. */
 bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
                       dsm_listener listener, uint32_t *spin_ns, uint32_t wait_us);
 /* The first listener of the owner's bell comes to its post, and leaves it. */

@@ -2,11 +2,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import Mailbox
 
 MISSING: object
 
+@disjoint_base
 class Function:
     def __init__(
         self, number: int, payload: bytes, codec: int, setup: Function | None, name: str
@@ -22,6 +25,7 @@ class Function:
     @property
     def name(self) -> str: ...
 
+@disjoint_base
 class Task:
     function: Function
     sink: Any
@@ -52,6 +56,7 @@ class Task:
     @property
     def serial(self) -> int: ...
 
+@disjoint_base
 class Lane(Mailbox):
     window: int
     timed: int
@@ -60,9 +65,7 @@ class Lane(Mailbox):
     def in_flight(self) -> int: ...
     def offer_nested(self, queue: deque[Task]) -> None: ...
     def offer(self, queue: deque[Task], limit: int) -> None: ...
-    def tell(
-        self, kind: int, codec: int, function: int, serial: int, payload: object
-    ) -> bool: ...
+    def tell(self, kind: int, codec: int, function: int, serial: int, payload: object) -> bool: ...
     def take(self, arrived: deque[Any]) -> int: ...
     def adapt(self, target_s: float) -> None: ...
     def revoke(self, task: Task) -> bool: ...
@@ -79,17 +82,20 @@ class Lane(Mailbox):
     def listen_first(self, deaths: int, slices: int) -> bool: ...
     def wake_second(self) -> None: ...
 
+@disjoint_base
 class Bell:
     over: bool
     def __init__(self, handle: Handle) -> None: ...
     def release(self) -> None: ...
     def wait(self, deaths: int, slices: int) -> bool: ...
 
+@disjoint_base
 class Failed:
     def __init__(self, error: BaseException) -> None: ...
     @property
     def error(self) -> BaseException: ...
 
+@disjoint_base
 class Gathering:
     results: list[Any]
     missing: int

@@ -2,8 +2,8 @@
 #
 # A Task is in exactly one place: a queue of the scheduler, a slot of a lane, or finished. Each move
 # is one call here without a switch of threads inside, so that neither another thread nor Ctrl-C
-# sees it half done.
-from cpython.bytes cimport PyBytes_FromStringAndSize
+# sees it half done. Longer than 400 lines: tasks, lanes and gatherings reach into each other on the
+# hot path, which only types of one module may do without a call into Python.
 from dsm_native._native.core cimport (
     DSM_LOCK_SLICE_MS, DSM_NOT_FOUND, DSM_OK, DSM_TOO_MANY, dsm_cluster, dsm_cluster_drop,
     dsm_cluster_hold, dsm_cluster_running, dsm_os_monotonic_ns, dsm_status, uint8_t, uint16_t,
@@ -11,14 +11,14 @@ from dsm_native._native.core cimport (
 )
 from dsm_native._native.handle cimport Handle, handle_ready
 from dsm_native._native.mailbox cimport (
-    DSM_CLAIM_STARTED, DSM_LISTENER_FIRST, DSM_LISTENER_SECOND, DSM_MAILBOX_SLOTS, Mailbox,
-    PAYLOAD_PICKLE, PAYLOAD_PLAIN_MAX, RECORD_DEFINE, RECORD_FORGET, RECORD_REFUSED,
-    RECORD_NESTED, RECORD_RESULT, RECORD_TASK, decoded, dsm_bell_lead, dsm_bell_leave, dsm_bell_ring,
-    dsm_bell_ring_second,
-    dsm_load_acquire_u32, dsm_load_acquire_u64, dsm_load_relaxed_u64, dsm_mailbox_reset,
-    dsm_mailbox_revoke, dsm_mailbox_shm, dsm_mailbox_wait, dsm_record_shm, dsm_ring_consume, dsm_ring_head,
-    dsm_ring_news, dsm_ring_next, dsm_ring_publish, dsm_ring_tail, dsm_space_mailboxes,
-    dsm_store_relaxed_u64, dsm_store_release_u64, is_plain,
+    decoded, dsm_bell_lead, dsm_bell_leave, dsm_bell_ring, dsm_bell_ring_second,
+    DSM_CLAIM_STARTED, DSM_LISTENER_FIRST, DSM_LISTENER_SECOND, dsm_load_acquire_u32,
+    dsm_load_acquire_u64, dsm_load_relaxed_u64, dsm_mailbox_reset, dsm_mailbox_revoke,
+    dsm_mailbox_shm, DSM_MAILBOX_SLOTS, dsm_mailbox_wait, dsm_record_shm, dsm_ring_consume,
+    dsm_ring_head, dsm_ring_news, dsm_ring_next, dsm_ring_publish, dsm_ring_tail,
+    dsm_space_mailboxes, dsm_store_relaxed_u64, dsm_store_release_u64, is_plain, Mailbox,
+    PAYLOAD_PICKLE, RECORD_DEFINE, RECORD_FORGET, RECORD_NESTED, RECORD_REFUSED, RECORD_RESULT,
+    RECORD_TASK,
 )
 
 import os
@@ -380,8 +380,8 @@ cdef class Lane(Mailbox):
 
 
 cdef class Bell:
-    """The collector's place to wait. It holds the mapping, not the handle: a cluster that its owner
-    has dropped ends although the collector's thread still waits here.
+    """The collector's place to wait. It holds the mapping, not the handle, so that a cluster which
+    its owner has dropped ends although the collector's thread still waits here.
     """
 
     cdef dsm_cluster *cluster
@@ -478,7 +478,6 @@ def deliver(arrived, other):
 
     An entry leaves the deque once it is dealt with, so that an interrupt loses none.
     """
-    cdef Task task
     while arrived:
         entry = arrived[0]
         if type(entry) is not Task or not deliver_result(<Task>entry):

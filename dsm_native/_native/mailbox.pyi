@@ -1,3 +1,7 @@
+from typing import Self
+
+from typing_extensions import disjoint_base
+
 from dsm_native._native.handle import Handle
 
 RECORD_BYTES_MAX: int
@@ -18,8 +22,9 @@ CALL: int
 PARCEL: int
 CALL_PARCEL: int
 
+@disjoint_base
 class Mailbox:
-    def __init__(self, handle: Handle, node: int, *_: object) -> None: ...
+    def __new__(cls, handle: Handle, node: int, *_: object) -> Self: ...
     @property
     def handle(self) -> Handle: ...
     @property

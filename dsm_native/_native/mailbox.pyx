@@ -11,7 +11,7 @@ from dsm_native._native.core cimport (
 )
 from dsm_native._native.handle cimport handle_ready
 
-from dsm_native.exceptions import ClosedError, CorruptError, UsageError
+from dsm_native.exceptions import UsageError
 
 
 cdef bint is_plain(object value):

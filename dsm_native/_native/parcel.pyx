@@ -81,7 +81,6 @@ cdef int put(Handle handle, uint16_t region, object key, const dsm_value *value)
             raise fault_error(status, &call.fault, "a task's data", handle.lock_timeout)
 
 
-
 def checksum(data):
     """64-bit hash of a buffer, as the segments use it."""
     cdef Py_buffer view

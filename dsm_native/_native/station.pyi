@@ -1,9 +1,12 @@
 from collections import deque
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import Mailbox
 
+@disjoint_base
 class Station(Mailbox):
     deaf: bool
     def __init__(self, handle: Handle, node: int, slow: object) -> None: ...

@@ -31,7 +31,7 @@ cdef class Station(Mailbox):
 
     cdef readonly dict functions
     cdef readonly object slow  # dsm_native.node's object for all that is not the common case
-    cdef readonly object aside # tasks that came while a task waited for others
+    cdef readonly object aside  # tasks that came while a task waited for others
     cdef public bint deaf      # the owner has left for ever: answers go nowhere
 
     def __init__(self, handle, node, slow):
