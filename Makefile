@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(wildcard csrc/*/*.[ch] dsm_native/_native/*.p[yx]*) setup.py pyproject.toml
 
-.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim clean
+.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim scale mutations clean
 
 help:
-	@echo "make demo | test | bench | lint | types | ctest | asan | tsan | kill | crash | sim | clean"
+	@echo "make demo | test | bench | lint | types | ctest | asan | tsan | kill | crash | sim"
+	@echo "make scale | mutations | clean"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -61,9 +62,18 @@ crash: build
 	$(MAKE) -C tests/kill crash
 	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py --timeout 600
 
-# Minutes of simulated Raft clusters over many seeds.
+# Minutes of simulated clusters of every protocol, over many seeds.
 sim: build
 	$(BIN)/python tests/sim/run.py --minutes 3
+
+# Protocols at 10 to 1,000 nodes in virtual time; docs/scale.md anew.
+scale: $(VENV)/bench
+	$(BIN)/python tests/sim/scale.py
+	$(BIN)/python tests/sim/scale_report.py
+
+# Plants every known bug in the protocol cores; docs/mutations.md says which test caught it.
+mutations: build
+	$(BIN)/python tests/mutations/plant.py --write
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache

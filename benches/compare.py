@@ -1,9 +1,9 @@
 """All figures of the table, side by side in one run: `python benches/compare.py [--quick]`.
 
 Prints the table, writes `latest.json` (with every raw round) and `latest.png` to
-`benches/results/`. The verdicts report, they do not judge the run: the exit status is 0 whenever
-everything that can be measured was measured. `--quick` runs every part for a moment; its figures
-mean nothing, which its heading says.
+`benches/results/`; the part "protocols" has a table and files of its own. The verdicts report, they
+do not judge the run: the exit status is 0 whenever everything that can be measured was measured.
+`--quick` runs every part for a moment; its figures mean nothing, which its heading says.
 """
 
 import argparse
@@ -16,9 +16,11 @@ from pathlib import Path
 
 import machine
 import plot
+import protocols
 import table
 from executor import tasks
 from latency import latencies
+from lifetime import lifetimes
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
@@ -28,7 +30,7 @@ from scaling import scaling
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "memory", "tasks", "latency")
+PARTS = ("ratios", "scaling", "kill", "lifetime", "memory", "tasks", "latency", "protocols")
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -37,11 +39,12 @@ class Effort:
     """How long to measure."""
 
     keys: int = KEY_COUNT
-    rounds: int = 400
+    rounds: int = 150
     large_rounds: int = 300
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200
+    lifetimes: int = 15
     objects: int = 1_000_000
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
@@ -49,7 +52,7 @@ class Effort:
     task_rounds: int = 15
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 20_000, 2_000, 0.1, QUICK_STORES, 2)
+QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 2, 20_000, 2_000, 0.1, QUICK_STORES, 2)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -102,6 +105,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "ratios": one_process,
         "scaling": two_processes,
         "kill": killed_holders,
+        "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "tasks": many_tasks,
     }
@@ -129,11 +133,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    asked = arguments()
+def engine(asked: argparse.Namespace, parts: tuple[str, ...]) -> None:
+    """Regions against their rivals: `latest.json`, `latest.png` and the table."""
     described = machine.describe()
     before = machine.noise()
-    found, absent = measure(QUICK if asked.quick else Effort(), tuple(asked.parts))
+    found, absent = measure(QUICK if asked.quick else Effort(), parts)
     after = machine.noise()
     entries = table.rows(found)
     heading = f"{machine.one_line(described)}\n{machine.quietness(before, after)}"
@@ -155,6 +159,15 @@ def main() -> None:
     written = json.dumps(result, ensure_ascii=False, allow_nan=False)
     (asked.output / "latest.json").write_text(written)
     print(table.report(entries, single, absent, heading))
+
+
+def main() -> None:
+    asked = arguments()
+    parts = tuple(part for part in asked.parts if part != "protocols")
+    if parts:
+        engine(asked, parts)
+    if "protocols" in asked.parts:
+        print(protocols.report(asked.output, asked.quick))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ A document holds places like
     <!-- figures:numbers -->
     <!-- /figures -->
 
-and what lies between is replaced by what `benches/results/latest.json` (and, for the costs of one
-call, `instructions.json`) says. So no figure in a document is typed by hand. A quick run is
-refused, since its figures mean nothing; `--print` shows the blocks of any run and writes nothing.
+and what lies between is replaced by what `benches/results/latest.json` (for the costs of one call
+`instructions.json`, for the protocol cores `protocols.json`) says. So no figure in a document is
+typed by hand. A quick run is refused, since its figures mean nothing; `--print` shows the blocks of
+any run and writes nothing.
 """
 
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +26,7 @@ from targets import number
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = ("README.md", "docs/guarantees.md", "docs/one-call.md")
+DOCUMENTS = ("README.md", "docs/guarantees.md", "docs/one-call.md", "docs/protocol-figures.md")
 PLACE = re.compile(r"(<!-- figures:(\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 # On the first screen: who is compared there, in this order.
 RIVALS = ("Manager().dict()", "Redis, unix socket", "Ray object store", "py-lmdb", OURS, "dict")
@@ -130,12 +132,49 @@ def costs(result: dict, instructions: dict) -> str:
     return f"{text}\nMachine: {where(result)}\n"
 
 
+def protocols(result: dict, _: dict) -> str:
+    """Every promise of the protocol cores with what was measured, and how it came about."""
+    return targets(result["protocols"], {}) + notes(result["protocols"])
+
+
+def notes(result: dict) -> str:
+    said = [f"- {row['what']}: {row['note']}.\n" for row in result["rows"] if row.get("note")]
+    compiled = set(result["raw"]["compilers"].values())
+    told = [line for line in said if not any(version in line for version in compiled)]
+    return "\n" + "".join(told)
+
+
+def compilers(result: dict, _: dict) -> str:
+    """The C figures by compiler."""
+    raw = result["protocols"]["raw"]
+    lines = []
+    for compiler, figures in raw["native_ns"].items():
+        medians = [number(statistics.median(taken)) for taken in figures.values()]
+        lines.append((raw["compilers"][compiler], *medians))
+    names = next(iter(raw["native_ns"].values()))
+    return rows_of(("ns per operation, median", *(f"`{name}`" for name in names)), lines)
+
+
+def checkers(result: dict, _: dict) -> str:
+    """Median time of each checker by the size of the history."""
+    raw = result["protocols"]["raw"]["checker_seconds"]
+    sizes = list(next(iter(raw.values())))
+    lines = [
+        (name, *(f"{number(1e3 * statistics.median(taken[size]))} ms" for size in sizes))
+        for name, taken in raw.items()
+    ]
+    return rows_of(("operations", *(f"{int(size):,}" for size in sizes)), lines)
+
+
 BLOCKS: dict[str, Callable[[dict, dict], str]] = {
     "guarantees": guarantees,
     "numbers": numbers,
     "targets": targets,
     "stores": stores,
     "costs": costs,
+    "protocols": protocols,
+    "compilers": compilers,
+    "checkers": checkers,
 }
 
 
@@ -159,12 +198,15 @@ def main() -> None:
     instructions = read(asked.results / "instructions.json")
     if not result:
         sys.exit(f"{asked.results / 'latest.json'} does not exist: run `make bench` first")
+    result["protocols"] = read(asked.results / "protocols.json")
+    if not result["protocols"]:
+        sys.exit(f"{asked.results / 'protocols.json'} does not exist: run `make bench` first")
     if asked.print:
         for name, block in BLOCKS.items():
             print(f"== {name}\n{block(result, instructions)}")
         return
-    if result["quick"]:
-        sys.exit("latest.json is of a quick run, whose figures mean nothing: run `make bench`")
+    if result["quick"] or result["protocols"]["quick"]:
+        sys.exit("the results are of a quick run, whose figures mean nothing: run `make bench`")
     for name in DOCUMENTS:
         path = ROOT / name
         before = path.read_text()

@@ -107,6 +107,7 @@ TARGETS = (
     Target("task_spinning_ray", "task round trip, worker spins / Ray", None, None),
     Target("tasks_ray", "tiny tasks per second / Ray", None, None, at_least=True),
     Target("task_array_ray", "Ray / us: a task with a 1 MiB array", None, None, at_least=True),
+    Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

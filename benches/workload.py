@@ -11,14 +11,12 @@ import bisect
 import itertools
 import random
 import string
-from collections.abc import Iterator
 
 KEY_COUNT = 10_000
 KEY_BYTES_MIN, KEY_BYTES_MAX = 8, 16
 VALUE_BYTES = 64
 LARGE_BYTES = 1 << 20
 BATCH = 1_000
-KEYS_PER_ROUND = 2_000
 ZIPF_EXPONENT = 0.99
 WRITE_PERCENT = 5
 
@@ -41,13 +39,6 @@ class Population:
         order = list(range(len(self.texts)))
         self.random.shuffle(order)
         return order[:count]
-
-    def deals(self, count: int) -> Iterator[list[int]]:
-        """Positions by the handful, without end: each pass over all of them is a new shuffle."""
-        while True:
-            order = self.shuffled()
-            for start in range(0, len(order), count):
-                yield order[start : start + count]
 
     def fresh(self, order: list[int], kind: type = str) -> list:
         """New key objects in this order; decoding or encoding always makes a new object."""

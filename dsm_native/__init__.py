@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dsm_native.cluster import Cluster, attach, current
 from dsm_native.exceptions import (
+    ClockOffsetError,
+    ClockOverflowError,
     ClosedError,
     ClusterExistsError,
     ClusterNotFoundError,
@@ -38,6 +40,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
+    "ClockOffsetError",
+    "ClockOverflowError",
     "ClosedError",
     "Cluster",
     "ClusterExistsError",

@@ -48,6 +48,14 @@ class CounterOverflowError(DSMError, OverflowError):
     """A counter would leave the signed 64-bit range; it was left unchanged."""
 
 
+class ClockOffsetError(DSMError, ValueError):
+    """A timestamp is further ahead of this node's clock than the clock allows; it was refused."""
+
+
+class ClockOverflowError(DSMError, OverflowError):
+    """A clock or counter of events has reached the end of its range; it was left unchanged."""
+
+
 class VersionConflictError(DSMError):
     """The object is not at the version asked for; `version` is what it has (0: absent)."""
 

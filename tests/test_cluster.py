@@ -12,6 +12,7 @@ from processes import eventually, gone, node_pids, run, started
 import dsm_native as dsm
 
 SMALL = "nodes=2, stripes=64"
+STATE_OFFSET = 144  # docs/segment-format.md, which a test compares with the code
 
 
 @pytest.mark.parametrize(
@@ -276,3 +277,23 @@ def test_the_name_is_free_at_once_after_close(name):
         with dsm.Cluster(nodes=2, name=name, stripes=64) as cluster:
             assert "k" not in cluster
             cluster["k"] = number
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\0", b"\4\0\0\0", b"\xff\xff\xff\xff"])
+def test_a_damaged_state_word_is_damage_and_no_end(name, damage):
+    place = f"/dev/shm/dsm-{os.getuid()}-{name}"
+    with dsm.Cluster(nodes=1, stripes=64, name=name) as cluster:
+        cluster["key"] = "value"
+        with open(place, "r+b") as control:
+            control.seek(STATE_OFFSET)
+            before = control.read(4)
+            control.seek(STATE_OFFSET)
+            control.write(damage)
+        with pytest.raises(dsm.CorruptError, match="damaged"):
+            cluster["key"]
+        with pytest.raises(dsm.CorruptError, match="state"):
+            dsm.attach(name)
+        with open(place, "r+b") as control:
+            control.seek(STATE_OFFSET)
+            control.write(before)
+        assert cluster["key"] == "value"

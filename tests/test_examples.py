@@ -17,6 +17,12 @@ README = (Path(ROOT) / "README.md").read_text()
 
 # Lines that must be printed, as patterns: what differs from run to run is left open.
 PROOFS = {
+    "custom_protocol": [
+        r"HastyRegister, seed \d+, strong: \d+ operations are NOT correct: .*",
+        r"session [\d.]+ +\[ put\(x, \d+\) .*",
+        r"needs \d of its \d faults, .*",
+        r"Register: 20 seeds, \d{4} operations, all linearizable",
+    ],
     "first_screen": [r"1000 answers, 1000 visits; open all night"],
     "wordcount": [r"\d+ files; the same as counted by one process: True"],
     "shared_cache": [

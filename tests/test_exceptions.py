@@ -11,6 +11,9 @@ import pytest
 import dsm_native as dsm
 from dsm_native import exceptions
 from dsm_native._native.faults import status_table
+from dsm_native._native.raft import RaftRefusedError
+from dsm_native.testing import HistoryError, UndecidedError
+from dsm_native.testing.invariants import InvariantError
 
 CLASSES = {
     name: value
@@ -52,6 +55,8 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("KeyTypeError", TypeError),
         ("ValueTypeError", TypeError),
         ("CounterOverflowError", OverflowError),
+        ("ClockOffsetError", ValueError),
+        ("ClockOverflowError", OverflowError),
         ("LockTimeoutError", TimeoutError),
         ("StoreFullError", MemoryError),
         ("ClusterExistsError", FileExistsError),
@@ -73,6 +78,24 @@ def test_exceptions_travel_between_processes(name):
     assert back.args == error.args
     conflict = pickle.loads(pickle.dumps(exceptions.VersionConflictError("moved on", 7)))
     assert (str(conflict), conflict.version) == ("moved on", 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (HistoryError("a law is broken"), ValueError),
+        (UndecidedError("too many orders"), RuntimeError),
+        (InvariantError("two leaders"), AssertionError),
+        (RaftRefusedError("it does not lead", 2, True), RuntimeError),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
+)
+def test_cores_and_checkers_raise_errors_of_the_same_family(error, builtin):
+    assert isinstance(error, dsm.DSMError)
+    assert isinstance(error, builtin)
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert (str(back), vars(back)) == (str(error), vars(error))
 
 
 def test_all_is_sorted_and_complete():

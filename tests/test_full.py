@@ -30,13 +30,17 @@ def namespaces_refusal() -> str:
     return result.stderr.strip()
 
 
-def in_full_house(source: str, size: int = 64 * MIB) -> str:
-    """Runs the script with a small /dev/shm; its output. It must end well and leave nothing."""
+def in_full_house(source: str, size: int = 64 * MIB, prelude: str = "") -> str:
+    """Runs the script with a small /dev/shm; its output. It must end well and leave nothing.
+
+    `prelude`: commands of the shell that end in `&&`, for more of what only this script shall see.
+    """
     refusal = namespaces_refusal()
     if refusal:
         pytest.xfail(f"the test needs a private mount namespace, which is refused: {refusal}")
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size} none /dev/shm && "$0" -c "$1" && ls -A /dev/shm'
+    mount = f"mount -t tmpfs -o size={size} none /dev/shm &&"
+    script = f'{mount} {prelude} "$0" -c "$1" && ls -A /dev/shm'
     result = subprocess.run(
         ["unshare", "--mount", *user, "sh", "-c", script, sys.executable, source],
         env=environment(), capture_output=True, text=True, timeout=100, check=False,
@@ -201,3 +205,27 @@ def test_a_segment_that_is_full_by_itself(name):
         small.default.clear()
         small["k"] = bytes(500_000)
         assert small.check().clean
+
+
+def test_a_memory_limit_that_would_kill_is_a_full_store():
+    # The kernel's files for the limit and the use of a control group, as a container shows them.
+    limit, used = 300 * MIB, 100 * MIB
+    prelude = (
+        "mount -t tmpfs none /sys/fs/cgroup && "
+        f"echo {limit} > /sys/fs/cgroup/memory.max && "
+        f"echo {used} > /sys/fs/cgroup/memory.current &&"
+    )
+    source = """
+import dsm_native as dsm
+with dsm.Cluster(nodes=1, replication_factor=1, segment_bytes=1 << 30) as cluster:
+    try:
+        cluster["large"] = bytes(200 << 20)
+    except dsm.StoreFullError as error:
+        print(error)
+    cluster["small"] = b"still works"
+    assert cluster["small"] == b"still works" and "large" not in cluster
+    assert cluster.check().clean
+"""
+    message = in_full_house(source, 1024 * MIB, prelude)
+    assert "node 0" in message
+    assert "bytes" in message

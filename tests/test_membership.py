@@ -1,26 +1,15 @@
-"""Membership: merging against a naive twin, and whole clusters in the simulator."""
-
-from random import Random
+"""Membership: merging against a naive twin, and what clusters do (test_trials.py has the seeds)."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dsm_native._native.detector import MembershipMessage, MembershipNode, News
-from dsm_native.testing.faults import Fault, random_plan
-from dsm_native.testing.invariants import Invariant
-from dsm_native.testing.network import Conditions
+from dsm_native.testing.faults import Fault
+from dsm_native.testing.membership_trial import FAST, MS, cluster, states
 from dsm_native.testing.protocol import CLIENT, Message
-from dsm_native.testing.simulator import Simulation
 
-MS = 1_000
 RANK = {"alive": 1, "suspect": 2, "dead": 3, "left": 4}
-FAST = {
-    "probe_interval_us": 50 * MS,
-    "probe_timeout_us": 15 * MS,
-    "suspicion_min_us": 150 * MS,
-    "suspicion_max_us": 600 * MS,
-}
 
 
 def news_strategy(nodes):
@@ -73,6 +62,20 @@ def test_confirmations_count_each_accuser_once_and_shorten_the_suspicion():
     assert News(7, "dead", 3, 0) in node.tick(150 * MS).apply
 
 
+def test_who_is_known_from_a_list_is_not_told_on():
+    node = MembershipNode(0, {}, 1, 0, capacity=200, seeds=(), **FAST)
+    node.know(dict.fromkeys(range(200), 3))
+    assert node.view() == {member: ("alive", 3 if member else 1) for member in range(200)}
+    assert node.counts == (199, 0)
+    node.hear(News(150, "suspect", 3, 9), 0)
+    answer = node.step(MembershipMessage(7, 0, "ping", 5, 0), 1).send_now[0]
+    assert News(150, "suspect", 3, 9) in answer.news[:2], "news before what all know"
+    assert (answer.news_count, len(answer.news)) == (32, 32), "what all know fills the room"
+    for member in (0, 7, 200):
+        with pytest.raises(ValueError, match="outside its documented range"):
+            node.know({member: 1} if member else {8: 1})
+
+
 def test_a_message_tells_its_target_first_what_it_must_refute():
     node = MembershipNode(0, {}, 1, 0, capacity=200, seeds=range(150), **FAST)
     node.hear(News(199, "suspect", 7, 3), 0)
@@ -93,98 +96,6 @@ def test_damaged_messages_are_refused():
     for message in bad:
         with pytest.raises(ValueError, match="outside its documented range"):
             node.step(message, 0)
-
-
-class OwnIncarnation(Invariant):
-    """Nobody knows an incarnation of a member that the member itself never had."""
-
-    name = "own incarnation"
-
-    def __init__(self):
-        super().__init__()
-        self.highest = {}
-
-    def stepped(self, node, protocol, outputs, now):
-        own = protocol.view()[node][1]
-        self.highest[node] = max(own, self.highest.get(node, 0))
-        for news in outputs.apply:
-            self.require(
-                news.incarnation <= self.highest.get(news.node, 0),
-                f"node {node} heard of {news}, node {news.node} never passed "
-                f"{self.highest.get(news.node, 0)}",
-            )
-
-
-class SuspectedFirst(Invariant):
-    """A node that declares a death itself has held the suspicion for the least time-out."""
-
-    name = "suspected first"
-
-    def __init__(self, least_us):
-        super().__init__()
-        self.least_us = least_us
-        self.since = {}
-
-    def started(self, node, protocol, durable, now):
-        self.since = {entry: when for entry, when in self.since.items() if entry[0] != node}
-
-    def stepped(self, node, protocol, outputs, now):
-        for news in outputs.apply:
-            entry = (node, news.node, news.incarnation)
-            if news.state == "suspect":
-                self.since[entry] = now
-            if news.state == "dead" and news.accuser == node:
-                held = now - self.since.get(entry, now)
-                self.require(held >= self.least_us, f"node {node} buried {news} after {held} us")
-
-
-def cluster(seed, nodes, plan, **options):
-    def factory(node, durable, incarnation_seed, now):
-        return MembershipNode(
-            node,
-            durable,
-            incarnation_seed,
-            now,
-            capacity=nodes,
-            seeds=(0, 1, 2),
-            **(FAST | options),
-        )
-
-    # Clocks run at most 2 % fast, so a time-out is at least 0.98 of what it says.
-    invariants = [OwnIncarnation(), SuspectedFirst(int(FAST["suspicion_min_us"] * 0.95))]
-    return Simulation(
-        factory,
-        nodes,
-        seed=seed,
-        plan=plan,
-        invariants=invariants,
-        tick_us=5_000,
-        conditions=Conditions(drop=0.01, duplicate=0.01),
-    )
-
-
-def states(simulation):
-    return {
-        node: {member: state for member, (state, _) in protocol.view().items()}
-        for node, protocol in simulation.protocols().items()
-    }
-
-
-def test_everybody_finds_everybody_and_recovers_from_faults():
-    refuted = 0
-    for seed in range(60):
-        nodes = Random(seed).randint(4, 8)
-        plan = random_plan(seed, range(nodes), 2_000_000, mean_gap_us=200_000)
-        simulation = cluster(seed, nodes, plan)
-        simulation.run_until(2_000_000)
-        healed = {node: dict.fromkeys(range(nodes), "alive") for node in range(nodes)}
-        deadline = 20_000_000
-        while states(simulation) != healed and simulation.now < deadline:
-            simulation.run_until(simulation.now + 100_000)
-        assert states(simulation) == healed, (seed, states(simulation))
-        lives = [protocol.view()[node][1] for node, protocol in simulation.protocols().items()]
-        refuted += sum(lives) - nodes
-    assert refuted > 60
 
 
 def test_the_dead_are_found_by_all_and_nobody_else_is_buried():

@@ -8,6 +8,7 @@ import pytest
 
 from dsm_native.testing.detector_script import DetectorScript, MembershipScript
 from dsm_native.testing.paxos_script import PaxosScript, RegisterScript
+from dsm_native.testing.replica_script import ReplicaScript
 from dsm_native.testing.scenario import rewritten
 from dsm_native.testing.two_phase_script import TwoPhaseScript
 
@@ -18,6 +19,7 @@ SCRIPTS = {
     "paxos_register": RegisterScript,
     "detector": DetectorScript,
     "membership": MembershipScript,
+    "anti_entropy": ReplicaScript,
 }
 NAMES = [(path.name, start) for start in SCRIPTS for path in sorted(FOLDER.glob(f"{start}_*.txt"))]
 

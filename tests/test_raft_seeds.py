@@ -6,10 +6,12 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
+from dsm_native.testing import check_linearizable
 from dsm_native.testing.faults import Fault
 from dsm_native.testing.invariants import InvariantError
 from dsm_native.testing.raft_trial import SHAPES, Trial
@@ -24,6 +26,41 @@ def test_what_must_hold_holds_under_faults(first):
     for seed in range(first, first + PER_TEST):
         outcome = Trial(seed).run()
         assert outcome.counts.checks > 0, f"seed {seed}"
+
+
+def seen_by_clients(seed):
+    """The history of a trial. A session that expired goes on under another number."""
+    trial = Trial(seed)
+    trial.run()
+    return [astuple(operation) for operation in trial.client.history]
+
+
+@pytest.mark.parametrize("seed", range(2 * len(SHAPES)))
+def test_what_clients_saw_under_faults_is_linearizable(seed):
+    seen = seen_by_clients(seed)
+    verdict = check_linearizable(seen)
+    assert verdict, str(verdict)
+    kinds = {kind for _, kind, _, _, _, returned in seen if returned is not None}
+    assert kinds == {"get", "put"}
+
+
+def made_stale(seen):
+    """The history with one get that returns a put which another had overwritten by then."""
+    puts = [item for item in seen if item[1] == "put" and item[5] is not None]
+    for number, (session, kind, key, value, invoked, returned) in enumerate(seen):
+        for newer in puts if kind == "get" and returned is not None else ():
+            if newer[2:4] != (key, value) or newer[5] >= invoked:
+                continue
+            for older in puts:
+                if older[2] == key and older[5] < newer[4]:
+                    stale = (session, kind, key, older[3], invoked, returned)
+                    return [*seen[:number], stale, *seen[number + 1 :]]
+    raise AssertionError("no get was asked after two puts of its key")
+
+
+@pytest.mark.parametrize("seed", range(len(SHAPES)))
+def test_a_stale_answer_to_a_client_is_found(seed):
+    assert not check_linearizable(made_stale(seen_by_clients(seed)))
 
 
 def fingerprint(seed):

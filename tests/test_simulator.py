@@ -143,6 +143,23 @@ def test_the_network_loses_doubles_and_delays_by_its_conditions():
     assert (network.dropped, network.duplicated) == (lost, double)
 
 
+def test_a_moment_that_has_passed_changes_nothing():
+    trace = []
+    sim = simulation(trace=trace)
+    go(sim, 1_000)
+    sim.run_until(5_000)
+    steps, lines = sim.counts.steps, len(trace)
+    sim.run_until(2_000)
+    assert (sim.now, sim.counts.steps, len(trace)) == (5_000, steps, lines)
+    go(sim, 500)
+    sim.run_until(5_400)
+    assert sim.counts.steps == steps
+    sim.run_until(5_700)
+    assert sim.machines[1].protocol.heard == ["early", "early too", "late"] * 2
+    with pytest.raises(ValueError, match="cannot arrive 1 us before"):
+        sim.inject(Message(1, 0, "go"), -1)
+
+
 def test_a_clock_may_drift_but_never_goes_back():
     clock = Clock(offset_us=500)
     assert clock.read(1_000_000) == 1_000_500

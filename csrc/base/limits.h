@@ -4,6 +4,7 @@
 #ifndef DSM_BASE_LIMITS_H
 #define DSM_BASE_LIMITS_H
 
+#define DSM_HUGE_BYTES 2097152u
 #define DSM_PAGE_BYTES 4096u /* unit of backing by the kernel and of checksums' laziness */
 #define DSM_ARENA_PAGE_BYTES                                                                       \
   1024u                     /* unit of the arena: a small stripe fits one, four share a TLB entry */

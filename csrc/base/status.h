@@ -22,6 +22,8 @@
   X(KEY_TOO_LONG, "KeyTooLongError", "the encoded key is longer than a segment allows")            \
   X(WRONG_TYPE, "ValueTypeError", "the stored value is not of the type the operation needs")       \
   X(OVERFLOW, "CounterOverflowError", "the counter would leave the 64-bit signed range")           \
+  X(CLOCK_OFFSET, "ClockOffsetError", "a timestamp is further ahead of the clock than allowed")    \
+  X(CLOCK_OVERFLOW, "ClockOverflowError", "the clock has reached the end of its range")            \
   X(STORE_FULL, "StoreFullError", "the kernel or the segment has no room for the value")           \
   X(TOO_MANY, "LimitError", "a fixed table of the control segment is full")                        \
   X(CORRUPT, "CorruptError", "bytes in a segment are damaged")                                     \

@@ -41,11 +41,13 @@ typedef struct dsm_config_shm {
   char name[DSM_CLUSTER_NAME_BYTES];
 } dsm_config_shm;
 
+/* Far apart, and not 0: flipped bits and a zeroed word are no state, rather than another one. */
 typedef enum dsm_cluster_state {
-  DSM_STATE_STARTING = 1,
-  DSM_STATE_RUNNING = 2,
-  DSM_STATE_STOPPING = 3, /* asked to end; nodes leave */
+  DSM_STATE_STARTING = 0x1E95D3A6,
+  DSM_STATE_RUNNING = 0x6B38A54D,
+  DSM_STATE_STOPPING = 0x74C70E9B, /* asked to end; nodes leave */
 } dsm_cluster_state;
+#define DSM_DETACHED 0x58E1934Du /* the cluster outlives its owner; anything else: it does not */
 
 /* A lock and who holds it. The owner is for messages and for the service thread, never for safety.
  */

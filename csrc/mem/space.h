@@ -14,8 +14,13 @@
 #define DSM_NOBODY UINT32_MAX
 
 typedef struct dsm_space {
-  dsm_os_segment control;
-  dsm_os_segment nodes[DSM_NODES_MAX];
+  union { /* numbered as in locators: 0 is the control segment, 1 + n that of node n */
+    dsm_os_segment segments[1 + DSM_NODES_MAX];
+    struct {
+      dsm_os_segment control;
+      dsm_os_segment nodes[DSM_NODES_MAX];
+    };
+  };
   dsm_layout layout;
   uint64_t hash_seed;
   uint32_t stripe_count;
@@ -24,6 +29,8 @@ typedef struct dsm_space {
   uint32_t replicas;
   uint32_t participant; /* our index, or DSM_NOBODY */
 } dsm_space;
+
+_Static_assert(offsetof(dsm_space, nodes) == offsetof(dsm_space, segments[1]), "no gap between");
 
 typedef struct dsm_fault {
   const char *what; /* static text: which relation is broken */
@@ -118,7 +125,7 @@ static inline dsm_atomic_u64 *dsm_space_unsettled(const dsm_space *space, unsign
 }
 
 static inline uint8_t *dsm_space_base(const dsm_space *space, unsigned segment) {
-  return segment == DSM_CONTROL_SEGMENT ? space->control.base : space->nodes[segment - 1].base;
+  return space->segments[segment].base;
 }
 
 static inline dsm_locator dsm_space_locator(const dsm_space *space, unsigned segment,

@@ -128,8 +128,11 @@ static dsm_status retire_dead(dsm_call *call) {
 
 static dsm_status attach(dsm_call *call, dsm_cluster *cluster, int node) {
   DSM_TRY(check_control(call, cluster));
-  if (dsm_cluster_state_read(cluster) == DSM_STATE_STOPPING)
+  dsm_cluster_state state = dsm_cluster_state_read(cluster);
+  if (state == DSM_STATE_STOPPING)
     return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
+  if (state != DSM_STATE_RUNNING && state != DSM_STATE_STARTING)
+    return dsm_fail(call, DSM_CORRUPT, "state of the cluster", -1, -1, state, DSM_STATE_RUNNING);
   if (node >= (int)call->space->node_count) return DSM_USAGE;
   for (uint32_t i = 0; i < call->space->node_count; i++) DSM_TRY(open_node(call, cluster, i));
   dsm_participant_kind kind = node < 0 ? DSM_PARTICIPANT_CLIENT : DSM_PARTICIPANT_NODE;
@@ -198,7 +201,7 @@ void dsm_cluster_stop(dsm_cluster *cluster) {
 }
 
 void dsm_cluster_detach(dsm_cluster *cluster) {
-  dsm_store_release_u32(&dsm_space_control(&cluster->space)->detached, 1);
+  dsm_store_release_u32(&dsm_space_control(&cluster->space)->detached, DSM_DETACHED);
 }
 
 void dsm_cluster_ready(dsm_cluster *cluster) {

@@ -61,6 +61,11 @@ static inline dsm_cluster_state dsm_cluster_state_read(const dsm_cluster *cluste
   return (dsm_cluster_state)dsm_load_relaxed_u32(&dsm_space_control(&cluster->space)->state);
 }
 
+/* True if the cluster was asked to end, false while it runs and if the word is damaged. */
+static inline bool dsm_cluster_stopping(const dsm_cluster *cluster) {
+  return dsm_cluster_state_read(cluster) == DSM_STATE_STOPPING;
+}
+
 static inline bool dsm_cluster_running(const dsm_cluster *cluster) {
   return dsm_cluster_state_read(cluster) == DSM_STATE_RUNNING;
 }

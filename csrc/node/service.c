@@ -26,7 +26,7 @@ struct dsm_service {
 static void handle_owner_death(struct dsm_service *self) {
   dsm_cluster *cluster = self->cluster;
   dsm_control_shm *control = dsm_space_control(&cluster->space);
-  if (self->orphaned || dsm_load_acquire_u32(&control->detached)) return;
+  if (self->orphaned || dsm_load_acquire_u32(&control->detached) == DSM_DETACHED) return;
   self->orphaned = true;
   dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
   dsm_cluster_unlink_own(cluster);
@@ -96,7 +96,7 @@ static void run(void *argument) {
     dsm_store_relaxed_u64(&slot->beat_ns, dsm_os_monotonic_ns());
     refresh(self);
     settle(self);
-    if (!self->told && dsm_cluster_state_read(self->cluster) == DSM_STATE_STOPPING) {
+    if (!self->told && dsm_cluster_stopping(self->cluster)) {
       self->told = true;
       dsm_os_event_set(self->stopping);
     }

@@ -26,9 +26,21 @@
 #define PRESENCE_LOOKS 3
 #define PRESENCE_LOOK_US 1000
 
+/* The mapping begins at a multiple of a huge page, or none of it could be mapped by one. */
 static dsm_status map_descriptor(int descriptor, uint64_t bytes, dsm_os_segment *out) {
-  void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
-  if (base == MAP_FAILED) return DSM_OS;
+  uint8_t *room = mmap(NULL, bytes + DSM_HUGE_BYTES, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) return DSM_OS;
+  uint8_t *aligned = room + (-(uintptr_t)room & (DSM_HUGE_BYTES - 1));
+  void *base = mmap(aligned, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+                    descriptor, 0);
+  if (base == MAP_FAILED) {
+    munmap(room, bytes + DSM_HUGE_BYTES);
+    return DSM_OS;
+  }
+  uint8_t *end = aligned + ((bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1));
+  if (aligned > room) munmap(room, (size_t)(aligned - room));
+  munmap(end, (size_t)(room + bytes + DSM_HUGE_BYTES - end));
   madvise(base, bytes, MADV_DONTDUMP);
   *out = (dsm_os_segment){.base = base, .bytes = bytes, .handle = descriptor};
   return DSM_OK;

@@ -151,7 +151,7 @@ static dsm_status add_dot(dsm_dotted_set *set, uint32_t node, uint64_t value) {
   while (i < set->entry_count && set->entries[i].node < node)
     place += set->entries[i++].value_count;
   bool known = i < set->entry_count && set->entries[i].node == node;
-  if (known && set->entries[i].counter == UINT64_MAX) return DSM_OVERFLOW;
+  if (known && set->entries[i].counter == UINT64_MAX) return DSM_CLOCK_OVERFLOW;
   if (!known && set->entry_count == set->entry_count_max) return DSM_TOO_MANY;
   DSM_TRY(append_value(set, value));
   memmove(set->values + place + 1, set->values + place,

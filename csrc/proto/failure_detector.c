@@ -16,7 +16,9 @@ void dsm_local_health_note(dsm_local_health *health, int32_t delta) {
 }
 
 uint64_t dsm_local_health_stretch_us(const dsm_local_health *health, uint64_t timeout_us) {
-  return timeout_us * (health->score + UINT64_C(1));
+  uint64_t stretched_us;
+  bool over = __builtin_mul_overflow(timeout_us, health->score + UINT64_C(1), &stretched_us);
+  return over ? UINT64_MAX : stretched_us;
 }
 
 void dsm_observer_init(dsm_observer *observer, uint64_t period_us, uint32_t score_max,
@@ -29,7 +31,7 @@ void dsm_observer_init(dsm_observer *observer, uint64_t period_us, uint32_t scor
 uint64_t dsm_observer_tick(dsm_observer *observer, uint64_t now_us) {
   uint64_t gap_us = now_us > observer->last_tick_us ? now_us - observer->last_tick_us : 0;
   observer->last_tick_us = now_us;
-  bool late = gap_us > 2 * observer->period_us;
+  bool late = gap_us > observer->period_us && gap_us - observer->period_us > observer->period_us;
   dsm_local_health_note(&observer->health, late ? 1 : -1);
   return late ? gap_us - observer->period_us : 0;
 }

@@ -4,7 +4,7 @@
 static dsm_status advance(dsm_hybrid_clock *clock, uint64_t now_us, uint64_t seen,
                           uint64_t *stamp) {
   uint64_t physical = dsm_hybrid_stamp(now_us, 0);
-  if (seen == UINT64_MAX) return DSM_OVERFLOW;
+  if (seen == UINT64_MAX) return DSM_CLOCK_OVERFLOW;
   *stamp = clock->last = physical > seen ? physical : seen + 1;
   return DSM_OK;
 }
@@ -22,7 +22,7 @@ dsm_status dsm_hybrid_clock_receive(dsm_hybrid_clock *clock, uint64_t now_us, ui
                                     uint64_t *stamp) {
   if (now_us > DSM_HYBRID_PHYSICAL_US_MAX) return DSM_USAGE;
   uint64_t sent_us = dsm_hybrid_physical_us(message);
-  if (sent_us > now_us && sent_us - now_us > clock->offset_us_max) return DSM_USAGE;
+  if (sent_us > now_us && sent_us - now_us > clock->offset_us_max) return DSM_CLOCK_OFFSET;
   return advance(clock, now_us, message > clock->last ? message : clock->last, stamp);
 }
 

@@ -45,12 +45,12 @@ static inline uint64_t dsm_hybrid_logical(uint64_t stamp) {
 /* A clock that has stamped nothing; last may also be restored from what was made durable. */
 void dsm_hybrid_clock_init(dsm_hybrid_clock *clock, uint64_t offset_us_max);
 
-/* Stamps a local event or a message to send. DSM_USAGE for a time past 2112, DSM_OVERFLOW when the
- * clock itself has got there. */
+/* Stamps a local event or a message to send. DSM_USAGE for a time past 2112,
+ * DSM_CLOCK_OVERFLOW when the clock itself has got there. */
 dsm_status dsm_hybrid_clock_send(dsm_hybrid_clock *clock, uint64_t now_us, uint64_t *stamp);
 
-/* Stamps the receipt of a message. As above, and DSM_USAGE when the message's stamp is more than
- * offset_us_max ahead of now_us. */
+/* Stamps the receipt of a message. As above, and DSM_CLOCK_OFFSET when the message's stamp is
+ * more than offset_us_max ahead of now_us. */
 dsm_status dsm_hybrid_clock_receive(dsm_hybrid_clock *clock, uint64_t now_us, uint64_t message,
                                     uint64_t *stamp);
 

@@ -118,6 +118,18 @@ dsm_status dsm_membership_hear(dsm_membership *membership, const dsm_member_news
   return DSM_OK;
 }
 
+dsm_status dsm_membership_know(dsm_membership *membership, uint32_t node, uint64_t incarnation) {
+  if (node >= membership->capacity || node == membership->node || incarnation == UINT64_MAX)
+    return DSM_USAGE;
+  dsm_member *member = &membership->members[node];
+  if (member->state != DSM_MEMBER_UNKNOWN) return DSM_USAGE;
+  member->state = DSM_MEMBER_ALIVE;
+  member->incarnation = incarnation;
+  member->told = UINT32_MAX / 2; /* above every limit, and rotation may still count on */
+  count_member(membership, DSM_MEMBER_ALIVE, 1);
+  return DSM_OK;
+}
+
 void dsm__membership_accuse(dsm_membership *membership, uint32_t node, uint64_t now_us,
                             dsm_membership_outputs *outputs) {
   const dsm_member *member = &membership->members[node];

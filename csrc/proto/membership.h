@@ -115,6 +115,9 @@ dsm_status dsm_membership_init(dsm_membership *membership, dsm_member *members, 
 /* Takes `news` as heard from outside: how a node learns of its first members. */
 dsm_status dsm_membership_hear(dsm_membership *membership, const dsm_member_news *news,
                                uint64_t now_us, dsm_membership_outputs *outputs);
+/* Takes a member as alive from a list that everybody has, so that nobody is told of it: how many
+ * nodes start at once. DSM_USAGE for this node itself and for one that is known already. */
+dsm_status dsm_membership_know(dsm_membership *membership, uint32_t node, uint64_t incarnation);
 dsm_status dsm_membership_receive(dsm_membership *membership, const dsm_membership_message *message,
                                   uint64_t now_us, dsm_membership_outputs *outputs);
 void dsm_membership_tick(dsm_membership *membership, uint64_t now_us,

@@ -92,6 +92,48 @@ dsm_status dsm_ring_add(dsm_ring *ring, uint32_t node, uint32_t points) {
   return DSM_OK;
 }
 
+static void sift_down(uint64_t *heap, size_t root, size_t count) {
+  uint64_t sinking = heap[root];
+  for (size_t child; (child = 2 * root + 1) < count; root = child) {
+    if (child + 1 < count && heap[child + 1] > heap[child]) child++;
+    if (heap[child] <= sinking) break;
+    heap[root] = heap[child];
+  }
+  heap[root] = sinking;
+}
+
+/* In place, without recursion, and never quadratic. */
+static void heap_sort(uint64_t *points, size_t count) {
+  for (size_t root = count / 2; root-- > 0;) sift_down(points, root, count);
+  for (size_t end = count; end-- > 1;) {
+    uint64_t greatest = points[0];
+    points[0] = points[end];
+    points[end] = greatest;
+    sift_down(points, 0, end);
+  }
+}
+
+dsm_status dsm_ring_add_all(dsm_ring *ring, const uint32_t *nodes, uint32_t count,
+                            uint32_t points) {
+  if ((uint64_t)count * points > ring->point_count_max - ring->point_count) return DSM_TOO_MANY;
+  for (uint32_t i = 0; i < count; i++) {
+    dsm_status status = dsm__ring_admit(ring, nodes[i], points);
+    if (status == DSM_OK) {
+      ring->node_points[nodes[i]] = points;
+      continue;
+    }
+    while (i-- > 0) ring->node_points[nodes[i]] = 0;
+    return status;
+  }
+  for (uint32_t i = 0; i < count; i++)
+    for (uint32_t index = 0; index < points; index++)
+      ring->points[ring->point_count++] = place_of(ring, nodes[i], index);
+  heap_sort(ring->points, ring->point_count);
+  ring->node_count += count;
+  dsm__ring_index(ring);
+  return DSM_OK;
+}
+
 dsm_status dsm_ring_remove(dsm_ring *ring, uint32_t node) {
   if (node >= ring->node_count_max || ring->node_points[node] == 0) return DSM_NOT_FOUND;
   uint32_t kept = 0;

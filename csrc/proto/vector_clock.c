@@ -61,7 +61,7 @@ static size_t compare_wide(const uint64_t *left, const uint64_t *right, size_t c
 
 dsm_status dsm_vector_clock_tick(uint64_t *clock, size_t count, size_t node) {
   if (node >= count) return DSM_USAGE;
-  if (clock[node] == UINT64_MAX) return DSM_OVERFLOW;
+  if (clock[node] == UINT64_MAX) return DSM_CLOCK_OVERFLOW;
   clock[node]++;
   return DSM_OK;
 }

@@ -24,7 +24,8 @@ typedef enum dsm_clock_order {
   DSM_CLOCK_CONCURRENT = 3,
 } dsm_clock_order;
 
-/* One more event at a node. DSM_USAGE for a node outside the clock, DSM_OVERFLOW at the end. */
+/* One more event at a node. DSM_USAGE for a node outside the clock,
+ * DSM_CLOCK_OVERFLOW at the end. */
 dsm_status dsm_vector_clock_tick(uint64_t *clock, size_t count, size_t node);
 
 /* Raises every counter of clock to that of other where it is lower. */

@@ -162,8 +162,9 @@ static bool audit_slab(dsm_audit *audit, unsigned node, uint64_t *first, bool *h
   if (bits != wanted)
     return dsm_audit_problem(audit, "bits of the slab differ from its extents", node, bits, wanted);
   *hangs = fit < DSM_FIT_COUNT;
-  return fit == dsm_slab_fit(bits) ||
-         dsm_audit_problem(audit, "slab hangs in the wrong list", node, fit, dsm_slab_fit(bits));
+  unsigned best = dsm_slab_fit(bits);
+  return fit == best || (fit < best && best < DSM_FIT_COUNT) ||
+         dsm_audit_problem(audit, "slab hangs in the wrong list", node, fit, best);
 }
 
 /* The lists of slabs with room: as many entries as slabs that say they hang in one. */

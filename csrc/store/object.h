@@ -1,4 +1,4 @@
-/* Objects: header, key and value in one extent. The format; read.c and write.c do the work.
+/* Objects: header, key and value in one extent. The format; read.c and put.c do the work.
  *
  *   word 0  version; 0 means "not live": the extent is free, or filled but not yet published
  *   word 1  value bytes (40) | codec (8) | flags (8) | key kind (8)

@@ -4,41 +4,19 @@
 #include "../base/copy.h"
 #include "../base/crash.h"
 
-#define ALL_GRAINS ((1ull << DSM_SLAB_GRAINS) - 1)
 #define PAGE_MASK ((1ull << 28) - 1)
 #define SHAPE_UNHUNG 255u
 #define FIT_STEPS 4 /* slabs looked at in the one list where not all fit */
 
-static unsigned grains_of(uint64_t bytes) {
-  return (unsigned)((bytes + DSM_GRAIN_BYTES - 1) / DSM_GRAIN_BYTES);
-}
-
-/* Bits at which a run of `count` clear bits begins, found by doubling. */
-static uint64_t free_runs(uint64_t bits, unsigned count) {
-  uint64_t starts = ~bits & ALL_GRAINS;
-  unsigned length = 1;
-  for (; length * 2 <= count; length *= 2) starts &= starts >> length;
-  return length < count ? starts & starts >> (count - length) : starts;
-}
-
 unsigned dsm_slab_fit(uint64_t bits) {
-  uint64_t runs = ~bits & ALL_GRAINS;
-  if (runs == 0 || runs == ALL_GRAINS) return DSM_FIT_COUNT;
+  uint64_t runs = ~bits & DSM_SLAB_ALL;
+  if (runs == 0 || runs == DSM_SLAB_ALL) return DSM_FIT_COUNT;
   unsigned fit = 0;
   for (unsigned length = 1; fit + 1 < DSM_FIT_COUNT; length *= 2, fit++) {
     runs &= runs >> length;
     if (runs == 0) break;
   }
   return fit;
-}
-
-uint64_t dsm_slab_mask(uint64_t offset, uint64_t bytes) {
-  uint64_t inside = offset % DSM_ARENA_PAGE_BYTES;
-  unsigned count = grains_of(bytes);
-  if (inside < sizeof(dsm_slab_shm) || inside % DSM_GRAIN_BYTES != 0 || count == 0) return 0;
-  unsigned first = (unsigned)((inside - sizeof(dsm_slab_shm)) / DSM_GRAIN_BYTES);
-  if (count > DSM_SLAB_GRAINS - first) return 0;
-  return (ALL_GRAINS >> (DSM_SLAB_GRAINS - count)) << first;
 }
 
 static dsm_slab_shm *slab_of(const dsm_call *call, unsigned node, uint64_t page) {
@@ -138,7 +116,7 @@ static uint64_t bits_check(const dsm_log *log, unsigned node, const dsm_slab_shm
 
 uint64_t dsm_slab_bits(dsm_log *log, unsigned node, const dsm_slab_shm *slab) {
   uint64_t bits = dsm_load_relaxed_u64(&slab->bits), check = dsm_load_relaxed_u64(&slab->check);
-  if (DSM_UNLIKELY(bits_check(log, node, slab, bits) != check || bits > ALL_GRAINS))
+  if (DSM_UNLIKELY(bits_check(log, node, slab, bits) != check || bits > DSM_SLAB_ALL))
     dsm_log_corrupt(log, "bits of the slab do not verify", node + 1, bits, check);
   return bits;
 }
@@ -174,7 +152,7 @@ static uint64_t find(dsm_log *log, unsigned node, uint32_t stripe, unsigned grai
       if (!slab) return 0;
       uint64_t bits = dsm_slab_bits(log, node, slab);
       if (log->status != DSM_OK) return 0;
-      if (free_runs(bits, grains)) return page;
+      if (dsm_slab_free_runs(bits, grains)) return page;
       page = link_get(log, node, page) >> 28;
     }
   }
@@ -184,7 +162,7 @@ static uint64_t find(dsm_log *log, unsigned node, uint32_t stripe, unsigned grai
 bool dsm_slab_needs_page(dsm_log *log, unsigned node, uint32_t stripe, uint64_t bytes,
                          uint64_t *page) {
   const dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
-  *page = find(log, node, stripe, grains_of(bytes));
+  *page = find(log, node, stripe, dsm_slab_grains(bytes));
   return *page == 0 && log->status == DSM_OK &&
          dsm_log_read_sealed(log, node + 1, &sub->spare) == 0;
 }
@@ -216,13 +194,12 @@ uint64_t dsm_slab_take(dsm_log *log, unsigned node, uint32_t stripe, uint64_t by
   if (page == 0) page = prepare_spare(log, node, stripe);
   int at = touch(log, node, stripe, page);
   if (at < 0) return 0;
-  uint64_t bits = log->touched[at].bits, starts = free_runs(bits, grains_of(bytes));
+  uint64_t bits = log->touched[at].bits, starts = dsm_slab_free_runs(bits, dsm_slab_grains(bytes));
   if (starts == 0) {
     dsm_log_corrupt(log, "slab has no room", node + 1, page, bits);
     return 0;
   }
-  uint64_t offset = page * DSM_ARENA_PAGE_BYTES + sizeof(dsm_slab_shm) +
-                    (uint64_t)__builtin_ctzll(starts) * DSM_GRAIN_BYTES;
+  uint64_t offset = dsm_slab_first(page, starts);
   log->touched[at].bits = bits | dsm_slab_mask(offset, bytes);
   return offset;
 }
@@ -251,21 +228,30 @@ static void set_aside(dsm_log *log, unsigned node, uint32_t stripe, uint64_t pag
     dsm_slab_retire(log, node, stripe, page);
 }
 
-void dsm_slab_finish(dsm_log *log, unsigned node, uint32_t stripe) {
+void dsm_slab_list_bits(dsm_log *log, unsigned node, uint64_t page, uint64_t bits) {
+  const dsm_slab_shm *slab = slab_of(log->call, node, page);
+  dsm_log_once(log, node + 1, &slab->bits, bits);
+  dsm_log_once(log, node + 1, &slab->check, bits_check(log, node, slab, bits));
+}
+
+void dsm_slab_rehang(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page, unsigned fit,
+                     unsigned wanted) {
   dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
+  const dsm_slab_shm *slab = slab_of(log->call, node, page);
+  if (fit < DSM_FIT_COUNT) list_remove(log, node, sub, fit, page);
+  if (wanted < DSM_FIT_COUNT) list_push(log, node, sub, wanted, page);
+  dsm_log_set(log, node + 1, &slab->shape, shape_word(log, node, stripe, slab, wanted));
+}
+
+void dsm_slab_finish(dsm_log *log, unsigned node, uint32_t stripe) {
   for (unsigned i = 0; i < log->touched_count && log->status == DSM_OK; i++) {
     uint64_t page = log->touched[i].page, bits = log->touched[i].bits;
     unsigned fit = log->touched[i].fit, wanted = dsm_slab_fit(bits);
-    dsm_slab_shm *slab = slab_of(log->call, node, page);
-    dsm_log_once(log, node + 1, &slab->bits, bits);
-    dsm_log_once(log, node + 1, &slab->check, bits_check(log, node, slab, bits));
-    if (bits == 0) {
+    dsm_slab_list_bits(log, node, page, bits);
+    if (bits == 0)
       set_aside(log, node, stripe, page, fit);
-    } else if (wanted != fit) {
-      if (fit < DSM_FIT_COUNT) list_remove(log, node, sub, fit, page);
-      if (wanted < DSM_FIT_COUNT) list_push(log, node, sub, wanted, page);
-      dsm_log_set(log, node + 1, &slab->shape, shape_word(log, node, stripe, slab, wanted));
-    }
+    else if (wanted != fit)
+      dsm_slab_rehang(log, node, stripe, page, fit, wanted);
   }
   log->touched_count = 0;
 }

@@ -7,10 +7,12 @@
  *
  *   I  bits say which grains are taken, and carry a check of their own: a damaged bitmap is refused
  *      before it can make two objects share memory
+ *   I  a slab hangs in no list of longer runs than it has; it may hang in one of shorter ones
  *   I  the first word of an extent is 0 (not live) until its object or table is published, and
  * again from the moment it is freed I  all changes are listed in the stripe's intent; nothing here
- * stores, but for preparing a spare page, which nothing refers to All functions need the stripe's
- * lock. Who takes or gives calls dsm_slab_finish before the commit.
+ * stores, but for preparing a spare page, which nothing refers to
+ *
+ * All functions need the stripe's lock. Who takes or gives calls dsm_slab_finish before the commit.
  */
 #ifndef DSM_STORE_SLAB_H
 #define DSM_STORE_SLAB_H
@@ -29,6 +31,36 @@ _Static_assert(sizeof(dsm_slab_shm) == 2 * DSM_GRAIN_BYTES, "the header takes tw
 _Static_assert(sizeof(dsm_slab_shm) + DSM_SLAB_GRAINS * DSM_GRAIN_BYTES == DSM_ARENA_PAGE_BYTES,
                "header and grains fill the page");
 _Static_assert(DSM_SMALL_BYTES_MAX == DSM_SLAB_GRAINS * DSM_GRAIN_BYTES, "largest small extent");
+
+#define DSM_SLAB_ALL ((1ull << DSM_SLAB_GRAINS) - 1)
+
+static inline unsigned dsm_slab_grains(uint64_t bytes) {
+  return (unsigned)((bytes + DSM_GRAIN_BYTES - 1) / DSM_GRAIN_BYTES);
+}
+
+/* Bits at which a run of `count` clear bits begins, found by doubling. */
+static inline uint64_t dsm_slab_free_runs(uint64_t bits, unsigned count) {
+  uint64_t starts = ~bits & DSM_SLAB_ALL;
+  unsigned length = 1;
+  for (; length * 2 <= count; length *= 2) starts &= starts >> length;
+  return length < count ? starts & starts >> (count - length) : starts;
+}
+
+/* Offset of the extent at the lowest of these bits. */
+static inline uint64_t dsm_slab_first(uint64_t page, uint64_t starts) {
+  return page * DSM_ARENA_PAGE_BYTES + sizeof(dsm_slab_shm) +
+         (uint64_t)__builtin_ctzll(starts) * DSM_GRAIN_BYTES;
+}
+
+/* The bits of an extent within its slab; 0 if the extent crosses the slab's bounds. */
+static inline uint64_t dsm_slab_mask(uint64_t offset, uint64_t bytes) {
+  uint64_t inside = offset % DSM_ARENA_PAGE_BYTES;
+  unsigned count = dsm_slab_grains(bytes);
+  if (inside < sizeof(dsm_slab_shm) || inside % DSM_GRAIN_BYTES != 0 || count == 0) return 0;
+  unsigned first = (unsigned)((inside - sizeof(dsm_slab_shm)) / DSM_GRAIN_BYTES);
+  if (count > DSM_SLAB_GRAINS - first) return 0;
+  return (DSM_SLAB_ALL >> (DSM_SLAB_GRAINS - count)) << first;
+}
 
 /* True if taking `bytes` (at most DSM_SMALL_BYTES_MAX) needs a page that the sub does not have.
  * *page: the slab to take from, 0 for the spare page. */
@@ -51,10 +83,12 @@ void dsm_slab_retire(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page
  * NULL and a failed log otherwise. */
 dsm_slab_shm *dsm_slab_at(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page,
                           unsigned *fit);
-/* The bits of an extent within its slab; 0 if the extent crosses the slab's bounds. */
-uint64_t dsm_slab_mask(uint64_t offset, uint64_t bytes);
 /* The bits of a slab, verified; a failed log if they are damaged. */
 uint64_t dsm_slab_bits(dsm_log *log, unsigned node, const dsm_slab_shm *slab);
+/* Lists new bits, and a move from one list (DSM_FIT_COUNT: none) to another. */
+void dsm_slab_list_bits(dsm_log *log, unsigned node, uint64_t page, uint64_t bits);
+void dsm_slab_rehang(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page, unsigned fit,
+                     unsigned wanted);
 /* For repairs, not through the log: writes header, bits and link of a slab anew, and hangs it at
  * the head of the list where it belongs. */
 void dsm_slab_rebuild(const dsm_log *log, unsigned node, uint32_t stripe, uint64_t page,

@@ -57,20 +57,18 @@ static dsm_status compare_slot(dsm_call *call, unsigned node, uint32_t stripe, u
   return dsm_slot_object(call, node, stripe, slot, header, &hash);
 }
 
-dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
-                          dsm_found *out) {
-  dsm_table table;
+dsm_status dsm_table_probe(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *table,
+                           const dsm_key *key, dsm_found *out) {
   out->slot = NULL;
   out->slot_word = DSM_SLOT_EMPTY;
   out->offset = 0;
-  DSM_TRY(dsm_table_read(call, node, stripe, &table));
-  if (!table.slots) return DSM_OK;
-  uint32_t at = dsm_slot_home(key->hash, table.capacity);
-  for (uint32_t step = 0; step < table.capacity; step++) {
-    uint64_t slot = dsm_load_relaxed_u64(&table.slots[at]);
+  if (!table->slots) return DSM_OK;
+  uint32_t at = dsm_slot_home(key->hash, table->capacity);
+  for (uint32_t step = 0; step < table->capacity; step++) {
+    uint64_t slot = dsm_load_relaxed_u64(&table->slots[at]);
     if (slot <= DSM_SLOT_TOMBSTONE) {
       if (!out->slot) {
-        out->slot = &table.slots[at];
+        out->slot = &table->slots[at];
         out->slot_word = slot;
       }
       if (slot == DSM_SLOT_EMPTY) return DSM_OK;
@@ -78,18 +76,25 @@ dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const 
       bool same;
       DSM_TRY(compare_slot(call, node, stripe, slot, key, &out->header, &same));
       if (same) {
-        out->slot = &table.slots[at];
+        out->slot = &table->slots[at];
         out->slot_word = slot;
         out->offset = dsm_slot_offset(slot);
         return DSM_OK;
       }
     }
-    if (++at == table.capacity) at = 0;
+    if (++at == table->capacity) at = 0;
   }
   if (!out->slot)
-    return dsm_fail(call, DSM_CORRUPT, "table has no empty slot", (int)node, stripe, table.capacity,
-                    0);
+    return dsm_fail(call, DSM_CORRUPT, "table has no empty slot", (int)node, stripe,
+                    table->capacity, 0);
   return DSM_OK;
+}
+
+dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
+                          dsm_found *out) {
+  dsm_table table;
+  DSM_TRY(dsm_table_read(call, node, stripe, &table));
+  return dsm_table_probe(call, node, stripe, &table, key, out);
 }
 
 static unsigned size_for(uint64_t live) {

@@ -102,6 +102,9 @@ static inline bool dsm_offset_fits(const dsm_space *space, uint64_t offset) {
 dsm_status dsm_table_read(dsm_call *call, unsigned node, uint32_t stripe, dsm_table *out);
 
 /* Finds the key, or the slot where it would be put. DSM_OK in both cases (see `offset`). */
+dsm_status dsm_table_probe(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *table,
+                           const dsm_key *key, dsm_found *out);
+/* The same, reading the table's place first. */
 dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
                           dsm_found *out);
 

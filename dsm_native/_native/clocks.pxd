@@ -8,7 +8,8 @@ cdef extern from "base/status.h" nogil:
     ctypedef enum dsm_status:
         DSM_OK
         DSM_USAGE
-        DSM_OVERFLOW
+        DSM_CLOCK_OFFSET
+        DSM_CLOCK_OVERFLOW
         DSM_TOO_MANY
 
 

@@ -1,8 +1,9 @@
 # cython: language_level=3, binding=False, autotestdict=False
 """Vector clocks, the hybrid logical clock and dotted version vector sets, over csrc/proto.
 
-Handles are for one thread at a time. Errors are Python's own: ValueError for an argument out of
-range, OverflowError at the end of a counter.
+Handles are for one thread at a time. Errors: UsageError (a ValueError) for an argument out of
+range, ClockOffsetError for a stamp too far ahead, ClockOverflowError (an OverflowError) at the end
+of a counter; Python's OverflowError for what no unsigned word holds, TypeError for no integer.
 """
 
 import enum
@@ -10,6 +11,11 @@ import enum
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
+
+from dsm_native.exceptions import ClockOffsetError, ClockOverflowError, UsageError
+
+cdef extern from "Python.h":
+    object PyNumber_Index(object number)  # a float is no integer, whatever it could be cut to
 
 cdef size_t COUNTERS_MAX = 1 << 20
 cdef size_t COUNTERS_STEP = 8
@@ -45,7 +51,7 @@ cdef class VectorClock:
             raise TypeError("a clock is initialised once")
         self.reach(max(len(values), 1))
         for node, value in enumerate(values):
-            self.counters_[node] = value
+            self.counters_[node] = PyNumber_Index(value)
         self.count = len(values)
 
     def __dealloc__(self):
@@ -57,7 +63,7 @@ cdef class VectorClock:
         if room <= self.room:
             return 0
         if count > COUNTERS_MAX:
-            raise ValueError(f"nodes are below {COUNTERS_MAX}, but one is {count - 1}")
+            raise UsageError(f"nodes are below {COUNTERS_MAX}, but one is {count - 1}")
         larger = <uint64_t *>PyMem_Calloc(room, sizeof(uint64_t))
         if larger is NULL:
             raise MemoryError(f"no memory for a clock of {count} nodes")
@@ -81,13 +87,14 @@ cdef class VectorClock:
             room = self.meet(other)
         return dsm_vector_clock_compare(self.counters_, other.counters_, room)
 
-    def tick(self, size_t node):
+    def tick(self, node):
         """Count one more event at a node."""
+        node = PyNumber_Index(node)
         if node >= self.count:
             self.reach(node + 1)
             self.count = node + 1
         if dsm_vector_clock_tick(self.counters_, self.count, node) != DSM_OK:
-            raise OverflowError(f"the counter of node {node} is at its end")
+            raise ClockOverflowError(f"the counter of node {node} is at its end")
 
     def merge(self, VectorClock other not None):
         """Raise every counter to that of the other clock where it is lower."""
@@ -101,8 +108,9 @@ cdef class VectorClock:
         """How this clock lies to the other one."""
         return ORDERS[self.order(other)]
 
-    def deliverable(self, VectorClock message not None, size_t sender):
+    def deliverable(self, VectorClock message not None, sender):
         """Whether a message with this clock of its sender may be delivered here now."""
+        sender = PyNumber_Index(sender)
         cdef size_t room = max(self.meet(message), sender + 1)
         self.reach(room)
         message.reach(room)
@@ -155,7 +163,9 @@ cdef class HybridClock:
 
     cdef dsm_hybrid_clock clock
 
-    def __init__(self, uint64_t offset_us_max=500_000, *, uint64_t last=0):
+    def __init__(self, offset_us_max=500_000, *, last=0):
+        offset_us_max = PyNumber_Index(offset_us_max)
+        last = PyNumber_Index(last)
         dsm_hybrid_clock_init(&self.clock, offset_us_max)
         self.clock.last = last
 
@@ -169,44 +179,51 @@ cdef class HybridClock:
         return self.clock.offset_us_max
 
     @staticmethod
-    def stamp(uint64_t physical_us, uint64_t logical=0):
+    def stamp(physical_us, logical=0):
         """The stamp with these two parts."""
+        physical_us = PyNumber_Index(physical_us)
+        logical = PyNumber_Index(logical)
         if physical_us > DSM_HYBRID_PHYSICAL_US_MAX or logical > DSM_HYBRID_LOGICAL_MAX:
-            raise ValueError(f"no stamp holds {physical_us} us and a count of {logical}")
+            raise UsageError(f"no stamp holds {physical_us} us and a count of {logical}")
         return dsm_hybrid_stamp(physical_us, logical)
 
     @staticmethod
-    def parts(uint64_t stamp):
+    def parts(stamp):
         """Microseconds and logical count of a stamp."""
+        stamp = PyNumber_Index(stamp)
         return dsm_hybrid_physical_us(stamp), dsm_hybrid_logical(stamp)
 
-    def send(self, uint64_t now_us):
+    def send(self, now_us):
         """Stamp a local event or a message to send."""
+        now_us = PyNumber_Index(now_us)
         cdef uint64_t stamp = 0
         self.check(dsm_hybrid_clock_send(&self.clock, now_us, &stamp), now_us, 0)
         return stamp
 
-    def receive(self, uint64_t now_us, uint64_t message):
-        """Stamp the receipt of a message; ValueError when its stamp is too far ahead of now_us."""
+    def receive(self, now_us, message):
+        """Stamp the receipt of a message; ClockOffsetError when it is stamped too far ahead."""
+        now_us = PyNumber_Index(now_us)
+        message = PyNumber_Index(message)
         cdef uint64_t stamp = 0
         self.check(dsm_hybrid_clock_receive(&self.clock, now_us, message, &stamp), now_us,
                    message)
         return stamp
 
-    def drift_us(self, uint64_t now_us):
+    def drift_us(self, now_us):
         """By how much the stamps run ahead of the physical clock."""
+        now_us = PyNumber_Index(now_us)
         return dsm_hybrid_clock_drift_us(&self.clock, now_us)
 
     cdef int check(self, dsm_status status, uint64_t now_us, uint64_t message) except -1:
         if status == DSM_OK:
             return 0
-        if status == DSM_OVERFLOW:
-            raise OverflowError("the hybrid clock has reached its end in the year 2112")
+        if status == DSM_CLOCK_OVERFLOW:
+            raise ClockOverflowError("the hybrid clock has reached its end in the year 2112")
         if now_us > DSM_HYBRID_PHYSICAL_US_MAX:
-            raise ValueError(f"{now_us} us is past {DSM_HYBRID_PHYSICAL_US_MAX}, the clock's end")
+            raise UsageError(f"{now_us} us is past {DSM_HYBRID_PHYSICAL_US_MAX}, the clock's end")
         ahead = dsm_hybrid_physical_us(message) - now_us
-        raise ValueError(f"the message is stamped {ahead} us ahead of this clock, more than the "
-                         f"{self.clock.offset_us_max} us allowed: check its sender's clock")
+        raise ClockOffsetError(f"the message is stamped {ahead} us ahead of this clock, more than "
+                               f"the {self.clock.offset_us_max} us allowed: check its sender")
 
 
 @cython.final
@@ -228,15 +245,15 @@ cdef class DottedVersionSet:
             raise TypeError("a set is initialised once")
         self.allocate(len(rows), sum(len(values) for _, _, values in rows) + len(loose))
         for i, (node, counter, values) in enumerate(rows):
-            self.set.entries[i].node = node
-            self.set.entries[i].counter = counter
+            self.set.entries[i].node = PyNumber_Index(node)
+            self.set.entries[i].counter = PyNumber_Index(counter)
             self.set.entries[i].value_count = len(values)
         for i, value in enumerate([value for row in rows for value in row[2]] + loose):
-            self.set.values[i] = value
+            self.set.values[i] = PyNumber_Index(value)
         self.set.entry_count = self.set.entry_count_max
         self.set.value_count = self.set.value_count_max
         if not dsm_dotted_valid(&self.set):
-            raise ValueError("an entry has more values than its counter, or a node two entries")
+            raise UsageError("an entry has more values than its counter, or a node two entries")
 
     def __dealloc__(self):
         PyMem_Free(self.memory)
@@ -286,21 +303,25 @@ cdef class DottedVersionSet:
         dsm_dotted_sync(&result.set, &self.set, &other.set)
         return result
 
-    def update(self, DottedVersionSet context not None, uint32_t node, uint64_t value):
+    def update(self, DottedVersionSet context not None, node, value):
         """This set after a write at node by a client that has seen context."""
+        node = PyNumber_Index(node)
+        value = PyNumber_Index(value)
         cdef DottedVersionSet result = self.room_for(context, 1)
         if dsm_dotted_update(&result.set, &context.set, &self.set, node, value) != DSM_OK:
-            raise OverflowError(f"the counter of node {node} is at its end")
+            raise ClockOverflowError(f"the counter of node {node} is at its end")
         return result
 
-    def reconcile(self, uint64_t value):
+    def reconcile(self, value):
         """The history with one anonymous value in the place of all others."""
+        value = PyNumber_Index(value)
         cdef DottedVersionSet result = self.room_for(self, 1)
         dsm_dotted_reconcile(&result.set, &self.set, value)
         return result
 
-    def keep(self, uint32_t index):
+    def keep(self, index):
         """The history with one of the values alone, by its place in values."""
+        index = PyNumber_Index(index)
         cdef DottedVersionSet result = self.room_for(self, 1)
         if dsm_dotted_keep(&result.set, &self.set, index) != DSM_OK:
             raise IndexError(f"there are {self.set.value_count} values, none at {index}")

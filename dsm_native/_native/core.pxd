@@ -128,10 +128,11 @@ cdef extern from "store/read.h" nogil:
 
 
 cdef extern from "store/prefetch.h" nogil:
-    void dsm_prefetch_read_head(const dsm_space *space, uint64_t hash) noexcept
-    void dsm_prefetch_read_object(const dsm_space *space, uint64_t hash) noexcept
-    void dsm_prefetch_change_head(const dsm_space *space, uint64_t hash) noexcept
-    void dsm_prefetch_change_object(const dsm_space *space, uint64_t hash) noexcept
+    ctypedef struct dsm_ahead:
+        pass
+    void dsm_ahead_heads(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) noexcept
+    void dsm_ahead_slots(dsm_ahead *ahead, const dsm_space *space) noexcept
+    void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space) noexcept
 
 
 cdef extern from "store/write.h" nogil:
@@ -145,6 +146,25 @@ cdef extern from "store/write.h" nogil:
                           uint64_t *version) noexcept
     dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
                        int64_t *result, uint64_t *version) noexcept
+
+
+cdef extern from "store/peek.h" nogil:
+    ctypedef struct dsm_peek:
+        const uint8_t *value
+        uint32_t value_bytes
+        uint64_t version
+    uint8_t dsm_peek_codec(const dsm_peek *peek) noexcept
+    void dsm_peek_head(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    void dsm_peek_table(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    void dsm_peek_slot(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    cbool dsm_peek_object(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    cbool dsm_peek_find(const dsm_space *space, const dsm_key *key, dsm_peek *out) noexcept
+    cbool dsm_peek_holds(const dsm_space *space, const dsm_key *key, const dsm_peek *peek,
+                         const void *copy) noexcept
+
+
+cdef extern from "base/copy.h" nogil:
+    void dsm_copy_out(void *target, const void *shared, size_t size) noexcept
 
 
 cdef extern from "store/scan.h" nogil:
@@ -202,6 +222,7 @@ cdef extern from "node/cluster.h" nogil:
     void dsm_cluster_detach(dsm_cluster *cluster) noexcept
     void dsm_cluster_ready(dsm_cluster *cluster) noexcept
     cbool dsm_cluster_forked(const dsm_cluster *cluster) noexcept
+    cbool dsm_cluster_stopping(const dsm_cluster *cluster) noexcept
     cbool dsm_cluster_running(const dsm_cluster *cluster) noexcept
 
 

@@ -117,6 +117,8 @@ cdef extern from "proto/membership.h" nogil:
                                    uint64_t now_us) noexcept
     dsm_status dsm_membership_hear(dsm_membership *membership, const dsm_member_news *news,
                                    uint64_t now_us, dsm_membership_outputs *outputs) noexcept
+    dsm_status dsm_membership_know(dsm_membership *membership, uint32_t node,
+                                   uint64_t incarnation) noexcept
     dsm_status dsm_membership_receive(dsm_membership *membership,
                                       const dsm_membership_message *message, uint64_t now_us,
                                       dsm_membership_outputs *outputs) noexcept

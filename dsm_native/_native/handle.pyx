@@ -3,18 +3,18 @@
 # The handle holds one reference on the C cluster; views hold others, so mappings outlive close().
 # All methods run under the GIL but for waits; a handle may be used by any number of threads.
 from dsm_native._native.core cimport (
-    DSM_CLUSTER_NAME_BYTES, DSM_NOBODY, DSM_OK, DSM_ARENA_PAGE_BYTES,
+    DSM_ARENA_PAGE_BYTES, DSM_CLUSTER_NAME_BYTES, DSM_NOBODY, DSM_OK, DSM_PARTICIPANTS_MAX,
     DSM_PARTICIPANT_DEAD, DSM_PARTICIPANT_FORKING, DSM_PARTICIPANT_NODE, DSM_PARTICIPANT_OWNER,
-    DSM_PARTICIPANTS_MAX, DSM_REGION_NAME_BYTES, DSM_REGIONS_MAX, dsm_arena_usage,
-    dsm_arena_usage_read, dsm_call, dsm_call_make, dsm_check, dsm_check_report, dsm_cluster,
-    dsm_cluster_attach, dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop,
-    dsm_cluster_fork_adopt, dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold,
-    dsm_cluster_ready, dsm_cluster_running, dsm_cluster_stop, dsm_cluster_unlink_own, dsm_fault,
-    dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process, dsm_os_process_alive,
-    dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone, dsm_os_segment_sweep,
-    dsm_os_user, dsm_participant_info, dsm_participant_read, dsm_region_name,
-    dsm_region_open, dsm_region_settings, dsm_service_start, dsm_service_stop, dsm_status,
-    uint32_t, uint64_t,
+    DSM_REGIONS_MAX, DSM_REGION_NAME_BYTES, dsm_arena_usage, dsm_arena_usage_read, dsm_call,
+    dsm_call_make, dsm_check, dsm_check_report, dsm_cluster, dsm_cluster_attach,
+    dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop, dsm_cluster_fork_adopt,
+    dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold, dsm_cluster_ready,
+    dsm_cluster_running, dsm_cluster_stop, dsm_cluster_stopping, dsm_cluster_unlink_own,
+    dsm_fault, dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process,
+    dsm_os_process_alive, dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone,
+    dsm_os_segment_sweep, dsm_os_user, dsm_participant_info, dsm_participant_read,
+    dsm_region_name, dsm_region_open, dsm_region_settings, dsm_service_start, dsm_service_stop,
+    dsm_status, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error, fault_text
 from libcpp cimport bool as cbool
@@ -24,7 +24,7 @@ import threading
 import time
 import weakref
 
-from dsm_native.exceptions import ClosedError, UsageError
+from dsm_native.exceptions import ClosedError, CorruptError, UsageError
 
 cdef object handles = weakref.WeakSet()
 
@@ -133,8 +133,12 @@ cdef class Handle:
             raise ClosedError(f"cluster {self.name!r} is closed in this process")
         if dsm_cluster_forked(self.cluster):
             self.adopt()
-        if not dsm_cluster_running(self.cluster):
+        if dsm_cluster_stopping(self.cluster):
             raise ClosedError(f"cluster {self.name!r} has stopped")
+        if not dsm_cluster_running(self.cluster):
+            raise CorruptError(
+                f"cluster {self.name!r} is neither running nor stopping: its control segment is "
+                f"damaged; close it where it was started, and begin anew")
         return 0
 
     def adopt(self):
@@ -173,7 +177,7 @@ cdef class Handle:
 
     @property
     def closed(self):
-        return self.cluster == NULL or not dsm_cluster_running(self.cluster)
+        return self.cluster == NULL or dsm_cluster_stopping(self.cluster)
 
     @property
     def node_count(self):

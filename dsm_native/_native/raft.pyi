@@ -1,6 +1,8 @@
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
+from dsm_native.exceptions import DSMError
+
 @final
 class RaftEntry:
     index: int
@@ -96,7 +98,8 @@ class RaftMessage:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
-class RaftRefusedError(RuntimeError):
+class RaftRefusedError(DSMError, RuntimeError):
+    reason: str
     leader: int | None
     retry: bool
     def __init__(self, reason: str, leader: int | None, retry: bool) -> None: ...

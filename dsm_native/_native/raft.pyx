@@ -218,7 +218,7 @@ cdef class Raft:
             items.append(self.snapshot())
         for index in range(out.apply_first, out.apply_last + 1):
             dsm_raft_entry_at(self.raft, index, &entry)
-            items.append(RaftApplied(self.entry_object(index), VERDICTS[entry.verdict]))
+            items.append(applied_from_c(self.entry_object(index), entry.verdict))
         for i in range(out.read_count):
             items.append(RaftRead(out.reads[i].context, out.reads[i].index,
                                   out.reads[i].valid_until))
@@ -234,9 +234,9 @@ cdef class Raft:
         if not persist and not applied and out.send_now_count == 0 and \
                 out.send_after_persist_count == 0:
             return NOTHING
-        return RaftOutputs(
+        return tuple_new(RaftOutputs, (
             self.message_objects(out.send_now, out.send_now_count), persist,
-            self.message_objects(out.send_after_persist, out.send_after_persist_count), applied)
+            self.message_objects(out.send_after_persist, out.send_after_persist_count), applied))
 
     def step(self, RaftMessage message not None, uint64_t now):
         """Takes a message from a peer or from itself. ValueError: it contradicts what is committed,

@@ -1,5 +1,9 @@
 # The immutable values that go in and out of a Raft node. Included by raft.pyx.
 
+from dsm_native.exceptions import DSMError
+
+# A named tuple's own constructor is a Python function; this is what it calls.
+cdef object tuple_new = tuple.__new__
 cdef tuple ENTRY_KINDS = ("empty", "command", "config", "session_open", "session_close")
 cdef tuple VERDICTS = ("apply", "duplicate", "gap", "expired", "refused")
 cdef tuple ROLES = ("follower", "pre_candidate", "candidate", "leader")
@@ -198,6 +202,10 @@ class RaftApplied(NamedTuple):
         return f"{self.verdict} {self.entry!r}"
 
 
+cdef object applied_from_c(RaftEntry entry, uint8_t verdict):
+    return tuple_new(RaftApplied, (entry, VERDICTS[verdict]))
+
+
 class RaftRead(NamedTuple):
     """A confirmed read: serve it from a state with `index` in it, before `valid_until` if set."""
 
@@ -278,7 +286,7 @@ cdef class RaftMessage:
         return " ".join(parts)
 
 
-class RaftRefusedError(RuntimeError):
+class RaftRefusedError(DSMError, RuntimeError):
     """The node cannot take the request now: it does not lead, is handing over, or has no room.
 
     `leader` is the node to ask instead, or None when none is known; `retry` is false when the
@@ -288,5 +296,9 @@ class RaftRefusedError(RuntimeError):
     def __init__(self, reason, leader, retry):
         where = "no leader is known" if leader is None else f"node {leader} leads"
         super().__init__(f"{reason}; {where}")
+        self.reason = reason
         self.leader = leader
         self.retry = retry
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.leader, self.retry)

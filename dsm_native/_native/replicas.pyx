@@ -13,6 +13,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.string cimport memcpy
 
+from dsm_native.exceptions import UsageError
+
+cdef extern from "Python.h":
+    object PyNumber_Index(object number)  # a float is no integer, whatever it could be cut to
+
 Version = collections.namedtuple("Version", "stamp node checksum handle", defaults=(0,))
 Item = collections.namedtuple("Item", "key_hash key_check version")
 Move = collections.namedtuple("Move", "item source targets")
@@ -43,7 +48,8 @@ cdef void *zeroed(size_t count, size_t size) except NULL:
 
 cdef int write_version(dsm_conflict_version *into, object version) except -1:
     stamp, node, checksum, handle = version
-    into.stamp, into.node, into.checksum, into.handle = stamp, node, checksum, handle
+    into.stamp, into.node = PyNumber_Index(stamp), PyNumber_Index(node)
+    into.checksum, into.handle = PyNumber_Index(checksum), PyNumber_Index(handle)
     return 0
 
 
@@ -83,15 +89,16 @@ def resolve(versions, policy=Policy.LAST_WRITE_WINS, resolver=None):
     if len(call) > 1:
         raise call[1]
     if status != DSM_OK:
-        raise ValueError(f"none of {len(rows)} versions was named the winner")
+        raise UsageError(f"none of {len(rows)} versions was named the winner")
     return read_version(&winner)
 
 
 cdef uint64_t set_of(object nodes) except? 0:
     cdef uint64_t bits = 0
     for node in nodes:
+        node = PyNumber_Index(node)
         if not 0 <= node < DSM_QUORUM_NODES_MAX:
-            raise ValueError(f"voters are below {DSM_QUORUM_NODES_MAX}, but one is {node}")
+            raise UsageError(f"voters are below {DSM_QUORUM_NODES_MAX}, but one is {node}")
         bits |= <uint64_t>1 << <int>node
     return bits
 
@@ -114,7 +121,7 @@ cdef class Quorum:
         """Result of a vote in which these nodes have answered."""
         cdef uint64_t for_it = set_of(yes), against = set_of(no)
         if for_it & against:
-            raise ValueError("a node has voted both yes and no")
+            raise UsageError("a node has voted both yes and no")
         return VoteResult(dsm_quorum_vote(&self.quorum, for_it, against))
 
     def committed(self, acknowledged):
@@ -126,7 +133,7 @@ cdef class Quorum:
         cdef uint64_t[DSM_QUORUM_NODES_MAX] indexes
         cdef uint64_t committed
         for node in range(DSM_QUORUM_NODES_MAX):
-            indexes[node] = acknowledged.get(node, 0)
+            indexes[node] = PyNumber_Index(acknowledged.get(node, 0))
         if not (self.quorum.incoming or self.quorum.outgoing):
             return None
         committed = dsm_quorum_committed(&self.quorum, indexes)
@@ -140,9 +147,10 @@ cdef class DigestTree:
     cdef dsm_digest_tree tree
     cdef uint64_t *words
 
-    def __init__(self, uint32_t depth=3):
+    def __init__(self, depth=3):
+        depth = PyNumber_Index(depth)
         if not 1 <= depth <= DSM_DIGEST_DEPTH_MAX:
-            raise ValueError(f"depth is 1 to {DSM_DIGEST_DEPTH_MAX}, but is {depth}")
+            raise UsageError(f"depth is 1 to {DSM_DIGEST_DEPTH_MAX}, but is {depth}")
         if self.words is not NULL:
             raise TypeError("a tree is initialised once")
         self.words = <uint64_t *>zeroed(dsm_digest_tree_words(depth), sizeof(uint64_t))
@@ -164,13 +172,15 @@ cdef class DigestTree:
         """Whether every node is the sum of its children."""
         return dsm_digest_tree_valid(&self.tree)
 
-    def bucket(self, uint64_t key_hash):
+    def bucket(self, key_hash):
         """The bucket that a key belongs to."""
+        key_hash = PyNumber_Index(key_hash)
         return dsm_digest_bucket(&self.tree, key_hash)
 
     def add(self, item):
         """Count a version of a key in."""
         key_hash, key_check, version = item
+        key_hash, key_check = PyNumber_Index(key_hash), PyNumber_Index(key_check)
         cdef dsm_conflict_version held
         write_version(&held, version)
         dsm_digest_tree_add(&self.tree, key_hash, dsm_digest_item(key_hash, key_check, &held))
@@ -178,6 +188,7 @@ cdef class DigestTree:
     def remove(self, item):
         """Count a version of a key, which was added before, out."""
         key_hash, key_check, version = item
+        key_hash, key_check = PyNumber_Index(key_hash), PyNumber_Index(key_check)
         cdef dsm_conflict_version held
         write_version(&held, version)
         dsm_digest_tree_remove(&self.tree, key_hash, dsm_digest_item(key_hash, key_check, &held))
@@ -187,10 +198,10 @@ cdef class DigestTree:
         cdef dsm_anti_entropy_query asked
         cdef dsm_anti_entropy_answer answer
         if PyBytes_GET_SIZE(query) != sizeof(asked):
-            raise ValueError(f"a query has {sizeof(asked)} bytes, not {len(query)}")
+            raise UsageError(f"a query has {sizeof(asked)} bytes, not {len(query)}")
         memcpy(&asked, PyBytes_AS_STRING(query), sizeof(asked))
         if dsm_anti_entropy_respond(&self.tree, &asked, &answer) != DSM_OK:
-            raise ValueError(f"the query does not fit a tree of depth {self.tree.depth}")
+            raise UsageError(f"the query does not fit a tree of depth {self.tree.depth}")
         return PyBytes_FromStringAndSize(<char *>&answer, sizeof(answer))
 
 
@@ -204,7 +215,8 @@ cdef class Exchange:
     cdef DigestTree tree
     cdef dsm_anti_entropy *state
 
-    def __init__(self, DigestTree tree not None, uint64_t first_round=0):
+    def __init__(self, DigestTree tree not None, first_round=0):
+        first_round = PyNumber_Index(first_round)
         if self.state is not NULL:
             raise TypeError("an exchange is initialised once")
         self.tree = tree
@@ -227,10 +239,10 @@ cdef class Exchange:
         cdef uint32_t[DSM_ANTI_ENTROPY_CHILDREN_MAX] buckets
         cdef uint32_t count = 0
         if PyBytes_GET_SIZE(answer) != sizeof(got):
-            raise ValueError(f"an answer has {sizeof(got)} bytes, not {len(answer)}")
+            raise UsageError(f"an answer has {sizeof(got)} bytes, not {len(answer)}")
         memcpy(&got, PyBytes_AS_STRING(answer), sizeof(got))
         if dsm_anti_entropy_receive(self.state, &got, buckets, &count) != DSM_OK:
-            raise ValueError("the answer does not fit the query")
+            raise UsageError("the answer does not fit the query")
         return [buckets[i] for i in range(count)]
 
 
@@ -246,18 +258,19 @@ def repair_set(replicas, policy=Policy.LAST_WRITE_WINS):
     cdef size_t place = 0
     rows = [list(items) for items in replicas]
     if len(rows) > DSM_REPAIR_REPLICAS_MAX:
-        raise ValueError(f"at most {DSM_REPAIR_REPLICAS_MAX} replicas, but there are {len(rows)}")
+        raise UsageError(f"at most {DSM_REPAIR_REPLICAS_MAX} replicas, but there are {len(rows)}")
     table = <dsm_repair_item *>zeroed(sum(map(len, rows)), sizeof(dsm_repair_item))
     try:
         for i, items in enumerate(rows):
             lists[i].items = &table[place]
             lists[i].count = len(items)
             for key_hash, key_check, version in items:
-                table[place].key_hash, table[place].key_check = key_hash, key_check
+                table[place].key_hash = PyNumber_Index(key_hash)
+                table[place].key_check = PyNumber_Index(key_check)
                 write_version(&table[place].version, version)
                 place += 1
         if dsm_repair_set_start(&state, lists, len(rows), policy) != DSM_OK:
-            raise ValueError("a list is out of order, holds a key twice, or the policy is custom")
+            raise UsageError("a list is out of order, holds a key twice, or the policy is custom")
         moves = []
         while dsm_repair_set_next(&state, &move):
             item = Item(move.item.key_hash, move.item.key_check, read_version(&move.item.version))

@@ -1,7 +1,7 @@
 """Mirror of csrc/proto/ring.h, ring_difference.h and ketama.h."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "base/hash.h" nogil:
@@ -36,6 +36,8 @@ cdef extern from "proto/ring.h" nogil:
     dsm_status dsm_ring_init(dsm_ring *ring, void *memory, uint32_t node_count_max,
                              uint32_t point_count_max, uint64_t seed) noexcept
     dsm_status dsm_ring_add(dsm_ring *ring, uint32_t node, uint32_t points) noexcept
+    dsm_status dsm_ring_add_all(dsm_ring *ring, const uint32_t *nodes, uint32_t count,
+                                uint32_t points) noexcept
     dsm_status dsm_ring_remove(dsm_ring *ring, uint32_t node) noexcept
     dsm_status dsm_ring_copy(dsm_ring *target, const dsm_ring *source) noexcept
     bint dsm_ring_valid(const dsm_ring *ring) noexcept

@@ -3,6 +3,8 @@ from typing import TypeAlias, final
 
 from typing_extensions import disjoint_base
 
+VIRTUAL_NODES_MAX: int
+
 _Move: TypeAlias = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 @disjoint_base

@@ -29,6 +29,8 @@ class Clock:
     def read(self, true_us: int) -> int:
         """The node's own microseconds at a true time."""
         passed = true_us - self._base_true
+        if self.rate_ppm == 0:
+            return self._base_local + passed
         return self._base_local + passed + passed * self.rate_ppm // PPM
 
     def change_rate(self, true_us: int, rate_ppm: int) -> None:

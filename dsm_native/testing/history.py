@@ -20,6 +20,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from dsm_native.exceptions import DSMError
+
 Plain: TypeAlias = Any  # None, bool, int, float, str, bytes, or a tuple of these
 Session: TypeAlias = str | int
 
@@ -27,7 +29,7 @@ KINDS = ("get", "put", "delete", "add", "cas", "put_if_version")
 WRITING_KINDS = frozenset(KINDS) - {"get"}
 
 
-class HistoryError(ValueError):
+class HistoryError(DSMError, ValueError):
     """The history breaks one of the laws above, so no checker can judge it."""
 
 

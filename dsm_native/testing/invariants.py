@@ -8,12 +8,13 @@ step after which it does not hold.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
+from dsm_native.exceptions import DSMError
 from dsm_native.testing.protocol import Outputs, Protocol
 
 
-class InvariantError(AssertionError):
+class InvariantError(DSMError, AssertionError):
     """Something that must never happen did; the message names both sides of the broken relation."""
 
 
@@ -21,6 +22,9 @@ class Invariant:
     """Base class: override what is of interest. `checks` counts the relations looked at."""
 
     name = "invariant"
+    part: int | None = None
+    """Which part of `Outputs` it looks at; `stepped` is not called where that part is empty. None:
+    it is shown every step that has outputs."""
 
     def __init__(self) -> None:
         self.checks = 0
@@ -40,4 +44,9 @@ class Invariant:
         """Counts a check; `InvariantError` names the invariant when it does not hold."""
         self.checks += 1
         if not holds:
-            raise InvariantError(f"{self.name}: {message}")
+            self.fail(message)
+
+    def fail(self, message: str) -> NoReturn:
+        """Raises `InvariantError`. For relations looked at so often that their message must not be
+        made before it is needed; those count in `checks` by themselves."""
+        raise InvariantError(f"{self.name}: {message}")

@@ -12,33 +12,43 @@ held, and time passes only by `wait`. Every command prints what it caused.
   hold N   disk N                   writes wait from now on; carry out what waits
   crash N   restart N               lose what is not durable; start from what is
 
-A subclass adds the commands of its clients as `do_NAME` methods, and `state`.
+A subclass says how a node is built and adds the commands of its clients as `do_NAME` methods, and
+`state`. What a core refuses (`refusals`) is printed, not raised.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
-from dsm_native.testing.protocol import CLIENT, Message, Outputs
+from dsm_native.testing.protocol import CLIENT, NOTHING, Message, Outputs
+
+_DELIVERIES_MAX = 10_000
 
 
-class NodeScript:
+class NodeScript(ABC):
     """Runs command lines; `execute` returns the printed lines."""
+
+    refusals: ClassVar[tuple[type[Exception], ...]] = ()
 
     def __init__(self) -> None:
         self.now = 0
         self.printed: list[str] = []
         self.nodes: dict[int, Any] = {}
         self.settings: dict[str, int] = {}
-        self._disks: dict[int, dict[Any, Any]] = {}
+        self.disks: dict[int, dict[Any, Any]] = {}
         self._held: dict[int, list[Outputs] | None] = {}
         self._waiting: list[Any] = []
         self._starts = 0
 
+    @abstractmethod
     def build(self, node: int, durable: dict[Any, Any], seed: int) -> Any:
         """A node of the protocol under test, from what is durable."""
-        raise NotImplementedError
+
+    def started(self, protocol: Any) -> Outputs:
+        """What a node wants done as soon as it has started."""
+        return NOTHING
 
     def execute(self, line: str) -> list[str]:
         """Runs one command line."""
@@ -47,19 +57,22 @@ class NodeScript:
         run = getattr(self, "do_" + name.replace("-", "_"), None)
         if run is None:
             raise ValueError(f"no command {name!r} in {line!r}")
-        run(*arguments)
+        try:
+            run(*arguments)
+        except self.refusals as refusal:
+            self.printed.append(f"refused: {refusal}")
         return self.printed
 
     def ask(self, node: str, kind: str, body: Any = None) -> None:
         """A client's message, which no network delays."""
         message = Message(CLIENT, int(node), kind, body)
-        self.take(int(node), self._living(int(node)).step(message, self.now))
+        self.take(int(node), self.living(int(node)).step(message, self.now))
 
     def do_nodes(self, count: str, *settings: str) -> None:
         pairs = [setting.split("=") for setting in settings]
         self.settings = {name: int(value) for name, value in pairs}
         for node in range(int(count)):
-            self._disks[node] = {}
+            self.disks[node] = {}
             self.do_restart(str(node))
 
     def do_wait(self, passed_us: str, *nodes: str) -> None:
@@ -69,9 +82,13 @@ class NodeScript:
                 self.take(node, self.nodes[node].tick(self.now))
 
     def do_deliver(self, *links: str) -> None:
+        delivered = 0
         while moving := self._on(links):
             for message in moving:
                 self._deliver(message)
+            delivered += len(moving)
+            if delivered > _DELIVERIES_MAX:
+                raise RuntimeError(f"no quiet after {delivered} messages")
 
     def do_step(self, *links: str) -> None:
         for message in self._on(links):
@@ -85,7 +102,7 @@ class NodeScript:
     def do_drop(self, *links: str) -> None:
         for message in self._on(links):
             self._waiting.remove(message)
-            self.printed.append(f"lost {message!r}")
+            self.printed.append(f"lost {self.show_message(message)}")
 
     def do_hold(self, node: str) -> None:
         self._held[int(node)] = []
@@ -99,12 +116,15 @@ class NodeScript:
     def do_crash(self, node: str) -> None:
         self.nodes[int(node)] = None
         self._held[int(node)] = None
+        self._waiting = [m for m in self._waiting if not m.source == m.target == int(node)]
 
     def do_restart(self, node: str) -> None:
         number = int(node)
         self._starts += 1
         self._held[number] = None
-        self.nodes[number] = self.build(number, dict(self._disks[number]), self._starts)
+        protocol = self.build(number, dict(self.disks[number]), self._starts)
+        self.nodes[number] = protocol
+        self.take(number, self.started(protocol))
 
     def take(self, node: int, outputs: Any) -> None:
         """Carries out what a node wants done."""
@@ -116,7 +136,8 @@ class NodeScript:
             held.append(outputs)
             self.printed.append(f"  {node} waits for its disk")
 
-    def _living(self, node: int) -> Any:
+    def living(self, node: int) -> Any:
+        """The protocol of a node that is up."""
         if self.nodes[node] is None:
             raise ValueError(f"node {node} is down")
         return self.nodes[node]
@@ -127,7 +148,7 @@ class NodeScript:
 
     def _deliver(self, message: Any) -> None:
         self._waiting.remove(message)
-        self.printed.append(repr(message))
+        self.printed.append(self.show_message(message))
         protocol = self.nodes.get(message.target)
         if protocol is None:
             self.printed.append("  nobody there")
@@ -137,22 +158,33 @@ class NodeScript:
     def _send(self, messages: Iterable[Any]) -> None:
         for message in messages:
             if message.target == CLIENT:
-                self.printed.append(f"  {message!r}")
+                self.printed.append(f"  {self.show_message(message)}")
             else:
                 self._waiting.append(message)
 
     def _after_persist(self, node: int, outputs: Any) -> None:
-        disk = self._disks[node]
+        disk = self.disks[node]
         for key, value in outputs.persist:
-            name = " ".join(map(str, key)) if isinstance(key, tuple) else key
             if value is None:
                 disk.pop(key, None)
-                self.printed.append(f"  {node} deletes {name}")
+                self.printed.append(f"  {node} deletes {self.show_key(key)}")
             else:
                 disk[key] = value
-                self.printed.append(f"  {node} writes {name}: {self.show(value)}")
+                self.printed.append(f"  {node} writes {self.show_write(key, value)}")
         self._send(outputs.send_after_persist)
         self.printed += [f"  {node} applies {self.show(item)}" for item in outputs.apply]
+
+    def show_message(self, message: Any) -> str:
+        """A message in one short line."""
+        return repr(message)
+
+    def show_key(self, key: Any) -> str:
+        """A written key in one short line."""
+        return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+    def show_write(self, key: Any, value: Any) -> str:
+        """A write in one short line."""
+        return f"{self.show_key(key)}: {self.show(value)}"
 
     def show(self, value: Any) -> str:
         """A written or applied value in one short line."""

@@ -144,6 +144,10 @@ class LinearizableLists(Invariant):
         self._deletes_open: dict[int, set[int]] = {}
         self._to_bury: dict[int, bytes] = {}
 
+    def longest(self, key: int) -> bytes:
+        """The longest list that any operation on a key has returned."""
+        return self._longest.get(key, b"")
+
     def begin(self, request: int, name: str, key: int, mark: int) -> None:
         """A client sends an operation."""
         still_open = bool(self._deletes_open.get(key))
@@ -285,5 +289,5 @@ def delete(value: bytes | None) -> None:
     """The change function of "delete"."""
 
 
-CHANGES = {"append": append, "read": read, "delete": delete}
+CHANGES: dict[str, Callable[..., bytes | None]] = {"append": append, "read": read, "delete": delete}
 """The change functions that these clients name."""

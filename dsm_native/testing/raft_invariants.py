@@ -14,6 +14,8 @@ from dsm_native._native.raft import Raft, RaftApplied, RaftSnapshot
 from dsm_native.testing.invariants import Invariant
 from dsm_native.testing.protocol import Outputs
 
+WRITES, APPLIED = Outputs._fields.index("persist"), Outputs._fields.index("apply")
+
 
 def _core(protocol: Any) -> Raft:
     core: Raft = protocol if type(protocol) is Raft else protocol.raft
@@ -24,14 +26,14 @@ class ElectionSafety(Invariant):
     """At most one leader per term (5.2)."""
 
     name = "election safety"
+    part = WRITES
 
     def __init__(self) -> None:
         super().__init__()
         self.leaders: dict[int, int] = {}
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
-        if not outputs[1]:
-            return  # a node that comes to lead writes its first entry
+        # A node that comes to lead writes its first entry.
         core = _core(protocol)
         if core.role == "leader":
             first = self.leaders.setdefault(core.term, node)
@@ -42,6 +44,7 @@ class LogMatching(Invariant):
     """Two logs with the same entry at an index are equal up to it (5.3)."""
 
     name = "log matching"
+    part = WRITES
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,8 +60,6 @@ class LogMatching(Invariant):
         self._terms[node] = terms
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
-        if not outputs[1]:
-            return
         terms = self._terms[node]
         for key, value in outputs[1]:
             if key == "snapshot":
@@ -73,22 +74,23 @@ class LogMatching(Invariant):
         before = 0 if entry.index == 1 else terms.get(entry.index - 1)
         terms[entry.index] = entry.term
         first_before, first = self._seen.setdefault((entry.index, entry.term), (before, entry))
-        self.require(
-            first is entry or first == entry,
-            f"node {node} wrote {entry!r} where {first!r} had been written",
-        )
+        self.checks += 1
+        if first is not entry and first != entry:
+            self.fail(f"node {node} wrote {entry!r} where {first!r} had been written")
         if before is not None and first_before is not None:
-            self.require(
-                before == first_before,
-                f"node {node} wrote {entry!r} after an entry of term {before}, others after one of"
-                f" term {first_before}",
-            )
+            self.checks += 1
+            if before != first_before:
+                self.fail(
+                    f"node {node} wrote {entry!r} after an entry of term {before}, others after"
+                    f" one of term {first_before}"
+                )
 
 
 class StateMachineSafety(Invariant):
     """No two nodes apply different entries at an index, and each applies in order (5.4.3)."""
 
     name = "state machine safety"
+    part = APPLIED
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,19 +112,21 @@ class StateMachineSafety(Invariant):
     def _compare(self, node: int, item: Any) -> None:
         index = item.entry.index
         expected = self._next[node]
-        self.require(index == expected, f"node {node} applied {index} where {expected} was next")
+        self.checks += 2
+        if index != expected:
+            self.fail(f"node {node} applied {index} where {expected} was next")
         self._next[node] = index + 1
         self.last = max(self.last, index)
         first = self.applied.setdefault(index, item)
-        self.require(
-            first is item or first == item, f"node {node} applied {item!r}, another {first!r}"
-        )
+        if first is not item and first != item:
+            self.fail(f"node {node} applied {item!r}, another {first!r}")
 
 
 class LeaderCompleteness(Invariant):
     """A leader's log holds every entry that was committed before (5.4)."""
 
     name = "leader completeness"
+    part = WRITES
 
     def __init__(self, applied: StateMachineSafety) -> None:
         super().__init__()
@@ -130,8 +134,6 @@ class LeaderCompleteness(Invariant):
         self._known: set[tuple[int, int]] = set()
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
-        if not outputs[1]:
-            return
         core = _core(protocol)
         if core.role != "leader" or (node, core.term) in self._known:
             return
@@ -151,6 +153,7 @@ class AppliedOnce(Invariant):
     """A session's command takes effect at one index only, however often it is proposed."""
 
     name = "applied once"
+    part = APPLIED
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,11 +167,12 @@ class AppliedOnce(Invariant):
             if entry.kind != "command" or entry.session == 0:
                 continue
             first = self._index.setdefault((entry.session, entry.sequence), entry.index)
-            self.require(
-                first == entry.index,
-                f"command {entry.sequence} of session {entry.session} took effect at index {first}"
-                f" and again at {entry.index}",
-            )
+            self.checks += 1
+            if first != entry.index:
+                self.fail(
+                    f"command {entry.sequence} of session {entry.session} took effect at index"
+                    f" {first} and again at {entry.index}"
+                )
 
 
 class InnerRelations(Invariant):
@@ -177,7 +181,9 @@ class InnerRelations(Invariant):
     name = "inner relations"
 
     def stepped(self, node: int, protocol: Any, outputs: Outputs, now: int) -> None:
-        self.require(_core(protocol).valid(), f"node {node}'s structures contradict each other")
+        self.checks += 1
+        if not _core(protocol).valid():
+            self.fail(f"node {node}'s structures contradict each other")
 
 
 def raft_invariants() -> tuple[Invariant, ...]:

@@ -10,7 +10,7 @@ None) or `expired` (the session is gone). A get that is answered is linearizable
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from dsm_native._native.raft import (
     Raft,
@@ -69,6 +69,9 @@ class RaftNode:
 
     def _carry(self, outputs: RaftOutputs, now: int) -> Outputs:
         """Applies what is committed, and adds answers and snapshots to the core's outputs."""
+        if not outputs.apply and self._unsent is None:
+            # Most inputs: there is nothing to add, and both tuples have the same fields.
+            return cast(Outputs, outputs)
         persist: tuple[Any, ...] = outputs.persist
         after: tuple[Any, ...] = outputs.send_after_persist
         applied = outputs.apply

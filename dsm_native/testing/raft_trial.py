@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsm_native.testing.faults import Fault, random_plan
-from dsm_native.testing.invariants import InvariantError
+from dsm_native.testing.history import Operation as History
+from dsm_native.testing.linearizability import check_linearizable
 from dsm_native.testing.raft_client import RaftClient
 from dsm_native.testing.raft_invariants import raft_invariants
 from dsm_native.testing.raft_node import RaftNode
-from dsm_native.testing.simulator import Counts, Simulation
+from dsm_native.testing.simulator import Simulation
+from dsm_native.testing.trial import Finally, Outcome, outcome_of
+from dsm_native.testing.trial import Trial as SeededTrial
 
 FAULTS_US = 1_500_000
 CALM_US = 600_000
@@ -87,21 +90,14 @@ SHAPES = (
 )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial that held came to."""
-
-    shape: str
-    counts: Counts
-    answers: int
-
-
-class Trial:
+class Trial(SeededTrial):
     """The trial of a seed. `run` raises what went wrong; a shrunken plan may be given to it."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.shape = SHAPES[seed % len(SHAPES)]
+        self.client: RaftClient | None = None
+        """The client of the latest run, with the history of what its sessions saw."""
         self.plan = random_plan(
             seed,
             range(self.shape.nodes),
@@ -114,7 +110,7 @@ class Trial:
     def run(self, plan: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Outcome:
         """Faults, then calm; clients must be served again before the calm is over."""
         shape = self.shape
-        client = RaftClient(
+        client = self.client = RaftClient(
             self.seed,
             range(shape.nodes),
             sessions=shape.sessions,
@@ -139,27 +135,38 @@ class Trial:
         simulation.run_until(FAULTS_US + CALM_US * 2 // 3)
         reached = max(node.raft.commit for node in simulation.protocols().values())
         simulation.run_until(FAULTS_US + CALM_US)
-        self._require_convergence(simulation, reached)
-        counts = simulation.counts
-        counts.checks += client.checks + 2
-        if client.answers == before:
-            raise InvariantError(
-                f"progress: of seed {self.seed} no request was answered in the {CALM_US} us after"
-                f" the last fault, {before} were before"
-            )
-        return Outcome(shape.name, counts, client.answers)
+        convergence, progress = Finally("convergence"), Finally("progress")
+        self._require_convergence(simulation, reached, convergence)
+        progress.require(
+            client.answers > before,
+            f"of seed {self.seed} no request was answered in the {CALM_US} us after the last"
+            f" fault, {before} were before",
+        )
+        judged = Finally("linearizable")
+        # An operation that was never answered may yet happen, so each is a session of its own.
+        verdict = check_linearizable(
+            History(number, done.kind, done.key, done.value, done.invoked, done.returned)
+            for number, done in enumerate(client.history)
+            if done.kind == "put" or done.returned is not None
+        )
+        judged.require(bool(verdict), str(verdict))
+        more = [("sessions", client.checks)]
+        more += [(calm.name, calm.checks) for calm in (convergence, progress, judged)]
+        return outcome_of(shape.name, simulation, client.answers, more)
 
-    def _require_convergence(self, simulation: Simulation, reached: int) -> None:
+    def _require_convergence(
+        self, simulation: Simulation, reached: int, convergence: Finally
+    ) -> None:
         """All members have caught up with what was committed a while ago."""
         cores = {node: protocol.raft for node, protocol in simulation.protocols().items()}
         newest = max(cores.values(), key=lambda core: (core.role == "leader", core.term))
         voters, outgoing, learners, learners_next, _ = newest.membership
         for node in sorted(voters | outgoing | learners | learners_next):
-            if cores[node].commit < reached:
-                raise InvariantError(
-                    f"convergence: node {node} is at commit {cores[node].commit}, {reached} was"
-                    f" committed {CALM_US // 3} us ago"
-                )
+            convergence.require(
+                cores[node].commit >= reached,
+                f"node {node} is at commit {cores[node].commit}, {reached} was committed"
+                f" {CALM_US // 3} us ago",
+            )
 
     def _node(self, node: int, durable: Mapping[Hashable, Any], seed: int, now: int) -> RaftNode:
         shape = self.shape

@@ -57,6 +57,7 @@ class Outcome:
         self.is_refused = False
 
     def refuse(self) -> None:
+        """Say that the operation failed and is known to have had no effect."""
         self.is_refused = True
 
 

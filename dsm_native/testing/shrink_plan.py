@@ -77,3 +77,25 @@ def story(
     parts += [f"  {line}" for line in shown]
     parts += [f"{type(failure).__name__}: {failure}", *getattr(failure, "__notes__", ())]
     return "\n".join(parts)
+
+
+def shortest_failure(
+    run: Callable[[Sequence[Fault], list[str] | None], object], plan: Sequence[Fault]
+) -> str:
+    """The story of the smallest plan found that still fails.
+
+    `run(plan, trace)` runs the trial with a plan and fills `trace`, if it is a list, with the run's
+    lines; it must raise for the given plan, else `ValueError`. It is run some dozen times.
+    """
+
+    def untraced(shorter: Sequence[Fault]) -> None:
+        run(shorter, None)
+
+    def traced(shorter: Sequence[Fault]) -> None:
+        run(shorter, trace)
+
+    smallest = shrink(untraced, plan)
+    trace: list[str] = []
+    failure = failure_of(traced, smallest)
+    assert failure is not None, "a run that failed does not fail again: it is not deterministic"
+    return story(failure, smallest, trace)

@@ -88,6 +88,7 @@ class Simulation:
         self.conditions = conditions or Conditions()
         self.network = Network(seed, self.conditions)
         self.invariants = tuple(invariants)
+        self._watchers = [(invariant.part, invariant.stepped) for invariant in self.invariants]
         self.trace = trace
         self._counts = Counts()
         self._factory = factory
@@ -129,21 +130,25 @@ class Simulation:
         }
 
     def inject(self, message: Any, delay_us: int = 0) -> None:
-        """Puts a message on the agenda, past the network's faults."""
+        """Puts a message on the agenda, past the network's faults. ValueError: not in the past."""
+        if delay_us < 0:
+            raise ValueError(f"a message cannot arrive {-delay_us} us before it was injected")
         self._plan_at(self.now + delay_us, _DELIVER, message, None)
 
     def run_until(self, end_us: int) -> None:
-        """Runs all events up to and including a moment."""
+        """Runs all events up to and including a moment. One that has passed changes nothing: the
+        clock never goes back."""
         agenda = self._agenda
         pop = heapq.heappop
         machines = self.machines
+        counts = self._counts
         try:
             while agenda and agenda[0][0] <= end_us:
                 self.now, _, kind, subject, incarnation = pop(agenda)
                 if kind == _DELIVER:
                     machine = machines.get(subject.target)
                     if machine is not None and machine.protocol is not None:
-                        self._counts.delivered += 1
+                        counts.delivered += 1
                         self._input(machine, subject)
                 elif kind == _TICK:
                     self._tick(subject, incarnation)
@@ -151,7 +156,7 @@ class Simulation:
                     self._disk_done(subject, incarnation)
                 else:
                     self._fault(subject, kind == _BEGIN)
-            self.now = end_us
+            self.now = max(self.now, end_us)
         except Exception as failure:
             failure.add_note(f"in the simulation of seed {self.seed}, at {self.now} us")
             raise
@@ -179,16 +184,18 @@ class Simulation:
     def _input(self, machine: Machine, message: Any) -> None:
         """One input, and then what the node says to itself."""
         local = self._local
+        counts = self._counts
         now = machine.clock.read(self.now)
         while (protocol := machine.protocol) is not None:
-            self._counts.steps += 1
+            counts.steps += 1
             outputs = protocol.tick(now) if message is None else protocol.step(message, now)
             if outputs[0] or outputs[1] or outputs[2] or outputs[3]:
                 if self.trace is not None:
                     self._write_trace(machine, message, outputs)
                 if machine.node != CLIENT:
-                    for invariant in self.invariants:
-                        invariant.stepped(machine.node, protocol, outputs, self.now)
+                    for part, stepped in self._watchers:
+                        if part is None or outputs[part]:
+                            stepped(machine.node, protocol, outputs, self.now)
                 self._outputs(machine, outputs)
             if not local:
                 return

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from dsm_native.exceptions import DSMError
 from dsm_native.testing.history import Operation, Plain
 
 _LANES_MAX = 14  # operations that are still readable when drawn side by side
@@ -18,7 +19,7 @@ _COLUMNS_MAX = 100
 _LISTED_MAX = 60
 
 
-class UndecidedError(RuntimeError):
+class UndecidedError(DSMError, RuntimeError):
     """The search exceeded its budget: the history is neither accepted nor refuted."""
 
 

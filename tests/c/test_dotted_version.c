@@ -211,7 +211,7 @@ static void test_room_and_validity(void) {
   CHECK(!dsm_dotted_valid(&one.set));
   parse(&one, "a1[1]");
   one.entries[0].counter = UINT64_MAX;
-  CHECK_EQUAL(dsm_dotted_update(make(&result), &one.set, &one.set, 0, 1), DSM_OVERFLOW);
+  CHECK_EQUAL(dsm_dotted_update(make(&result), &one.set, &one.set, 0, 1), DSM_CLOCK_OVERFLOW);
 }
 
 int main(void) {

@@ -34,7 +34,7 @@ static void test_cockroach_table_of_2014(void) {
     if (steps[i].receives) {
       bool faulty = steps[i].message[0] == 1100;
       CHECK_EQUAL(dsm_hybrid_clock_receive(&clock, steps[i].now, message, &stamp),
-                  faulty ? DSM_USAGE : DSM_OK);
+                  faulty ? DSM_CLOCK_OFFSET : DSM_OK);
     } else {
       CHECK_EQUAL(dsm_hybrid_clock_send(&clock, steps[i].now, &stamp), DSM_OK);
     }
@@ -108,8 +108,9 @@ static void test_the_offset_is_bounded(void) {
   uint64_t stamp;
   CHECK_EQUAL(dsm_hybrid_clock_send(&clock, 1000, &stamp), DSM_OK);
   uint64_t before = clock.last;
-  CHECK_EQUAL(dsm_hybrid_clock_receive(&clock, 1000, dsm_hybrid_stamp(1101, 0), &stamp), DSM_USAGE);
-  CHECK_EQUAL(dsm_hybrid_clock_receive(&clock, 1000, UINT64_MAX, &stamp), DSM_USAGE);
+  CHECK_EQUAL(dsm_hybrid_clock_receive(&clock, 1000, dsm_hybrid_stamp(1101, 0), &stamp),
+              DSM_CLOCK_OFFSET);
+  CHECK_EQUAL(dsm_hybrid_clock_receive(&clock, 1000, UINT64_MAX, &stamp), DSM_CLOCK_OFFSET);
   CHECK_EQUAL(clock.last, before);
   CHECK_EQUAL(dsm_hybrid_clock_receive(&clock, 1000, dsm_hybrid_stamp(1100, 7), &stamp), DSM_OK);
   CHECK_EQUAL(stamp, dsm_hybrid_stamp(1100, 8));
@@ -127,7 +128,7 @@ static void test_the_end_of_time(void) {
   clock.last = UINT64_MAX - 1;
   CHECK_EQUAL(dsm_hybrid_clock_send(&clock, 5, &stamp), DSM_OK);
   CHECK_EQUAL(stamp, UINT64_MAX);
-  CHECK_EQUAL(dsm_hybrid_clock_send(&clock, 5, &stamp), DSM_OVERFLOW);
+  CHECK_EQUAL(dsm_hybrid_clock_send(&clock, 5, &stamp), DSM_CLOCK_OVERFLOW);
   CHECK_EQUAL(clock.last, UINT64_MAX);
 }
 

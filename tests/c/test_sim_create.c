@@ -201,7 +201,8 @@ static void test_damaged_before_attach(void) {
 static void test_owner_dies(bool detached) {
   dsm_sim_start(5);
   fixture owner = fixture_create(&shape);
-  dsm_store_release_u32(&dsm_space_control(owner.call.space)->detached, detached);
+  dsm_store_release_u32(&dsm_space_control(owner.call.space)->detached,
+                        detached ? DSM_DETACHED : 1);
   uint32_t owner_pid = dsm_sim_process_pid(), node_pid = dsm_sim_process_new();
   dsm_sim_process_run(node_pid);
   dsm_cluster *node;

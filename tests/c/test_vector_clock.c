@@ -104,7 +104,7 @@ static void test_tick_refuses(void) {
   uint64_t clock[2] = {UINT64_MAX - 1, 0};
   CHECK_EQUAL(dsm_vector_clock_tick(clock, 2, 2), DSM_USAGE);
   CHECK_EQUAL(dsm_vector_clock_tick(clock, 2, 0), DSM_OK);
-  CHECK_EQUAL(dsm_vector_clock_tick(clock, 2, 0), DSM_OVERFLOW);
+  CHECK_EQUAL(dsm_vector_clock_tick(clock, 2, 0), DSM_CLOCK_OVERFLOW);
   CHECK_EQUAL(clock[0], UINT64_MAX);
 }
 

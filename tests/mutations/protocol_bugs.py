@@ -1,21 +1,12 @@
 """Bugs to plant in two-phase commit, Paxos, CASPaxos, failure detection and membership.
 
 Each is a change of a few words in one file of csrc/proto and must be caught by the tests that
-`plant_protocols.py` runs for its face. `old` occurs exactly once in its file.
+`plant.py` runs for its face. `old` occurs exactly once in its file.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Bug(NamedTuple):
-    name: str
-    face: str
-    file: str
-    old: str
-    new: str
-
+from bug import Bug
 
 BUGS = (
     Bug(
@@ -216,8 +207,8 @@ BUGS = (
         "an unhealthy observer is as strict as a healthy one",
         "detector",
         "failure_detector.c",
-        "  return timeout_us * (health->score + UINT64_C(1));",
-        "  return timeout_us * (health->score * 0 + UINT64_C(1));",
+        "  return over ? UINT64_MAX : stretched_us;",
+        "  return over ? UINT64_MAX : timeout_us;",
     ),
     Bug(
         "the silence that raised a suspicion becomes a sample",

@@ -1,104 +1,153 @@
-"""Trials over many seeds, for minutes: `python tests/sim/run.py [--minutes 3] [--jobs 2]`.
+"""Trials of every protocol over many seeds, for minutes: `python tests/sim/run.py [--minutes 3]`.
 
-Prints how many seeds and steps ran, which faults were met, and how many relations were checked. A
-seed that fails is shrunk to the faults it needs and told as a short story; exit status 1 then.
-`--seed N` runs one seed, `--trace` prints all of its trace.
+Prints per protocol how many seeds and steps ran, which faults were met, and how often each
+invariant was looked at. A seed that fails is shrunk to the faults it needs and told as a short
+story; exit status 1 then. `--protocol NAME` (again and again) chooses protocols, `--seed N` runs
+one seed of one protocol, `--trace` prints all of its trace, `--json FILE` keeps the totals.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import sys
 import time
 from collections import Counter
-from dataclasses import fields
+from dataclasses import asdict, dataclass, field
 from itertools import count
 
-from dsm_native.testing.raft_trial import Trial
 from dsm_native.testing.shrink_plan import failure_of, shrink, story
 from dsm_native.testing.simulator import Counts
+from dsm_native.testing.trials import TRIALS
 
-STRETCH = 70
+STRETCH = 16
+FAULTS = (
+    "dropped", "duplicated", "reordered", "crashes", "writes_lost", "partitions", "one_way_cuts",
+    "clock_skews", "storms", "slow_disks",
+)  # fmt: skip
 
 
-def attempt(seed):
-    """One seed: its outcome, or the failure as text."""
+@dataclass
+class Total:
+    """What all seeds of one protocol came to."""
+
+    seeds: int = 0
+    seconds: float = 0.0
+    answers: int = 0
+    counts: Counts = field(default_factory=Counts)
+    shapes: Counter = field(default_factory=Counter)
+    checks: Counter = field(default_factory=Counter)
+
+
+def attempt(task):
+    """One seed of one protocol: its outcome, or the failure as text, and the seconds it took."""
+    name, seed = task
+    start = time.perf_counter()
     try:
-        return seed, Trial(seed).run(), None
-    except Exception as failure:  # any exception is the finding here
-        return seed, None, f"{type(failure).__name__}: {failure}"
+        outcome, failure = TRIALS[name](seed).run(), None
+    except Exception as raised:  # any exception is the finding here
+        outcome, failure = None, f"{type(raised).__name__}: {raised}"
+    return name, seed, outcome, failure, time.perf_counter() - start
 
 
-def tell(seed):
+def tell(name, seed):
     """The shortest failing run of a seed that was found to fail."""
-    trial = Trial(seed)
+    trial = TRIALS[name](seed)
     plan = shrink(trial.run, trial.plan)
     trace = []
     failure = failure_of(lambda faults: trial.run(faults, trace=trace), plan)
-    print(f"\nseed {seed}, {trial.shape.name}: {len(trial.plan)} faults shrunk to {len(plan)}")
+    print(f"\n{name}, seed {seed}: {len(trial.plan)} faults shrunk to {len(plan)}")
     print(story(failure, plan, trace))
 
 
-def run_one(seed, with_trace):
+def run_one(name, seed, with_trace):
     trace = [] if with_trace else None
     try:
-        outcome = Trial(seed).run(trace=trace)
+        outcome = TRIALS[name](seed).run(trace=trace)
     except Exception:  # any exception is the finding here
-        tell(seed)
+        tell(name, seed)
         return 1
     finally:
         print("\n".join(trace or ()))
-    print(f"seed {seed}, {outcome.shape}: {outcome.answers} answers, {outcome.counts}")
+    print(f"{name}, seed {seed}, {outcome.shape}: {outcome.answers} answers, {outcome.counts}")
     return 0
 
 
-def report(total, shapes, answers, seconds):
-    print(f"\nraft: {sum(shapes.values())} seeds in {seconds:.0f} s, {answers} requests answered")
-    for shape, seeds in sorted(shapes.items()):
-        print(f"  {seeds:6} x {shape}")
-    for field in fields(Counts):
-        print(f"  {field.name.replace('_', ' '):16} {getattr(total, field.name):>12,}")
+def listed(counted):
+    return ", ".join(f"{name} {number:,}" for name, number in counted if number)
 
 
-def run_many(first, minutes, seeds, jobs):
+def report(totals, seconds):
+    print(f"\n{sum(total.seeds for total in totals.values()):,} seeds in {seconds:.0f} s")
+    for name, total in totals.items():
+        rate = total.counts.steps / total.seconds if total.seconds else 0
+        faults = [(fault.replace("_", " "), getattr(total.counts, fault)) for fault in FAULTS]
+        print(
+            f"\n{name}: {total.seeds:,} seeds, {total.counts.steps:,} steps ({rate:,.0f}/s), "
+            f"{total.answers:,} answers\n"
+            f"  shapes  {listed(sorted(total.shapes.items()))}\n"
+            f"  faults  {listed(faults)}\n"
+            f"  checks  {listed(sorted(total.checks.items()))}"
+        )
+
+
+def add(total, outcome, seconds):
+    total.seeds += 1
+    total.seconds += seconds
+    total.counts += outcome.counts
+    total.answers += outcome.answers
+    total.shapes[outcome.shape] += 1
+    total.checks.update(outcome.checks)
+
+
+def run_many(names, first, minutes, seeds, jobs):
+    """Seeds of all protocols in turn, so that each has its share whenever it ends."""
     start = time.monotonic()
-    total, shapes, answers, failed = Counts(), Counter(), 0, []
-    done = 0
+    totals, failed = {name: Total() for name in names}, []
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         # A stretch at a time: a pool reads ahead without bound.
         for begin in count(first, STRETCH):
-            stretch = range(begin, begin + STRETCH)
-            for seed, outcome, failure in pool.imap_unordered(attempt, stretch):
-                done += 1
+            end = min(begin + STRETCH, first + seeds) if seeds else begin + STRETCH
+            tasks = [(name, seed) for seed in range(begin, end) for name in names]
+            for name, seed, outcome, failure, seconds in pool.imap_unordered(attempt, tasks):
                 if outcome is None:
-                    print(f"seed {seed} FAILED: {failure}", flush=True)
-                    failed.append(seed)
-                    continue
-                total += outcome.counts
-                shapes[outcome.shape] += 1
-                answers += outcome.answers
-            spent = time.monotonic() - start
-            if failed or (done >= seeds if seeds else spent > minutes * 60):
+                    print(f"{name}, seed {seed} FAILED: {failure}", flush=True)
+                    failed.append((name, seed))
+                else:
+                    add(totals[name], outcome, seconds)
+            if failed or (
+                end == first + seeds if seeds else time.monotonic() > start + minutes * 60
+            ):
                 break
-    report(total, shapes, answers, time.monotonic() - start)
-    for seed in sorted(failed)[:1]:
-        tell(seed)
-    return 1 if failed else 0
+    seconds = time.monotonic() - start
+    report(totals, seconds)
+    for name, seed in sorted(failed)[:1]:
+        tell(name, seed)
+    return totals, failed
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--seeds", type=int, default=0, help="this many instead of for minutes")
+    parser.add_argument("--seeds", type=int, default=0, help="so many of each instead of minutes")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--protocol", action="append", choices=list(TRIALS))
     parser.add_argument("--seed", type=int)
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--json", help="file for the totals")
     options = parser.parse_args()
+    names = options.protocol or list(TRIALS)
     if options.seed is not None:
-        return run_one(options.seed, options.trace)
-    return run_many(options.first, options.minutes, options.seeds, options.jobs)
+        if len(names) != 1:
+            parser.error("--seed goes with one --protocol")
+        return run_one(names[0], options.seed, options.trace)
+    totals, failed = run_many(names, options.first, options.minutes, options.seeds, options.jobs)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({name: asdict(total) for name, total in totals.items()}, file, indent=1)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,269 @@
+/* Putting objects: values, counters, and copies made by repairs. */
+#include "../base/crash.h"
+#include "change.h"
+#include "stripe.h"
+#include "swap.h"
+
+/* Size, shape and place of the new object, the same at every replica. */
+typedef struct plan {
+  uint64_t bytes, shape, binding;
+  uint64_t value_offset;
+  uint32_t key_offset;
+  uint8_t flags;
+} plan;
+
+/* Where the new object goes at each replica. */
+typedef struct place {
+  dsm_swap swap; /* beside the old object, or else */
+  uint64_t slab; /* the slab to take it from, 0 for the spare page */
+} place;
+
+typedef struct put {
+  dsm_change change;
+  plan wanted;
+  const dsm_value *value;
+  uint64_t value_hash; /* 0: lazy, or known once it is laid out */
+  place places[DSM_REPLICAS_MAX];
+} put;
+
+static plan make_plan(const dsm_key *key, const dsm_value *value) {
+  plan result = {.flags = value->length >= DSM_LAZY_BYTES_MIN ? DSM_OBJECT_LAZY : 0};
+  dsm_header header;
+  if (dsm_header_bytes(result.flags) + key->length + value->length > DSM_SMALL_BYTES_MAX)
+    result.flags |= DSM_OBJECT_ALIGNED;
+  result.shape = value->length | (uint64_t)value->codec << 40 | (uint64_t)result.flags << 48 |
+                 (uint64_t)key->kind << 56;
+  result.binding = (uint64_t)key->region << 16 | key->length;
+  dsm_header_decode(&header, 1, result.shape, result.binding);
+  result.key_offset = header.key_offset;
+  result.value_offset = header.value_offset;
+  result.bytes = header.value_offset + value->length;
+  return result;
+}
+
+/* True if the new object fits beside the old one, so that nothing need be reserved. */
+static bool fits_beside(put *self, uint32_t replica, dsm_log *log) {
+  const dsm_found *found = &self->change.found[replica];
+  self->places[replica].swap.page = 0;
+  if (!found->offset || (found->header.flags | self->wanted.flags) & DSM_OBJECT_ALIGNED)
+    return false;
+  self->places[replica].swap =
+      dsm_swap_find(log, self->change.route.nodes[replica], self->change.stripe, found->offset,
+                    found->header.value_offset + found->header.value_bytes, self->wanted.bytes);
+  return self->places[replica].swap.page != 0;
+}
+
+static dsm_status reserve(put *self) {
+  dsm_change *change = &self->change;
+  const plan *wanted = &self->wanted;
+  bool any_moved = false;
+  dsm_log log = dsm_log_make(change->call, NULL, 0);
+  for (uint32_t i = 0; i < change->replicas; i++) {
+    unsigned node = change->route.nodes[i];
+    if (DSM_LIKELY(fits_beside(self, i, &log))) continue;
+    if (log.status != DSM_OK) return log.status;
+    if (!change->found[i].offset && change->found[i].slot_word != DSM_SLOT_TOMBSTONE) {
+      bool moved;
+      DSM_TRY(dsm_table_reserve(change->call, node, change->stripe, &moved));
+      any_moved |= moved;
+    }
+    if (wanted->flags & DSM_OBJECT_ALIGNED)
+      DSM_TRY(dsm_stripe_reserve_run(change->call, node, change->stripe, DSM_RUN_VALUE,
+                                     (wanted->bytes + DSM_ARENA_PAGE_BYTES - 1) /
+                                         DSM_ARENA_PAGE_BYTES));
+    else
+      DSM_TRY(dsm_stripe_reserve_extent(change->call, node, change->stripe, wanted->bytes,
+                                        &self->places[i].slab));
+  }
+  return any_moved ? dsm_change_find(change) : DSM_OK;
+}
+
+/* Writes the object into memory that nothing refers to; the version word stays 0. */
+static void fill(const put *self, dsm_object_shm *object, uint64_t value_hash) {
+  const plan *wanted = &self->wanted;
+  const dsm_key *key = self->change.key;
+  uint8_t *bytes = (uint8_t *)object;
+  uint64_t checksum = dsm_object_checksum(self->change.version, wanted->shape, wanted->binding,
+                                          key->hash, value_hash);
+  /* A reader that meets a byte of this object in memory that it still takes for another one's must
+   * see the generation that freed that memory. The same holds for slabs and tables. */
+  dsm_fence_release();
+  dsm_store_relaxed_u64(&object->version, 0);
+  dsm_store_relaxed_u64(&object->shape, wanted->shape);
+  dsm_store_relaxed_u64(&object->binding, checksum << 32 | wanted->binding);
+  if (wanted->flags & DSM_OBJECT_LAZY) dsm_store_relaxed_u64(dsm_object_settled(object), 0);
+  DSM_CRASH_POINT("put.header");
+  dsm_copy_in(bytes + wanted->key_offset, key->bytes, key->length);
+  uint64_t at = wanted->value_offset;
+  for (uint32_t i = 0; i < self->value->part_count; i++) {
+    dsm_copy_in(bytes + at, self->value->parts[i].bytes, self->value->parts[i].length);
+    at += self->value->parts[i].length;
+    DSM_CRASH_POINT("put.part");
+  }
+}
+
+static uint64_t take_reserved(dsm_log *log, unsigned node, uint32_t stripe) {
+  const dsm_layout *layout = &log->call->space->layout;
+  dsm_sub_shm *sub = dsm_space_sub(log->call->space, node, stripe);
+  uint64_t page = dsm_log_get_sealed(log, node + 1, &sub->reserved);
+  if (log->status == DSM_OK && (page < layout->data_page || page >= layout->page_count))
+    dsm_log_corrupt(log, "reserved run outside the segment", node + 1, page, 0);
+  dsm_log_set_sealed(log, node + 1, &sub->reserved, 0);
+  return page * DSM_ARENA_PAGE_BYTES;
+}
+
+/* The extent of the new object at one replica, taken within the log. */
+static uint64_t take_extent(const put *self, dsm_log *log, uint32_t replica) {
+  const place *place = &self->places[replica];
+  unsigned node = self->change.route.nodes[replica];
+  if (DSM_LIKELY(place->swap.page)) return place->swap.offset;
+  if (self->wanted.flags & DSM_OBJECT_ALIGNED) return take_reserved(log, node, self->change.stripe);
+  return dsm_slab_take(log, node, self->change.stripe, self->wanted.bytes, place->slab);
+}
+
+/* Lists the end of the old object, if there is one, and what that means for the slabs. */
+static void list_old(put *self, dsm_log *log, uint32_t replica) {
+  dsm_change *change = &self->change;
+  unsigned node = change->route.nodes[replica];
+  const dsm_swap *swap = &self->places[replica].swap;
+  if (DSM_LIKELY(swap->page)) {
+    dsm_swap_list(log, node, change->stripe, swap, change->found[replica].offset);
+    return;
+  }
+  if (change->found[replica].offset) dsm_change_free(change, log, replica);
+  dsm_slab_finish(log, node, change->stripe);
+}
+
+static void list_put(put *self, dsm_log *log, uint32_t replica) {
+  dsm_change *change = &self->change;
+  const dsm_space *space = change->call->space;
+  unsigned node = change->route.nodes[replica], segment = node + 1;
+  dsm_sub_shm *sub = dsm_space_sub(space, node, change->stripe);
+  const dsm_found *found = &change->found[replica];
+  log->first = log->count;
+  if (self->places[replica].swap.page && log->status == DSM_OK)
+    log->status = dsm_change_verify_length(change, replica);
+  uint64_t offset = take_extent(self, log, replica);
+  if (DSM_UNLIKELY(log->status != DSM_OK)) return;
+  dsm_object_shm *object = dsm_object_at(space, node, offset);
+  bool lazy = self->wanted.flags & DSM_OBJECT_LAZY;
+  if (!lazy && self->value_hash == 0) {
+    fill(self, object, 0);
+    self->value_hash =
+        dsm_value_hash((const uint8_t *)object + self->wanted.value_offset, self->value->length);
+  }
+  fill(self, object, lazy ? 0 : self->value_hash);
+  dsm_log_once(log, segment, &object->version, change->version);
+  dsm_log_once(log, segment, found->slot, dsm_slot_make(offset, change->key->hash));
+  if (!found->offset)
+    dsm_log_once_sealed(log, segment, &sub->used,
+                        dsm_log_read_sealed(log, segment, &sub->used) + DSM_LIVE_ONE +
+                            (found->slot_word == DSM_SLOT_EMPTY ? DSM_USED_ONE : 0));
+  dsm_log_once_sealed(log, segment, &sub->gen, change->gen);
+  list_old(self, log, replica);
+}
+
+/* Hash of a small value in one part, before the lock; 0: lazy, or known once it is laid out. */
+static uint64_t hash_ahead(const dsm_value *value) {
+  if (value->length >= DSM_LAZY_BYTES_MIN || value->part_count != 1) return 0;
+  return dsm_value_hash(value->parts[0].bytes, value->length);
+}
+
+static dsm_status put_locked(put *self) {
+  dsm_change *change = &self->change;
+  self->wanted = make_plan(change->key, self->value);
+  DSM_TRY(reserve(self));
+  DSM_TRY(dsm_change_next(change));
+  dsm_log log = dsm_change_log(change);
+  for (uint32_t i = change->replicas; i-- > 0;) list_put(self, &log, i);
+  if (!change->found[0].offset && !change->transfer) dsm_change_count(change, &log, 1);
+  DSM_TRY(dsm_log_commit(&log));
+  if (self->wanted.flags & DSM_OBJECT_LAZY)
+    for (uint32_t i = 0; i < change->replicas; i++)
+      dsm_stripe_unsettled(change->call->space, change->route.nodes[i], change->stripe);
+  return DSM_OK;
+}
+
+static dsm_status check_sizes(dsm_call *call, const dsm_key *key, const dsm_value *value) {
+  if (key->length > DSM_KEY_BYTES_MAX)
+    return dsm_fail(call, DSM_KEY_TOO_LONG, "key bytes", -1, -1, key->length, DSM_KEY_BYTES_MAX);
+  uint64_t room = call->space->layout.node_bytes - call->space->layout.data;
+  if (value->length >= DSM_VALUE_BYTES_MAX || value->length + key->length + 192 > room)
+    return dsm_fail(call, DSM_STORE_FULL, "value is larger than a node's segment", -1, -1,
+                    value->length, room);
+  return DSM_OK;
+}
+
+dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                   dsm_condition condition, uint64_t *version) {
+  put self;
+  DSM_TRY(check_sizes(call, key, value));
+  dsm_change_ahead(call, key);
+  self.value = value;
+  self.value_hash = hash_ahead(value);
+  DSM_TRY(dsm_change_begin(&self.change, call, key, condition.replicas));
+  dsm_status status = dsm_change_check(&self.change, condition.if_version, version);
+  if (status == DSM_OK) status = put_locked(&self);
+  if (status == DSM_OK) *version = self.change.gen;
+  return dsm_change_end(&self.change, status);
+}
+
+/* The counter that the primary holds, verified; an absent key is 0. */
+static dsm_status read_counter(dsm_change *self, int64_t *out) {
+  const dsm_found *found = &self->found[0];
+  *out = 0;
+  if (!found->offset) return DSM_OK;
+  DSM_TRY(dsm_change_verify(self, 0));
+  if (found->header.codec != DSM_CODEC_INT64 || found->header.value_bytes != sizeof *out)
+    return dsm_fail(self->call, DSM_WRONG_TYPE, "counter", self->route.nodes[0], self->stripe,
+                    found->header.codec, DSM_CODEC_INT64);
+  const uint8_t *object =
+      (const uint8_t *)dsm_object_at(self->call->space, self->route.nodes[0], found->offset);
+  dsm_copy_out(out, object + found->header.value_offset, sizeof *out);
+  return DSM_OK;
+}
+
+dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
+                   int64_t *result, uint64_t *version) {
+  put self;
+  if (key->length > DSM_KEY_BYTES_MAX)
+    return dsm_fail(call, DSM_KEY_TOO_LONG, "key bytes", -1, -1, key->length, DSM_KEY_BYTES_MAX);
+  dsm_change_ahead(call, key);
+  DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
+  int64_t before, after = 0;
+  dsm_status status = read_counter(&self.change, &before);
+  if (status == DSM_OK && __builtin_add_overflow(before, difference, &after))
+    status = dsm_fail(call, DSM_OVERFLOW, "counter", self.change.route.nodes[0], self.change.stripe,
+                      (uint64_t)before, (uint64_t)difference);
+  if (status == DSM_OK) {
+    dsm_part part = {&after, sizeof after};
+    dsm_value value = {&part, 1, DSM_CODEC_INT64, sizeof after};
+    self.value = &value;
+    self.value_hash = hash_ahead(&value);
+    status = put_locked(&self);
+  }
+  if (status == DSM_OK) {
+    *result = after;
+    *version = self.change.gen;
+  }
+  return dsm_change_end(&self.change, status);
+}
+
+dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
+                        const dsm_key *key, uint64_t slot, const dsm_header *header) {
+  const uint8_t *object =
+      (const uint8_t *)dsm_object_at(call->space, source, dsm_slot_offset(slot));
+  dsm_part part = {object + header->value_offset, header->value_bytes};
+  dsm_value value = {&part, 1, header->codec, header->value_bytes};
+  put self = {.change = {.call = call,
+                         .key = key,
+                         .stripe = stripe,
+                         .replicas = 1,
+                         .route = {.count = 1, .nodes = {(uint8_t)target}},
+                         .transfer = header->version},
+              .value = &value,
+              .value_hash = hash_ahead(&value)};
+  DSM_TRY(dsm_change_find(&self.change));
+  DSM_TRY(put_locked(&self));
+  return dsm_stripe_settle(call, stripe, target);
+}

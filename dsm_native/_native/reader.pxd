@@ -1,0 +1,20 @@
+from dsm_native._native.core cimport dsm_call, dsm_key, dsm_read, uint16_t, uint32_t, uint64_t
+from dsm_native._native.handle cimport Handle
+
+cdef enum:
+    BATCH = 16  # keys whose cache lines are fetched ahead together
+
+
+cdef class RegionReader:
+    cdef readonly Handle handle
+    cdef readonly str name
+    cdef readonly uint16_t index
+    cdef readonly uint32_t replication_factor
+    cdef readonly bint allow_pickle
+
+    cdef object fetch(self, const dsm_key *encoded, object key, uint64_t *version)
+    cdef object fetch_long(self, const dsm_key *encoded, object key, uint64_t *version)
+    cdef int get_batch(self, list asked, list result, Py_ssize_t first, Py_ssize_t count) except -1
+    cdef object fetch_large(self, dsm_call *call, dsm_read *found, object key)
+    cdef object decode_copy(self, dsm_read *found, bytearray copy)
+    cdef object copy_of(self, dsm_call *call, dsm_read *found, object key)
