@@ -73,8 +73,9 @@ class TaskFuture(futures.Future[Any]):
 
     def _invoke_callbacks(self) -> None:
         # The standard library's own step, which users' callbacks make as long as they like.
-        invoke = super()._invoke_callbacks  # type: ignore[misc]
-        if not self._done_callbacks or not self._backend.defer(invoke):  # type: ignore[attr-defined]
+        invoke: Callable[[], None] = super()._invoke_callbacks  # type: ignore[misc]
+        has_any: list[Any] = self._done_callbacks  # type: ignore[attr-defined]
+        if not has_any or not self._backend.defer(invoke):
             invoke()
 
     def _await(self, timeout: float | None) -> None:

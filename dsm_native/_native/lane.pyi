@@ -2,7 +2,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
 from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import Mailbox
@@ -11,9 +11,9 @@ MISSING: object
 
 @disjoint_base
 class Function:
-    def __init__(
-        self, number: int, payload: bytes, codec: int, setup: Function | None, name: str
-    ) -> None: ...
+    def __new__(
+        cls, number: int, payload: bytes, codec: int, setup: Function | None, name: str
+    ) -> Self: ...
     @property
     def number(self) -> int: ...
     @property
@@ -42,8 +42,8 @@ class Task:
     outcome_codec: int
     outcome: Any
     parcels: tuple[bytes, ...] | None
-    def __init__(
-        self,
+    def __new__(
+        cls,
         function: Function,
         sink: object,
         index: int,
@@ -52,7 +52,7 @@ class Task:
         retries: int,
         node: int,
         timeout: float,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def serial(self) -> int: ...
 
@@ -85,13 +85,13 @@ class Lane(Mailbox):
 @disjoint_base
 class Bell:
     over: bool
-    def __init__(self, handle: Handle) -> None: ...
+    def __new__(cls, handle: Handle) -> Self: ...
     def release(self) -> None: ...
     def wait(self, deaths: int, slices: int) -> bool: ...
 
 @disjoint_base
 class Failed:
-    def __init__(self, error: BaseException) -> None: ...
+    def __new__(cls, error: BaseException) -> Self: ...
     @property
     def error(self) -> BaseException: ...
 
@@ -100,7 +100,7 @@ class Gathering:
     results: list[Any]
     missing: int
     failure: BaseException | None
-    def __init__(self, count: int) -> None: ...
+    def __new__(cls, count: int) -> Self: ...
     def settle(self, task: Task, good: bool, value: Any) -> None: ...
 
 def deliver(arrived: deque[Any], other: Callable[[Any], None]) -> None: ...
