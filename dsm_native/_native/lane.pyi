@@ -1,8 +1,8 @@
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import Mailbox
