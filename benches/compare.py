@@ -49,7 +49,7 @@ class Effort:
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
-    task_rounds: int = 15
+    task_rounds: int = 8
 
 
 QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 2, 20_000, 2_000, 0.1, QUICK_STORES, 2)
