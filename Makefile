@@ -60,7 +60,8 @@ kill:
 crash: build
 	$(MAKE) -C tests/c crash
 	$(MAKE) -C tests/kill crash
-	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py --timeout 600
+	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py \
+	  tests/test_executor_kills.py --timeout 900
 
 # Minutes of simulated clusters of every protocol, over many seeds.
 sim: build

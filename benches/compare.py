@@ -19,6 +19,7 @@ import plot
 import protocols
 import table
 from arrays import arrays
+from executor import tasks
 from latency import latencies
 from lifetime import lifetimes
 from memory import memory_per_object
@@ -33,8 +34,8 @@ from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
-    *("ratios", "scaling", "kill", "transactions", "sync", "arrays", "lifetime", "memory"),
-    *("latency", "protocols"),
+    *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
+    *("memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -60,6 +61,7 @@ class Effort:
     array_side: int = 2_048
     array_steps: int = 5
     array_bytes: int = 256 << 20
+    task_rounds: int = 8
 
 
 QUICK = Effort(
@@ -80,6 +82,7 @@ QUICK = Effort(
     array_side=128,
     array_steps=2,
     array_bytes=4 << 20,
+    task_rounds=2,
 )
 
 
@@ -142,6 +145,10 @@ def shared_arrays(effort: Effort) -> Findings:
     return arrays(*sizes, quick)
 
 
+def many_tasks(effort: Effort) -> Findings:
+    return tasks(effort.task_rounds, with_ray=effort.stores is None)
+
+
 def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str, str]]:
     """All parts asked for, one after the other, each with clusters of its own."""
     found, absent = Findings(), {}
@@ -154,6 +161,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "arrays": shared_arrays,
+        "tasks": many_tasks,
     }
     for part in parts:
         started = time.monotonic()

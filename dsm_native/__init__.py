@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
-from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
+from dsm_native.cluster import Cluster, attach, current
 from dsm_native.exceptions import (
     BrokenBarrierError,
     ClockOffsetError,
@@ -21,6 +21,7 @@ from dsm_native.exceptions import (
     CounterOverflowError,
     DSMError,
     ForkedError,
+    InitializerError,
     KeyNotFoundError,
     KeyTooLongError,
     KeyTypeError,
@@ -43,6 +44,7 @@ from dsm_native.exceptions import (
 from dsm_native.key_lock import KeyLock
 from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
+from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.sweep import clean
 from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
 from dsm_native.transaction import Transaction, TransactionRegion
@@ -70,6 +72,7 @@ __all__ = [
     "Event",
     "ForkedError",
     "Holder",
+    "InitializerError",
     "KeyLock",
     "KeyNotFoundError",
     "KeyTooLongError",

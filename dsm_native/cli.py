@@ -99,6 +99,17 @@ def _stop(arguments: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
+def _top(arguments: argparse.Namespace) -> int:
+    from dsm_native import top
+
+    with attach(arguments.name) as cluster:
+        try:
+            top.run(cluster, arguments.once, arguments.interval)
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from dsm_native import demo
 
@@ -130,7 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     stop = commands.add_parser("stop", help="end a cluster, detached or not")
     stop.set_defaults(run=_stop)
-    for command in (stat, check, stop):
+    top = commands.add_parser("top", help="nodes, tasks, rates, pins, memory, live")
+    top.add_argument("--once", action="store_true", help="print one table and end")
+    top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
+    top.set_defaults(run=_top)
+    for command in (stat, check, stop, top):
         command.add_argument("name")
     commands.add_parser("clean", help="remove what killed clusters left").set_defaults(run=_clean)
     demo = commands.add_parser("demo", help="index the standard library, kill a worker, compare")

@@ -4,7 +4,7 @@ The owner (who calls `Cluster(...)`) creates the segments and starts the nodes; 
 it. Other processes join by `attach(name)` or by unpickling a handle. All of them read and write the
 segments directly; the node processes serve as workers, watch for deaths and settle checksums.
 
-Longer than 400 lines: all that users can ask of a cluster is one class.
+Longer than 400 lines: one class, the package's public face.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native.arrays import Array, array_names, check_array, open_array
 from dsm_native.exceptions import (
+    ClosedError,
     ClusterNotFoundError,
     CorruptError,
     ForkedError,
@@ -30,6 +31,7 @@ from dsm_native.exceptions import (
 )
 from dsm_native.named import NamedObjects
 from dsm_native.region import Region
+from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.settings import (
     NODES_MAX,
     OWN_REGIONS,
@@ -42,42 +44,14 @@ from dsm_native.settings import (
 from dsm_native.transaction import Result, Transaction
 
 if TYPE_CHECKING:
-    from dsm_native.workers import Workers
+    from dsm_native.executor import ClusterExecutor, TaskFuture
+    from dsm_native.requester import Requester
+    from dsm_native.scheduler import Scheduler
 
 DEFAULT_REGION = "default"
 
 _attached: weakref.WeakValueDictionary[str, Cluster]
 _current: Cluster | None = None
-
-
-@dataclass(frozen=True)
-class NodeInfo:
-    """One node: its process, and what its segment holds. A dead node's segment goes on serving."""
-
-    id: int
-    pid: int
-    incarnation: int
-    state: str  # "alive", "dead"
-    heartbeat_age_s: float
-    objects: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Outcome of `Cluster.check`: what was seen, and the problems as text (at most 256 of them)."""
-
-    stripes: int
-    objects: int
-    value_bytes: int
-    problems: int
-    repaired: int
-    texts: list[str] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing was wrong."""
-        return self.problems == 0
 
 
 class Cluster(NamedObjects):
@@ -95,7 +69,7 @@ class Cluster(NamedObjects):
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
     """
 
-    _workers: Workers | None
+    _scheduler: Scheduler | Requester | None
 
     def __init__(
         self,
@@ -128,9 +102,9 @@ class Cluster(NamedObjects):
         self._detached = detach
         try:
             handle.start_service()
-            from dsm_native.workers import Workers as Started
+            from dsm_native.scheduler import Scheduler as Started
 
-            self._workers = Started(self, nodes)
+            self._scheduler = Started(handle, nodes)
             if detach:
                 handle.detach()
         except BaseException:
@@ -142,7 +116,8 @@ class Cluster(NamedObjects):
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
         self._detached = False
-        self._workers = None
+        self._scheduler = None
+        self._pools: dict[Any, ClusterExecutor] = {}
         self._regions: dict[str, Region] = {}
         _attached[handle.name] = self
         try:
@@ -277,26 +252,98 @@ class Cluster(NamedObjects):
 
     # ---- work -----------------------------------------------------------------------------------
 
+    def executor(
+        self,
+        *,
+        retries: int = 1,
+        task_timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` on the nodes; any number of them at once.
+
+        retries: how often a task runs again whose worker was lost; 0 for tasks that must not
+        repeat. task_timeout: seconds after which a task's worker is killed and replaced.
+        initializer(*initargs) runs once in each worker before the executor's first task there.
+        """
+        from dsm_native.executor import ClusterExecutor
+
+        backend = self._backend("executor()")
+        own = partial(_check_owner, self._owner_pid)
+        return ClusterExecutor(backend, own, retries, task_timeout, initializer, initargs)
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        node: int | None = None,
+        near: Any = None,
+        region: Region | None = None,
+        retries: int = 1,
+        task_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture:
+        """Schedules function(*args, **kwargs) on a node; returns a `concurrent.futures.Future`.
+
+        node: on that node. near: on the node that holds the primary of that key, of the region
+        `region` (default: the cluster's default region). retries, task_timeout: see executor().
+        For keyword arguments of these names, use executor().
+        """
+        pool = self._pool("submit()", retries, task_timeout)
+        if near is not None and region is None:
+            region = self.default
+        return pool.submit_to(pool._backend.place(node, near, region), function, args, kwargs)
+
     def map(
         self,
         function: Callable[[Any], Any],
         items: Iterable[Any],
         *,
         retries: int = 1,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | bool | None = None,
+        task_timeout: float | None = None,
     ) -> list[Any]:
         """Runs function(item) for each item on the nodes; returns the results in order.
 
         Functions travel by cloudpickle, so lambdas and functions of `__main__` work; in them,
         `dsm_native.current()` is this cluster. An exception of a task is raised here, with the
-        remote traceback as its cause. If a worker is killed, what it was running runs again
-        elsewhere, up to `retries` times, then WorkerLostError: tasks should be idempotent.
-        `progress` is called with 1 for each finished task. Blocks. Only the owner has workers.
+        remote traceback as its cause. If a worker is killed, it is replaced, and what it was
+        running runs again, up to `retries` times, then WorkerLostError: tasks should be idempotent.
+        `progress` is called with 1 for each finished task; True shows a bar on standard error.
+        task_timeout: see executor(). Blocks. Only the owner and tasks on nodes can run tasks.
         """
-        if self._workers is None:
-            raise UsageError("only the process that started the cluster can run tasks on its nodes")
-        self._own("map()")
-        return self._workers.map(function, items, retries, progress)
+        from dsm_native.executor import run_map
+        from dsm_native.progress import Bar
+
+        pool = self._pool("map()", retries, task_timeout)
+        items = list(items)
+        if progress is not True:
+            return run_map(pool, function, items, progress or None)
+        with Bar(len(items)) as bar:
+            return run_map(pool, function, items, bar.advance)
+
+    def _backend(self, what: str) -> Scheduler | Requester:
+        _check_owner(self._owner_pid, what)
+        if self._handle.closed:
+            raise ClosedError(f"cluster {self.name!r} is closed")
+        if self._scheduler is None:
+            raise UsageError(
+                f"{what} is for the process that started the cluster and for tasks on its nodes; "
+                f"this process has attached itself"
+            )
+        return self._scheduler
+
+    def _pool(self, what: str, retries: int, task_timeout: float | None) -> ClusterExecutor:
+        backend = self._backend(what)
+        pool = self._pools.get((retries, task_timeout))
+        if pool is None:
+            from dsm_native.executor import ClusterExecutor
+
+            own = partial(_check_owner, self._owner_pid)
+            pool = ClusterExecutor(backend, own, retries, task_timeout, at_exit=False)
+            self._pools[retries, task_timeout] = pool
+        return pool
 
     # ---- state ----------------------------------------------------------------------------------
 
@@ -304,6 +351,11 @@ class Cluster(NamedObjects):
     def name(self) -> str:
         """The name by which other processes attach."""
         return self._handle.name
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes there are."""
+        return self._handle.node_count
 
     @property
     def nodes(self) -> list[NodeInfo]:
@@ -359,21 +411,16 @@ class Cluster(NamedObjects):
         """Whether this handle was closed or the cluster has stopped."""
         return self._handle.closed
 
-    def _own(self, what: str) -> None:
-        if self._owner_pid and os.getpid() != self._owner_pid:
-            raise ForkedError(
-                f"{what} is for process {self._owner_pid}, which started the cluster; this is its "
-                f"forked child {os.getpid()}"
-            )
-
     def _shut_down(self) -> None:
         handle = self._handle
         mine = handle.owner and os.getpid() == self._owner_pid
+        if self._scheduler is not None and mine:
+            self._scheduler.stop()
         if mine and not self._detached:
             handle.stop()
-        if self._workers is not None and mine:
-            self._workers.close(wait=not self._detached)
-        self._workers = None
+        if self._scheduler is not None and mine:
+            self._scheduler.close(wait=not self._detached)
+        self._scheduler = None
         if mine and not self._detached:
             handle.unlink()
         handle.close()
@@ -399,7 +446,21 @@ class Cluster(NamedObjects):
         return reattach, (self._handle.name,)
 
 
+def _check_owner(owner_pid: int, what: str) -> None:
+    if owner_pid and os.getpid() != owner_pid:
+        raise ForkedError(
+            f"{what} is for process {owner_pid}, which started the cluster; this is its forked "
+            f"child {os.getpid()}"
+        )
+
+
 _attached = weakref.WeakValueDictionary()
+
+
+def owned() -> list[Cluster]:
+    """The open clusters that this process has started."""
+    mine = os.getpid()
+    return [known for known in _attached.values() if known._owner_pid == mine and not known.closed]
 
 
 def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:

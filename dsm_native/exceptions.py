@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 
@@ -154,4 +155,16 @@ class NodeLostError(DSMError):
 
 
 class WorkerLostError(DSMError):
-    """The process that ran a task ended, as often as the task may be repeated."""
+    """The process that ran a task ended, as often as the task may be repeated.
+
+    `pid` is the latest process, `ending` says how it ended.
+    """
+
+    def __init__(self, message: str = "", pid: int = 0, ending: str = "") -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.ending = ending
+
+
+class InitializerError(DSMError, BrokenExecutor):
+    """An executor's initializer failed on a node; the executor takes no more tasks."""

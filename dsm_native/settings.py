@@ -31,6 +31,13 @@ def check_lock_timeout(seconds: Any) -> float:
     return float(min(seconds, LOCK_TIMEOUT_MAX_S))
 
 
+def check_seconds(name: str, seconds: Any) -> float:
+    """The seconds as a float, if they are above zero."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise UsageError(f"{name} must be a number of seconds above 0, not {seconds!r}")
+    return float(seconds)
+
+
 def check_region_name(name: Any) -> None:
     """Refuses what cannot be a region's name."""
     try:
@@ -39,7 +46,9 @@ def check_region_name(name: Any) -> None:
     except UnicodeEncodeError:
         good = False
     if not good:
-        raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
+        raise UsageError(
+            f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
+        )
 
 
 def check_object_name(name: Any) -> str:

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import queue
 import threading
+from concurrent.futures import BrokenExecutor
 
 import pytest
 
@@ -23,13 +24,9 @@ CLASSES = {
 }
 # Raised above the core, so no status stands for them.
 ABOVE_THE_CORE = {
-    "DSMError",
-    "KeyTypeError",
-    "NodeLostError",
-    "WorkerLostError",
-    "WaitTimeoutError",
+    *("DSMError", "InitializerError", "KeyTypeError", "NodeLostError", "WorkerLostError"),
+    *("QueueEmptyError", "QueueFullError", "WaitTimeoutError"),
 }
-ABOVE_THE_CORE |= {"QueueEmptyError", "QueueFullError"}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():
@@ -68,6 +65,7 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("StoreFullError", MemoryError),
         ("ClusterExistsError", FileExistsError),
         ("ClusterNotFoundError", FileNotFoundError),
+        ("InitializerError", BrokenExecutor),
         ("SystemCallError", OSError),
         ("NotOwnerError", RuntimeError),
         ("BrokenBarrierError", threading.BrokenBarrierError),

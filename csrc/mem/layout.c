@@ -2,6 +2,7 @@
 #include "layout.h"
 
 #include "../base/hash.h"
+#include "mailbox.h"
 
 static uint64_t take(uint64_t *end, uint64_t bytes) {
   uint64_t start = *end;
@@ -41,6 +42,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->pins = take(&end, (uint64_t)DSM_PARTICIPANTS_MAX * DSM_PINS_MAX * 8);
   out->syncs = take(&end, DSM_SYNCS_MAX * sizeof(dsm_sync_shm));
   out->sync_heap = take(&end, DSM_SYNC_HEAP_BYTES);
+  out->mailboxes = take(&end, sizeof(dsm_mailboxes_shm));
   out->control_bytes = end;
 
   end = 0;

@@ -259,7 +259,7 @@ typedef struct dsm_array_directory_shm {
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
   uint64_t arrays, decisions, bells;
-  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, control_bytes;
+  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;

@@ -9,6 +9,7 @@
 
 #include "../base/check.h"
 #include "layout.h"
+#include "mailbox.h"
 
 #define DSM_NOBODY UINT32_MAX
 
@@ -130,6 +131,10 @@ static inline dsm_atomic_u64 *dsm_space_region_count(const dsm_space *space, uin
 static inline dsm_atomic_u64 *dsm_space_pins(const dsm_space *space, uint32_t participant) {
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.pins) +
          (uint64_t)participant * DSM_PINS_MAX;
+}
+
+static inline dsm_mailboxes_shm *dsm_space_mailboxes(const dsm_space *space) {
+  return (dsm_mailboxes_shm *)(void *)(space->control.base + space->layout.mailboxes);
 }
 
 static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, uint32_t stripe) {

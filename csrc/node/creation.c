@@ -75,6 +75,11 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_control_shm *control = dsm_space_control(space);
   DSM_TRY(store_full(call, dsm_os_segment_back(&space->control, 0, space->layout.region_counts), -1,
                      space->layout.region_counts));
+  uint64_t mailbox_bytes =
+      offsetof(dsm_mailboxes_shm, nodes) + (uint64_t)space->node_count * sizeof(dsm_mailbox_shm);
+  DSM_TRY(store_full(call,
+                     dsm_os_segment_back(&space->control, space->layout.mailboxes, mailbox_bytes),
+                     -1, mailbox_bytes));
   control->layout_version = DSM_LAYOUT_VERSION;
   control->word_bytes = sizeof(void *);
   control->config = *config;

@@ -27,16 +27,17 @@ PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "atomics",
     "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
-    "queues", "named", "node", "workers", "cluster", "demo", "cli", "__main__", "__init__",
+    "queues", "named", "reports", "progress", "outcomes", "parcels", "functions", "placement",
+    "nesting", "requester", "node", "workers", "losses", "scheduler", "executor", "cluster",
+    "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
 ]  # fmt: skip
-# A node is started by the workers but is itself a program that uses a cluster; the cluster brings
-# its workers in when it starts them.
+# A node is started by the workers but is itself a program that uses a cluster; handles that were
+# pickled find their cluster where they arrive.
 MAY_LOOK_UP = {
     ("node", "cluster"),
     ("region", "cluster"),
     ("arrays", "cluster"),
     ("sync", "cluster"),
-    ("cluster", "workers"),
 }
 
 
