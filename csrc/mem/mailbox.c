@@ -79,7 +79,7 @@ dsm_status dsm_ring_next(const dsm_ring_shm *ring, uint64_t *at, dsm_record_shm 
   }
 }
 
-void dsm_bell_ring(dsm_bell_shm *bell) {
+void dsm_doorbell_ring(dsm_doorbell_shm *bell) {
   /* Pairs with the fence of the sleeper: either we see that it sleeps, or it sees our record. */
   dsm_fence_seq_cst();
   uint32_t asleep = dsm_load_relaxed_u32(&bell->asleep);
@@ -90,7 +90,7 @@ void dsm_bell_ring(dsm_bell_shm *bell) {
   dsm_os_word_wake(&bell->rung[asleep - 1], 1);
 }
 
-void dsm_bell_ring_second(dsm_bell_shm *bell) {
+void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) {
   dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_SECOND], 1);
   dsm_os_word_wake(&bell->rung[DSM_LISTENER_SECOND], 1);
 }
@@ -125,7 +125,7 @@ static bool spin(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node, 
 /* Sleeps once; true if it did so as the one who is to be woken. */
 static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
                  dsm_listener listener, uint32_t wait_us) {
-  dsm_bell_shm *bell = node >= 0 ? &boxes->nodes[node].bell : &boxes->bell;
+  dsm_doorbell_shm *bell = node >= 0 ? &boxes->nodes[node].bell : &boxes->bell;
   uint32_t seen = dsm_load_acquire_u32(&bell->rung[listener]);
   bool second = listener == DSM_LISTENER_SECOND;
   bool led = second && dsm_load_acquire_u32(&bell->leading) == 1;
@@ -159,23 +159,23 @@ bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, u
   return dsm_mailbox_news(boxes, node_count, node, deaths);
 }
 
-void dsm_bell_lead(dsm_bell_shm *bell) {
+void dsm_doorbell_lead(dsm_doorbell_shm *bell) {
   dsm_store_release_u32(&bell->leading, 1);
   dsm_store_seq_cst_u32(&bell->asleep, 0);
 }
 
-void dsm_bell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths) {
-  dsm_bell_shm *bell = &boxes->bell;
+void dsm_doorbell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths) {
+  dsm_doorbell_shm *bell = &boxes->bell;
   dsm_store_release_u32(&bell->leading, 0);
   dsm_store_seq_cst_u32(&bell->asleep, 1u + DSM_LISTENER_SECOND);
   dsm_fence_seq_cst();
-  if (dsm_mailbox_news(boxes, node_count, -1, deaths)) dsm_bell_ring(bell);
+  if (dsm_mailbox_news(boxes, node_count, -1, deaths)) dsm_doorbell_ring(bell);
 }
 
-void dsm_bell_tell_death(dsm_bell_shm *bell) {
+void dsm_doorbell_tell_death(dsm_doorbell_shm *bell) {
   dsm_fetch_add_relaxed_u32(&bell->deaths, 1);
-  dsm_bell_ring(bell);
-  dsm_bell_ring_second(bell);
+  dsm_doorbell_ring(bell);
+  dsm_doorbell_ring_second(bell);
 }
 
 static void empty(dsm_ring_shm *ring) {

@@ -38,17 +38,17 @@ _Static_assert(sizeof(dsm_ring_shm) == 128 + DSM_MAILBOX_RING_BYTES, "two lines 
 /* Who listens has one or two threads: the second takes over while the first is elsewhere. */
 typedef enum dsm_listener { DSM_LISTENER_FIRST = 0, DSM_LISTENER_SECOND = 1 } dsm_listener;
 
-typedef struct dsm_bell_shm {
+typedef struct dsm_doorbell_shm {
   dsm_atomic_u32 asleep;  /* 0: somebody is awake and will look; 1 + the listener to be woken */
   dsm_atomic_u32 leading; /* 1: the first listener is at its post */
   dsm_atomic_u32 rung[2]; /* per listener: grows with each wake; what it sleeps on */
   dsm_atomic_u32 deaths;  /* owner's bell: nodes whose end was dealt with, so far */
   uint32_t reserved[11];
-} dsm_bell_shm;
-_Static_assert(sizeof(dsm_bell_shm) == 64, "one bell, one line");
+} dsm_doorbell_shm;
+_Static_assert(sizeof(dsm_doorbell_shm) == 64, "one bell, one line");
 
 typedef struct dsm_mailbox_shm {
-  dsm_bell_shm bell;                /* the node's */
+  dsm_doorbell_shm bell;            /* the node's */
   _Alignas(64) dsm_atomic_u64 done; /* tasks finished by all processes of this node */
   dsm_atomic_u64 busy_ns;           /* time spent in them */
   uint64_t reserved[6];
@@ -58,7 +58,7 @@ typedef struct dsm_mailbox_shm {
 } dsm_mailbox_shm;
 
 typedef struct dsm_mailboxes_shm {
-  dsm_bell_shm bell; /* the owner's */
+  dsm_doorbell_shm bell; /* the owner's */
   dsm_mailbox_shm nodes[DSM_NODES_MAX];
 } dsm_mailboxes_shm;
 
@@ -120,10 +120,10 @@ static inline bool dsm_mailbox_revoke(dsm_mailbox_shm *box, unsigned slot, uint6
 }
 
 /* Wakes who sleeps, if somebody does. To be called after the publish. */
-void dsm_bell_ring(dsm_bell_shm *bell);
+void dsm_doorbell_ring(dsm_doorbell_shm *bell);
 
 /* Wakes the second listener, whatever the first one does. */
-void dsm_bell_ring_second(dsm_bell_shm *bell);
+void dsm_doorbell_ring_second(dsm_doorbell_shm *bell);
 
 /* Whether there is something to read: at node's end, or (node < 0) at the owner's: from any of the
  * nodes, or a number of deaths other than `deaths`. */
@@ -135,10 +135,10 @@ bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int n
 bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
                       dsm_listener listener, uint32_t *spin_ns, uint32_t wait_us);
 /* The first listener of the owner's bell comes to its post, and leaves it. */
-void dsm_bell_lead(dsm_bell_shm *bell);
-void dsm_bell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths);
+void dsm_doorbell_lead(dsm_doorbell_shm *bell);
+void dsm_doorbell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths);
 /* A node is dead, and its slot says so. */
-void dsm_bell_tell_death(dsm_bell_shm *bell);
+void dsm_doorbell_tell_death(dsm_doorbell_shm *bell);
 
 /* Empties rings and claims; only while the node has no living process. */
 void dsm_mailbox_reset(dsm_mailbox_shm *box);

@@ -11,7 +11,7 @@ from dsm_native._native.core cimport (
 )
 from dsm_native._native.handle cimport Handle, handle_ready
 from dsm_native._native.mailbox cimport (
-    decoded, dsm_bell_lead, dsm_bell_leave, dsm_bell_ring, dsm_bell_ring_second,
+    decoded, dsm_doorbell_lead, dsm_doorbell_leave, dsm_doorbell_ring, dsm_doorbell_ring_second,
     DSM_CLAIM_STARTED, DSM_LISTENER_FIRST, DSM_LISTENER_SECOND, dsm_load_acquire_u32,
     dsm_load_acquire_u64, dsm_load_relaxed_u64, dsm_mailbox_reset, dsm_mailbox_revoke,
     dsm_mailbox_shm, DSM_MAILBOX_SLOTS, dsm_mailbox_wait, dsm_record_shm, dsm_ring_consume,
@@ -197,7 +197,7 @@ cdef class Lane(Mailbox):
             queue.popleft()
         if at != first:
             dsm_ring_publish(&box.to_node, at)
-            dsm_bell_ring(&box.bell)
+            dsm_doorbell_ring(&box.bell)
         if status != DSM_OK and status != DSM_TOO_MANY:
             raise CorruptError(f"the mailbox of node {self.node} is damaged")
         return 0
@@ -220,7 +220,7 @@ cdef class Lane(Mailbox):
         if status != DSM_OK:
             raise CorruptError(f"the mailbox of node {self.node} is damaged")
         dsm_ring_publish(&box.to_node, at)
-        dsm_bell_ring(&box.bell)
+        dsm_doorbell_ring(&box.bell)
         return True
 
     def take(self, arrived):
@@ -361,12 +361,12 @@ cdef class Lane(Mailbox):
     def lead(self):
         """The calling thread becomes the first listener of the owner's bell."""
         handle_ready(self.handle)
-        dsm_bell_lead(&dsm_space_mailboxes(self.handle.space).bell)
+        dsm_doorbell_lead(&dsm_space_mailboxes(self.handle.space).bell)
 
     def leave(self, uint32_t deaths):
         """… and leaves it to the second."""
         if self.handle.cluster != NULL:
-            dsm_bell_leave(dsm_space_mailboxes(self.handle.space), self.handle.space.node_count,
+            dsm_doorbell_leave(dsm_space_mailboxes(self.handle.space), self.handle.space.node_count,
                            deaths)
 
     def listen_first(self, uint32_t deaths, uint32_t slices):
@@ -376,7 +376,7 @@ cdef class Lane(Mailbox):
     def wake_second(self):
         """Makes the second listener look around."""
         if self.handle.cluster != NULL:
-            dsm_bell_ring_second(&dsm_space_mailboxes(self.handle.space).bell)
+            dsm_doorbell_ring_second(&dsm_space_mailboxes(self.handle.space).bell)
 
 
 cdef class Bell:

@@ -20,10 +20,10 @@ cdef extern from "mem/space.h" nogil:
         pass
     ctypedef struct dsm_ring_shm:
         pass
-    ctypedef struct dsm_bell_shm:
+    ctypedef struct dsm_doorbell_shm:
         dsm_atomic_u32 deaths
     ctypedef struct dsm_mailbox_shm:
-        dsm_bell_shm bell
+        dsm_doorbell_shm bell
         dsm_atomic_u64 done
         dsm_atomic_u64 busy_ns
         dsm_atomic_u64 claims[256]
@@ -31,7 +31,7 @@ cdef extern from "mem/space.h" nogil:
         dsm_ring_shm to_node
         dsm_ring_shm to_owner
     ctypedef struct dsm_mailboxes_shm:
-        dsm_bell_shm bell
+        dsm_doorbell_shm bell
         dsm_mailbox_shm nodes[1]
     ctypedef struct dsm_record_shm:
         uint32_t bytes
@@ -58,10 +58,10 @@ cdef extern from "mem/space.h" nogil:
     cbool dsm_mailbox_claim(dsm_mailbox_shm *box, unsigned slot, uint64_t serial,
                             uint64_t now_ns) noexcept
     cbool dsm_mailbox_revoke(dsm_mailbox_shm *box, unsigned slot, uint64_t serial) noexcept
-    void dsm_bell_ring(dsm_bell_shm *bell) noexcept
-    void dsm_bell_ring_second(dsm_bell_shm *bell) noexcept
-    void dsm_bell_lead(dsm_bell_shm *bell) noexcept
-    void dsm_bell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths) noexcept
+    void dsm_doorbell_ring(dsm_doorbell_shm *bell) noexcept
+    void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) noexcept
+    void dsm_doorbell_lead(dsm_doorbell_shm *bell) noexcept
+    void dsm_doorbell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths) noexcept
     cbool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node,
                            uint32_t deaths, dsm_listener listener, uint32_t *spin_ns,
                            uint32_t wait_us) noexcept

@@ -10,7 +10,7 @@ from dsm_native._native.core cimport (
 from dsm_native._native.handle cimport handle_ready
 from dsm_native._native.mailbox cimport (
     DSM_LISTENER_FIRST, DSM_MAILBOX_SLOTS, Mailbox, PAYLOAD_PICKLE,
-    RECORD_NESTED, RECORD_RESULT, RECORD_TASK, decoded, dsm_bell_ring, dsm_load_relaxed_u64,
+    RECORD_NESTED, RECORD_RESULT, RECORD_TASK, decoded, dsm_doorbell_ring, dsm_load_relaxed_u64,
     dsm_mailbox_claim, dsm_mailbox_shm, dsm_record_shm, dsm_ring_consume, dsm_ring_head,
     dsm_ring_next, dsm_ring_publish, dsm_ring_tail, dsm_space_mailboxes, dsm_store_relaxed_u64,
     is_plain,
@@ -58,7 +58,7 @@ cdef class Station(Mailbox):
             status = self.put(&box.to_owner, &at, &record, payload)
             if status == DSM_OK:
                 dsm_ring_publish(&box.to_owner, at)
-                dsm_bell_ring(&dsm_space_mailboxes(self.handle.space).bell)
+                dsm_doorbell_ring(&dsm_space_mailboxes(self.handle.space).bell)
                 return
             if status != DSM_TOO_MANY:
                 raise CorruptError(f"the mailbox of node {self.node} is damaged")

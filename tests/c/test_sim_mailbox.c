@@ -159,26 +159,26 @@ static void test_a_task_is_begun_or_taken_back_but_not_both(void) {
 static void test_the_listener_on_duty_is_woken(void) {
   begin();
   uint32_t spin_ns = 0;
-  dsm_bell_shm *bell = &boxes->bell;
+  dsm_doorbell_shm *bell = &boxes->bell;
   CHECK(!dsm_mailbox_wait(boxes, 2, -1, 0, DSM_LISTENER_FIRST, &spin_ns, 1000));
-  dsm_bell_ring(bell); /* nobody sleeps: nothing to do */
+  dsm_doorbell_ring(bell); /* nobody sleeps: nothing to do */
   CHECK_EQUAL(dsm_load_relaxed_u32(&bell->rung[0]), 0);
-  dsm_bell_lead(bell);
-  dsm_bell_leave(boxes, 2, 0);
+  dsm_doorbell_lead(bell);
+  dsm_doorbell_leave(boxes, 2, 0);
   CHECK_EQUAL(append(&boxes->nodes[1].to_owner, 3, 16), DSM_OK);
-  dsm_bell_ring(bell);
-  dsm_bell_ring(bell);
+  dsm_doorbell_ring(bell);
+  dsm_doorbell_ring(bell);
   CHECK_EQUAL(dsm_load_relaxed_u32(&bell->rung[0]), 0);
   CHECK_EQUAL(dsm_load_relaxed_u32(&bell->rung[1]), 1);
   CHECK(dsm_mailbox_wait(boxes, 2, -1, 0, DSM_LISTENER_SECOND, &spin_ns, 1000));
-  dsm_bell_lead(bell); /* what is there belongs to the first listener now */
+  dsm_doorbell_lead(bell); /* what is there belongs to the first listener now */
   CHECK(!dsm_mailbox_wait(boxes, 2, -1, 0, DSM_LISTENER_SECOND, &spin_ns, 1000));
-  dsm_bell_leave(boxes, 2, 0); /* … and to the second again */
+  dsm_doorbell_leave(boxes, 2, 0); /* … and to the second again */
   CHECK_EQUAL(dsm_load_relaxed_u32(&bell->rung[1]), 2);
   dsm_record_shm record;
   CHECK_EQUAL(take(&boxes->nodes[1].to_owner, &record), DSM_OK);
   CHECK(!dsm_mailbox_news(boxes, 2, -1, 0));
-  dsm_bell_tell_death(bell);
+  dsm_doorbell_tell_death(bell);
   CHECK(dsm_mailbox_news(boxes, 2, -1, 0));
   CHECK(!dsm_mailbox_news(boxes, 2, -1, 1));
 }
