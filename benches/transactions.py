@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from peers.dsm_region import DsmRegion
 from rounds import Findings, interleave, one_round, ratio
-from workload import KEYS_PER_ROUND, Population, value_of
+from workload import Population, value_of
 
 KEYS_PER_TRANSACTION = 4
 
@@ -90,14 +90,13 @@ def hand_offs_us(ours: DsmRegion, count: int) -> list[float]:
 
 def transactions(ours: DsmRegion, population: Population, rounds: int) -> Findings:
     """The rows of the table."""
-    deals = population.deals(KEYS_PER_ROUND)
     value = value_of()
 
     def contender(loop: Callable) -> Callable:
         return one_round(
-            lambda: (fours(population.fresh(next(deals))), value),
+            lambda: (fours(population.fresh(population.shuffled())), value),
             loop,
-            KEYS_PER_ROUND // KEYS_PER_TRANSACTION,
+            len(population.texts) // KEYS_PER_TRANSACTION,
         )
 
     lock = ours.region.lock("bench")
