@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import threading
@@ -12,6 +13,9 @@ from functools import partial
 
 import pytest
 from processes import eventually
+
+# Forked from a process of many threads, as this one is, a pool of the standard library may hang.
+CLEAN = multiprocessing.get_context("forkserver")
 
 
 def add(a, b=0, *, c=0):
@@ -56,12 +60,12 @@ def make(request, shared):
     """Makes an executor of either kind."""
     if request.param == "ours":
         return shared.executor
-    return partial(futures.ProcessPoolExecutor, max_workers=2)
+    return partial(futures.ProcessPoolExecutor, max_workers=2, mp_context=CLEAN)
 
 
 @pytest.fixture(params=["ours", "standard library"])
 def pool(request, shared):
-    made = shared.executor() if request.param == "ours" else futures.ProcessPoolExecutor(2)
+    made = shared.executor() if request.param == "ours" else futures.ProcessPoolExecutor(2, CLEAN)
     with made as opened:
         yield opened
 
