@@ -1,4 +1,4 @@
-# What the protocol faces believe of their arguments. Included by raft.pyx, paxos.pyx, two_phase.pyx.
+# What the protocol faces believe of their arguments. Part of raft.pyx, paxos.pyx, two_phase.pyx.
 # A wrong type is a TypeError; what is out of range a UsageError that names the value and the range.
 
 from dsm_native.exceptions import UsageError

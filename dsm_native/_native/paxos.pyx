@@ -130,7 +130,8 @@ cdef class Proposer(_Machine):
     def propose(self, value, now):
         cdef dsm_paxos_value raw
         _set_value(&raw, value)
-        _check(dsm_proposer_propose(&self.core, &self.identity.core, &raw, now_of(now), &self.outputs))
+        _check(dsm_proposer_propose(&self.core, &self.identity.core, &raw, now_of(now),
+                                    &self.outputs))
         return self._taken()
 
     def receive(self, PaxosMessage message not None, now):
@@ -182,7 +183,8 @@ cdef class Register(_Machine):
     def change(self, value, now):
         cdef dsm_paxos_value raw
         _set_value(&raw, value)
-        _check(dsm_register_change(&self.core, &self.identity.core, &raw, now_of(now), &self.outputs))
+        _check(dsm_register_change(&self.core, &self.identity.core, &raw, now_of(now),
+                                   &self.outputs))
         return self._taken()
 
     def receive(self, PaxosMessage message not None, now):

@@ -14,7 +14,6 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
-
 include "raft_values.pxi"
 
 cdef object NOTHING = RaftOutputs()
@@ -49,17 +48,17 @@ cdef class Raft:
         config.election_timeout_us = number(election_timeout_us, "election_timeout_us", SPAN_MAX)
         config.heartbeat_us = number(heartbeat_us, "heartbeat_us", SPAN_MAX)
         config.clock_drift_ppm = number(clock_drift_ppm, "clock_drift_ppm", 1_000_000)
-        config.log_capacity = capacity(log_capacity, "log_capacity")
-        config.payload_capacity_bytes = capacity(payload_capacity_bytes, "payload_capacity_bytes")
-        config.entries_per_message_max = capacity(
-            entries_per_message_max, "entries_per_message_max")
-        config.payload_bytes_per_message_max = capacity(
+        config.log_capacity = room(log_capacity, "log_capacity")
+        config.payload_capacity_bytes = room(payload_capacity_bytes, "payload_capacity_bytes")
+        config.entries_per_message_max = room(entries_per_message_max, "entries_per_message_max")
+        config.payload_bytes_per_message_max = room(
             payload_bytes_per_message_max, "payload_bytes_per_message_max")
-        config.inflight_max = capacity(inflight_max, "inflight_max")
-        config.message_capacity = capacity(message_capacity, "message_capacity")
-        config.read_capacity = capacity(read_capacity, "read_capacity")
-        config.session_capacity = capacity(session_capacity, "session_capacity")
-        config.pre_vote, config.check_quorum, config.lease_reads = pre_vote, check_quorum, lease_reads
+        config.inflight_max = room(inflight_max, "inflight_max")
+        config.message_capacity = room(message_capacity, "message_capacity")
+        config.read_capacity = room(read_capacity, "read_capacity")
+        config.session_capacity = room(session_capacity, "session_capacity")
+        config.pre_vote, config.check_quorum = pre_vote, check_quorum
+        config.lease_reads = lease_reads
         membership_to_c(RaftMembership(voters, learners=learners), &config.membership)
         cdef size_t size = dsm_raft_bytes(&config)
         self.memory = PyMem_Malloc(size)
@@ -105,7 +104,8 @@ cdef class Raft:
         if status == DSM_RETRY:
             reason = "it does not lead, is handing over, or has a change or promise to wait for"
         dsm_raft_state_get(self.raft, &state)
-        raise RaftRefusedError(reason, node_or_none(state.leader), status == DSM_RETRY or status == DSM_TOO_MANY)
+        raise RaftRefusedError(reason, node_or_none(state.leader),
+                               status in (DSM_RETRY, DSM_TOO_MANY))
 
     cdef int load(self, durable) except -1:
         cdef dsm_raft_entry entry

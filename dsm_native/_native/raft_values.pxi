@@ -105,10 +105,10 @@ class RaftMembership(NamedTuple):
 
 
 cdef enum:
-    SPAN_MAX = 0x40000000000  # 50 days of microseconds, which the drift of a clock does not overflow
+    SPAN_MAX = 0x40000000000  # 50 days of microseconds: a clock's drift does not overflow them
 
 
-cdef uint32_t capacity(object value, str what) except? U32_MAX:
+cdef uint32_t room(object value, str what) except? U32_MAX:
     return <uint32_t>number(value, what, U32_MAX)
 
 

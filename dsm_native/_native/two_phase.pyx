@@ -253,7 +253,8 @@ cdef class Participant(_Side):
 
     def vote(self, str vote, now):
         cdef int place = named(VOTES, vote, "a vote")
-        _check(dsm_participant_vote(&self.core, <dsm_two_phase_vote>place, now_of(now), &self.outputs))
+        _check(dsm_participant_vote(&self.core, <dsm_two_phase_vote>place, now_of(now),
+                                    &self.outputs))
         return self._outputs()
 
     def tick(self, now):
