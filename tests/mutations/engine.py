@@ -29,7 +29,7 @@ PROGRAMS = (
     *(
         Program("tests/c", f"../../build/c/ctest/{name}")
         for name in (
-            "test_sim_intent", "test_sim_peek", "test_sim_order", "test_sim_overtaken",
+            "test_sim_intent", "test_sim_peek", "test_sim_order",
             "test_thread_store", "test_sim_objects", "test_crash_kill", "test_sim_crash",
         )
     ),
