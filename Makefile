@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(wildcard csrc/*/*.[ch] dsm_native/_native/*.p[yx]*) setup.py pyproject.toml
 
-.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim scale mutations clean
+.PHONY: help build demo test bench lint types ctest asan tsan kill crash sim scale mutations litmus clean
 
 help:
 	@echo "make demo | test | bench | lint | types | ctest | asan | tsan | kill | crash | sim"
-	@echo "make scale | mutations | clean"
+	@echo "make scale | mutations | litmus | clean"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,11 +60,16 @@ kill:
 crash: build
 	$(MAKE) -C tests/c crash
 	$(MAKE) -C tests/kill crash
-	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py --timeout 600
+	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py \
+	  tests/test_executor_kills.py --timeout 900
 
 # Minutes of simulated clusters of every protocol, over many seeds.
 sim: build
 	$(BIN)/python tests/sim/run.py --minutes 3
+
+# What the memory orders of atomics allow between two processes, counted.
+litmus:
+	$(MAKE) -C tests/litmus run
 
 # Protocols at 10 to 1,000 nodes in virtual time; docs/scale.md anew.
 scale: $(VENV)/bench

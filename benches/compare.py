@@ -18,6 +18,8 @@ import machine
 import plot
 import protocols
 import table
+from arrays import arrays
+from executor import tasks
 from latency import latencies
 from lifetime import lifetimes
 from memory import memory_per_object
@@ -26,10 +28,15 @@ from ratios import absolute, gets, large_puts, puts, views
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
+from sync import synchronisation
+from transactions import transactions
 from workload import KEY_COUNT, Population, value_of
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("ratios", "scaling", "kill", "lifetime", "memory", "latency", "protocols")
+PARTS = (
+    *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
+    *("memory", "latency", "protocols"),
+)
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
 
@@ -43,14 +50,40 @@ class Effort:
     scaling_rounds: int = 40
     window_ms: float = 50.0
     kills: int = 200
+    sync_rounds: int = 30
+    queue_items: int = 20_000
     lifetimes: int = 15
     objects: int = 1_000_000
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
+    array_rounds: int = 8
+    array_side: int = 2_048
+    array_steps: int = 5
+    array_bytes: int = 256 << 20
+    task_rounds: int = 8
 
 
-QUICK = Effort(2_000, 4, 4, 3, 5.0, 3, 2, 20_000, 2_000, 0.1, QUICK_STORES)
+QUICK = Effort(
+    keys=2_000,
+    rounds=4,
+    large_rounds=4,
+    scaling_rounds=3,
+    window_ms=5.0,
+    kills=3,
+    sync_rounds=3,
+    queue_items=500,
+    lifetimes=2,
+    objects=20_000,
+    latency_operations=2_000,
+    latency_seconds=0.1,
+    stores=QUICK_STORES,
+    array_rounds=3,
+    array_side=128,
+    array_steps=2,
+    array_bytes=4 << 20,
+    task_rounds=2,
+)
 
 
 def one_process(effort: Effort) -> Findings:
@@ -87,9 +120,33 @@ def killed_holders(effort: Effort) -> Findings:
         return kills(ours.region, PutLoopHolder(ours.region), effort.kills)
 
 
+def four_keys(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        population = Population(effort.keys)
+        ours.load(population.fresh(population.shuffled()), value_of())
+        return transactions(ours, population, effort.rounds)
+
+
+def locks_and_queues(effort: Effort) -> Findings:
+    with open_peer(OURS) as ours:
+        return synchronisation(
+            ours.cluster, effort.sync_rounds, effort.window_ms, effort.queue_items
+        )
+
+
 def a_million_objects(effort: Effort) -> Findings:
     with open_peer(OURS, replication_factor=1) as ours:
         return memory_per_object(ours.cluster, ours.region, effort.objects)
+
+
+def shared_arrays(effort: Effort) -> Findings:
+    quick = effort == QUICK
+    sizes = (effort.array_rounds, effort.array_side, effort.array_steps, effort.array_bytes)
+    return arrays(*sizes, quick)
+
+
+def many_tasks(effort: Effort) -> Findings:
+    return tasks(effort.task_rounds, with_ray=effort.stores is None)
 
 
 def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str, str]]:
@@ -99,8 +156,12 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "ratios": one_process,
         "scaling": two_processes,
         "kill": killed_holders,
+        "transactions": four_keys,
+        "sync": locks_and_queues,
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
+        "arrays": shared_arrays,
+        "tasks": many_tasks,
     }
     for part in parts:
         started = time.monotonic()

@@ -199,12 +199,13 @@ def main() -> None:
     if not result:
         sys.exit(f"{asked.results / 'latest.json'} does not exist: run `make bench` first")
     result["protocols"] = read(asked.results / "protocols.json")
-    if not result["protocols"]:
-        sys.exit(f"{asked.results / 'protocols.json'} does not exist: run `make bench` first")
     if asked.print:
         for name, block in BLOCKS.items():
-            print(f"== {name}\n{block(result, instructions)}")
+            if result["protocols"] or block not in (protocols, compilers, checkers):
+                print(f"== {name}\n{block(result, instructions)}")
         return
+    if not result["quick"] and not result["protocols"]:
+        sys.exit(f"{asked.results / 'protocols.json'} does not exist: run `make bench` first")
     if result["quick"] or result["protocols"]["quick"]:
         sys.exit("the results are of a quick run, whose figures mean nothing: run `make bench`")
     for name in DOCUMENTS:

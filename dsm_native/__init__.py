@@ -7,8 +7,11 @@ whatever was acknowledged survives the SIGKILL of any process at any instruction
 
 from __future__ import annotations
 
-from dsm_native.cluster import CheckReport, Cluster, NodeInfo, attach, current
+from dsm_native.arrays import Array, Tile
+from dsm_native.atomics import AtomicArray, Counter
+from dsm_native.cluster import Cluster, attach, current
 from dsm_native.exceptions import (
+    BrokenBarrierError,
     ClockOffsetError,
     ClockOverflowError,
     ClosedError,
@@ -18,25 +21,41 @@ from dsm_native.exceptions import (
     CounterOverflowError,
     DSMError,
     ForkedError,
+    InitializerError,
     KeyNotFoundError,
     KeyTooLongError,
     KeyTypeError,
     LimitError,
     LockTimeoutError,
     NodeLostError,
+    NotOwnerError,
+    QueueEmptyError,
+    QueueFullError,
     StoreFullError,
     SystemCallError,
+    TornWriteError,
+    TransactionAbortedError,
     UsageError,
     ValueTypeError,
     VersionConflictError,
+    WaitTimeoutError,
     WorkerLostError,
 )
+from dsm_native.key_lock import KeyLock
+from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
+from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.sweep import clean
+from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
+from dsm_native.transaction import Transaction, TransactionRegion
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Array",
+    "AtomicArray",
+    "Barrier",
+    "BrokenBarrierError",
     "CheckReport",
     "ClockOffsetError",
     "ClockOverflowError",
@@ -44,23 +63,42 @@ __all__ = [
     "Cluster",
     "ClusterExistsError",
     "ClusterNotFoundError",
+    "Condition",
     "CorruptError",
+    "Counter",
     "CounterOverflowError",
     "DSMError",
+    "Delivery",
+    "Event",
     "ForkedError",
+    "Holder",
+    "InitializerError",
+    "KeyLock",
     "KeyNotFoundError",
     "KeyTooLongError",
     "KeyTypeError",
     "LimitError",
+    "Lock",
     "LockTimeoutError",
     "NodeInfo",
     "NodeLostError",
+    "NotOwnerError",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "Region",
+    "Semaphore",
     "StoreFullError",
     "SystemCallError",
+    "Tile",
+    "TornWriteError",
+    "Transaction",
+    "TransactionAbortedError",
+    "TransactionRegion",
     "UsageError",
     "ValueTypeError",
     "VersionConflictError",
+    "WaitTimeoutError",
     "WorkerLostError",
     "attach",
     "clean",

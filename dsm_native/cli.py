@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import psutil
 
 from dsm_native import sweep
-from dsm_native._native.handle import segment_alone
 from dsm_native.cluster import Cluster, attach
 from dsm_native.exceptions import DSMError
 
@@ -36,7 +35,7 @@ def _list(_: argparse.Namespace) -> int:
                 print(f"{name}  nodes {alive}/{len(nodes)} alive  {size} in use")
         except DSMError as error:
             print(f"{name}  {error}")
-    dead = [segment for segment in sweep.segments() if segment_alone("/" + segment)]
+    dead = sweep.ownerless()
     if dead:
         print(f"{len(dead)} segments belong to nobody; `dsm clean` removes them")
     return 0
@@ -59,6 +58,8 @@ def _stat(arguments: argparse.Namespace) -> int:
             )
         for name, objects in stats["regions"].items():
             print(f"  region {name!r}: {objects:,} objects")
+        for name, entry in stats["arrays"].items():
+            print(f"  array {name!r}: {entry['shape']} {entry['dtype']}, {_size(entry['bytes'])}")
         for entry in stats["participants"]:
             if entry["kind"] != "node":
                 print(f"  {entry['kind']}: pid {entry['pid']}, {entry['pins']} pins")
@@ -98,6 +99,17 @@ def _stop(arguments: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
+def _top(arguments: argparse.Namespace) -> int:
+    from dsm_native import top
+
+    with attach(arguments.name) as cluster:
+        try:
+            top.run(cluster, arguments.once, arguments.interval)
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from dsm_native import demo
 
@@ -129,7 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     stop = commands.add_parser("stop", help="end a cluster, detached or not")
     stop.set_defaults(run=_stop)
-    for command in (stat, check, stop):
+    top = commands.add_parser("top", help="nodes, tasks, rates, pins, memory, live")
+    top.add_argument("--once", action="store_true", help="print one table and end")
+    top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
+    top.set_defaults(run=_top)
+    for command in (stat, check, stop, top):
         command.add_argument("name")
     commands.add_parser("clean", help="remove what killed clusters left").set_defaults(run=_clean)
     demo = commands.add_parser("demo", help="index the standard library, kill a worker, compare")

@@ -3,33 +3,50 @@
 The owner (who calls `Cluster(...)`) creates the segments and starts the nodes; the nodes end with
 it. Other processes join by `attach(name)` or by unpickling a handle. All of them read and write the
 segments directly; the node processes serve as workers, watch for deaths and settle checksums.
+
+Longer than 400 lines: one class, the package's public face.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
-from dsm_native.exceptions import ClusterNotFoundError, ForkedError, UsageError
+from dsm_native.arrays import Array, array_names, check_array, open_array
+from dsm_native.exceptions import (
+    ClosedError,
+    ClusterNotFoundError,
+    CorruptError,
+    ForkedError,
+    KeyNotFoundError,
+    UsageError,
+)
+from dsm_native.named import NamedObjects
 from dsm_native.region import Region
+from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.settings import (
     NODES_MAX,
+    OWN_REGIONS,
     STRIPES,
     check_count,
     check_lock_timeout,
     check_name,
     check_region_name,
 )
+from dsm_native.transaction import Result, Transaction
 
 if TYPE_CHECKING:
-    from dsm_native.workers import Workers
+    from dsm_native.executor import ClusterExecutor, TaskFuture
+    from dsm_native.requester import Requester
+    from dsm_native.scheduler import Scheduler
 
 DEFAULT_REGION = "default"
 
@@ -37,37 +54,7 @@ _attached: weakref.WeakValueDictionary[str, Cluster]
 _current: Cluster | None = None
 
 
-@dataclass(frozen=True)
-class NodeInfo:
-    """One node: its process, and what its segment holds. A dead node's segment goes on serving."""
-
-    id: int
-    pid: int
-    incarnation: int
-    state: str  # "alive", "dead"
-    heartbeat_age_s: float
-    objects: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Outcome of `Cluster.check`: what was seen, and the problems as text (at most 256 of them)."""
-
-    stripes: int
-    objects: int
-    value_bytes: int
-    problems: int
-    repaired: int
-    texts: list[str] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing was wrong."""
-        return self.problems == 0
-
-
-class Cluster:
+class Cluster(NamedObjects):
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
     nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
@@ -82,7 +69,7 @@ class Cluster:
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
     """
 
-    _workers: Workers | None
+    _scheduler: Scheduler | Requester | None
 
     def __init__(
         self,
@@ -115,9 +102,9 @@ class Cluster:
         self._detached = detach
         try:
             handle.start_service()
-            from dsm_native.workers import Workers as Started
+            from dsm_native.scheduler import Scheduler as Started
 
-            self._workers = Started(self, nodes)
+            self._scheduler = Started(handle, nodes)
             if detach:
                 handle.detach()
         except BaseException:
@@ -129,7 +116,8 @@ class Cluster:
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
         self._detached = False
-        self._workers = None
+        self._scheduler = None
+        self._pools: dict[Any, ClusterExecutor] = {}
         self._regions: dict[str, Region] = {}
         _attached[handle.name] = self
         try:
@@ -186,10 +174,59 @@ class Cluster:
         self._regions[name] = region
         return region
 
+    def array(
+        self,
+        name: str,
+        shape: int | Iterable[int] | None = None,
+        dtype: Any = None,
+        *,
+        order: str | None = None,
+        tile_rows: int | None = None,
+        replication_factor: int | None = None,
+        undo: bool | None = None,
+    ) -> Array:
+        """Opens the shared array of that name, or creates it, zeroed, if a shape is given.
+
+        shape: an int or a tuple of ints, which may be empty or hold zeros. dtype: any numpy dtype
+        of fixed size, structured ones included (default "f8"). order: "C" (default) or "F".
+        tile_rows: rows of a tile, the unit of locking; default: as many as make about 256 KiB.
+        replication_factor: copies, at most the cluster's, which is the default. undo: whether a
+        kill of a writer restores (default) or leaves its tiles torn. Settings that differ from
+        those of the existing array raise UsageError; left out, they are taken from it. All memory
+        is taken at once: StoreFullError. Waits while another process makes or resizes it.
+        """
+        check_region_name(name)
+        if order not in (None, "C", "F"):
+            raise UsageError(f"order must be 'C' or 'F', not {order!r}")
+        if tile_rows is not None:
+            check_count("tile_rows", tile_rows, 1, 1 << 40)
+        replicas = self._handle.replicas
+        if replication_factor is not None:
+            check_count("replication_factor", replication_factor, 1, replicas)
+        settings = {
+            "order": order,
+            "tile_rows": tile_rows,
+            "replication_factor": replication_factor,
+            "undo": undo,
+        }
+        return open_array(self._handle, replicas, name, shape, dtype, settings)
+
+    @property
+    def arrays(self) -> list[str]:
+        """Names of the arrays, sorted."""
+        return array_names(self._handle)
+
+    def _each_array(self) -> Iterable[Array]:
+        for name in self.arrays:
+            # It was deleted meanwhile, or it is damaged, which is for check() to tell.
+            with contextlib.suppress(KeyNotFoundError, CorruptError):
+                yield self.array(name)
+
     @property
     def regions(self) -> list[str]:
         """Names of the regions, in order of creation."""
-        return self._handle.region_names()
+        names = self._handle.region_names()
+        return [name for name in names if not name.startswith(OWN_REGIONS)]
 
     def __getitem__(self, key: Any) -> Any:
         return self.default[key]
@@ -205,7 +242,58 @@ class Cluster:
 
     __iter__ = None  # item access alone would make a cluster look iterable
 
+    def transaction(self, *, timeout: float | None = None) -> Transaction:
+        """One over `default` and, by its `region(other)`, over all. See Region.transaction."""
+        return self.default.transaction(timeout=timeout)
+
+    def transact(self, function: Callable[[Transaction], Result], **options: Any) -> Result:
+        """Runs function(transaction) and commits, again if it must. See Region.transact."""
+        return self.default.transact(function, **options)
+
     # ---- work -----------------------------------------------------------------------------------
+
+    def executor(
+        self,
+        *,
+        retries: int = 1,
+        task_timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` on the nodes; any number of them at once.
+
+        retries: how often a task runs again whose worker was lost; 0 for tasks that must not
+        repeat. task_timeout: seconds after which a task's worker is killed and replaced.
+        initializer(*initargs) runs once in each worker before the executor's first task there.
+        """
+        from dsm_native.executor import ClusterExecutor
+
+        backend = self._backend("executor()")
+        own = partial(_check_owner, self._owner_pid)
+        return ClusterExecutor(backend, own, retries, task_timeout, initializer, initargs)
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        node: int | None = None,
+        near: Any = None,
+        region: Region | None = None,
+        retries: int = 1,
+        task_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture:
+        """Schedules function(*args, **kwargs) on a node; returns a `concurrent.futures.Future`.
+
+        node: on that node. near: on the node that holds the primary of that key, of the region
+        `region` (default: the cluster's default region). retries, task_timeout: see executor().
+        For keyword arguments of these names, use executor().
+        """
+        pool = self._pool("submit()", retries, task_timeout)
+        if near is not None and region is None:
+            region = self.default
+        return pool.submit_to(pool._backend.place(node, near, region), function, args, kwargs)
 
     def map(
         self,
@@ -213,20 +301,49 @@ class Cluster:
         items: Iterable[Any],
         *,
         retries: int = 1,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | bool | None = None,
+        task_timeout: float | None = None,
     ) -> list[Any]:
         """Runs function(item) for each item on the nodes; returns the results in order.
 
         Functions travel by cloudpickle, so lambdas and functions of `__main__` work; in them,
         `dsm_native.current()` is this cluster. An exception of a task is raised here, with the
-        remote traceback as its cause. If a worker is killed, what it was running runs again
-        elsewhere, up to `retries` times, then WorkerLostError: tasks should be idempotent.
-        `progress` is called with 1 for each finished task. Blocks. Only the owner has workers.
+        remote traceback as its cause. If a worker is killed, it is replaced, and what it was
+        running runs again, up to `retries` times, then WorkerLostError: tasks should be idempotent.
+        `progress` is called with 1 for each finished task; True shows a bar on standard error.
+        task_timeout: see executor(). Blocks. Only the owner and tasks on nodes can run tasks.
         """
-        if self._workers is None:
-            raise UsageError("only the process that started the cluster can run tasks on its nodes")
-        self._own("map()")
-        return self._workers.map(function, items, retries, progress)
+        from dsm_native.executor import run_map
+        from dsm_native.progress import Bar
+
+        pool = self._pool("map()", retries, task_timeout)
+        items = list(items)
+        if progress is not True:
+            return run_map(pool, function, items, progress or None)
+        with Bar(len(items)) as bar:
+            return run_map(pool, function, items, bar.advance)
+
+    def _backend(self, what: str) -> Scheduler | Requester:
+        _check_owner(self._owner_pid, what)
+        if self._handle.closed:
+            raise ClosedError(f"cluster {self.name!r} is closed")
+        if self._scheduler is None:
+            raise UsageError(
+                f"{what} is for the process that started the cluster and for tasks on its nodes; "
+                f"this process has attached itself"
+            )
+        return self._scheduler
+
+    def _pool(self, what: str, retries: int, task_timeout: float | None) -> ClusterExecutor:
+        backend = self._backend(what)
+        pool = self._pools.get((retries, task_timeout))
+        if pool is None:
+            from dsm_native.executor import ClusterExecutor
+
+            own = partial(_check_owner, self._owner_pid)
+            pool = ClusterExecutor(backend, own, retries, task_timeout, at_exit=False)
+            self._pools[retries, task_timeout] = pool
+        return pool
 
     # ---- state ----------------------------------------------------------------------------------
 
@@ -234,6 +351,11 @@ class Cluster:
     def name(self) -> str:
         """The name by which other processes attach."""
         return self._handle.name
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes there are."""
+        return self._handle.node_count
 
     @property
     def nodes(self) -> list[NodeInfo]:
@@ -266,6 +388,7 @@ class Cluster:
             "replication_factor": handle.replicas,
             "nodes": {node: handle.usage(node) for node in range(handle.node_count)},
             "regions": {name: len(self.region(name)) for name in self.regions},
+            "arrays": {array.name: array.stats() for array in self._each_array()},
             "participants": handle.participants(),
         }
 
@@ -276,28 +399,28 @@ class Cluster:
         that validates, counts are recomputed, memory that nothing refers to is freed. Blocks for
         one stripe at a time; LockTimeoutError if a stopped process holds one.
         """
-        return CheckReport(*self._handle.check(repair))
+        stripes, objects, value_bytes, problems, repaired, texts = self._handle.check(repair)
+        for name in self.arrays:
+            found = check_array(self._handle, name, repair)
+            problems, repaired = problems + found[0], repaired + found[1]
+            texts += found[2]
+        return CheckReport(stripes, objects, value_bytes, problems, repaired, texts)
 
     @property
     def closed(self) -> bool:
         """Whether this handle was closed or the cluster has stopped."""
         return self._handle.closed
 
-    def _own(self, what: str) -> None:
-        if self._owner_pid and os.getpid() != self._owner_pid:
-            raise ForkedError(
-                f"{what} is for process {self._owner_pid}, which started the cluster; this is its "
-                f"forked child {os.getpid()}"
-            )
-
     def _shut_down(self) -> None:
         handle = self._handle
         mine = handle.owner and os.getpid() == self._owner_pid
+        if self._scheduler is not None and mine:
+            self._scheduler.stop()
         if mine and not self._detached:
             handle.stop()
-        if self._workers is not None and mine:
-            self._workers.close(wait=not self._detached)
-        self._workers = None
+        if self._scheduler is not None and mine:
+            self._scheduler.close(wait=not self._detached)
+        self._scheduler = None
         if mine and not self._detached:
             handle.unlink()
         handle.close()
@@ -323,7 +446,21 @@ class Cluster:
         return reattach, (self._handle.name,)
 
 
+def _check_owner(owner_pid: int, what: str) -> None:
+    if owner_pid and os.getpid() != owner_pid:
+        raise ForkedError(
+            f"{what} is for process {owner_pid}, which started the cluster; this is its forked "
+            f"child {os.getpid()}"
+        )
+
+
 _attached = weakref.WeakValueDictionary()
+
+
+def owned() -> list[Cluster]:
+    """The open clusters that this process has started."""
+    mine = os.getpid()
+    return [known for known in _attached.values() if known._owner_pid == mine and not known.closed]
 
 
 def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:
@@ -355,6 +492,18 @@ def reattach_region(cluster: str, region: str) -> Region:
     # The region holds the handle only; the cluster's object must outlive the unpickling.
     _kept_alive[cluster] = reattach(cluster)
     return _kept_alive[cluster].region(region)
+
+
+def reattach_array(cluster: str, array: str) -> Array:
+    """Where a pickled array arrives."""
+    _kept_alive[cluster] = reattach(cluster)
+    return _kept_alive[cluster].array(array)
+
+
+def reattach_object(cluster: str, kind: str, *arguments: Any) -> Any:
+    """Where a pickled lock, queue or the like arrives."""
+    _kept_alive[cluster] = reattach(cluster)
+    return getattr(_kept_alive[cluster], kind)(*arguments)
 
 
 _kept_alive: dict[str, Cluster] = {}

@@ -6,6 +6,11 @@ dict, a lock or a file goes on working.
 
 from __future__ import annotations
 
+import queue
+import threading
+from concurrent.futures import BrokenExecutor
+from typing import Any
+
 
 class DSMError(Exception):
     """Base of all errors of this package."""
@@ -62,8 +67,51 @@ class VersionConflictError(DSMError):
         self.version = version
 
 
+class TransactionAbortedError(DSMError):
+    """Something that the transaction had read was changed before its commit; nothing was changed.
+
+    `key` and `region` name it; `expected` is the version that was read, `version` what was found
+    (0: absent). Running the whole transaction again is right, and what `transact` does.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        key: Any = None,
+        region: str | None = None,
+        expected: int = 0,
+        version: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        self.region = region
+        self.expected = expected
+        self.version = version
+
+
+class WaitTimeoutError(DSMError, TimeoutError):
+    """What was waited for did not happen in time."""
+
+
 class LockTimeoutError(DSMError, TimeoutError):
     """A lock was not granted in time; nothing was changed. The message names the holder."""
+
+
+class NotOwnerError(UsageError, RuntimeError):
+    """A lock or an item was to be given back by somebody who does not hold it (any more)."""
+
+
+class BrokenBarrierError(DSMError, threading.BrokenBarrierError):
+    """The barrier is broken: a party died, gave up waiting or aborted it."""
+
+
+class QueueEmptyError(DSMError, queue.Empty):
+    """No item came in time."""
+
+
+class QueueFullError(DSMError, queue.Full):
+    """The queue stayed full; nothing was put."""
 
 
 class StoreFullError(DSMError, MemoryError):
@@ -86,6 +134,18 @@ class CorruptError(DSMError):
     """Bytes in a segment are damaged; the message names where. `Cluster.check` tells more."""
 
 
+class TornWriteError(DSMError):
+    """A process was killed while it wrote to an array that keeps no undo image.
+
+    The message names the tiles and the pid; `tiles` lists the former. `Array.accept` takes them as
+    they are, `Array.restore` from a backup.
+    """
+
+    def __init__(self, message: str = "", tiles: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.tiles = tiles
+
+
 class SystemCallError(DSMError, OSError):
     """The kernel refused a system call."""
 
@@ -95,4 +155,16 @@ class NodeLostError(DSMError):
 
 
 class WorkerLostError(DSMError):
-    """The process that ran a task ended, as often as the task may be repeated."""
+    """The process that ran a task ended, as often as the task may be repeated.
+
+    `pid` is the latest process, `ending` says how it ended.
+    """
+
+    def __init__(self, message: str = "", pid: int = 0, ending: str = "") -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.ending = ending
+
+
+class InitializerError(DSMError, BrokenExecutor):
+    """An executor's initializer failed on a node; the executor takes no more tasks."""

@@ -1,8 +1,8 @@
 """The program of a node process: `python -m dsm_native.node CLUSTER NODE DESCRIPTOR`.
 
-Attaches, starts the service thread, says "ready", then runs the tasks that come over the socket. It
-ends when the cluster stops, which the service thread learns from the control segment or from the
-death of the owner; a detached cluster's node goes on when the owner's end of the socket closes.
+Attaches, starts the service thread, says "ready" by its mailbox, then runs the tasks that come. It
+ends when the cluster stops, which it learns from the control segment, or when the owner has died; a
+detached cluster's node goes on when the owner's end of the socket closes.
 """
 
 from __future__ import annotations
@@ -14,56 +14,124 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
 from typing import Any
 
 from dsm_native import cluster as cluster_module
 from dsm_native._native.handle import Handle
+from dsm_native._native.mailbox import (
+    CALL,
+    CALL_PARCEL,
+    DEFINE,
+    ERROR,
+    FORGET,
+    PICKLE,
+    READY,
+    REFUSED,
+    REPLY,
+    REPLY_ERROR,
+    RESULT,
+    SETTING,
+)
+from dsm_native._native.station import Station
 from dsm_native.exceptions import ClosedError, ClusterNotFoundError
+from dsm_native.outcomes import failure
+from dsm_native.parcels import Parcels
+from dsm_native.requester import Requester
 
 GRACE_S = 0.5  # for the main thread to end in order when the cluster has stopped
+RECURSION_LIMIT = 5000  # tasks that wait for tasks stand on one stack
+IDLE_SLICES = 20
 
 
-class _Tasks:
-    """Runs what the owner sends. Functions are sent once per map."""
+class Tasks:
+    """All that the station does not do by itself: functions, large values, errors, replies."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.job = 0
-        self.function: Any = None
+    def __init__(self, handle: Handle, node: int) -> None:
+        self.parcels = Parcels(handle, f"{node}-{os.getpid()}")
+        self.station = Station(handle, node, self)
+        self.requester = Requester(self.station, self.parcels)
+        self._defined: dict[int, tuple[int, bytes, int]] = {}
+        self._set_up: dict[int, str] = {}  # initializers that ran: how they failed, or ""
 
-    def serve_one(self) -> bool:
-        """Handles one message; False when the owner's end is closed."""
+    def handle(self, kind: int, codec: int, function: int, serial: int, value: Any) -> None:
+        """A record that is no task."""
+        if kind == DEFINE:
+            self._defined[function] = (codec, value, serial)
+        elif kind == FORGET:
+            self._defined.pop(function, None)
+            self.station.functions.pop(function, None)
+        elif kind == SETTING:
+            path, variable = pickle.loads(value)
+            sys.path[:] = path
+            _restore("PYTHONPATH", variable)
+        elif kind in (REPLY, REPLY_ERROR):
+            self.requester.answered(kind, codec, serial, value)
+
+    def run(self, codec: int, slot: int, function: int, serial: int, value: Any) -> None:
+        """A task whose function is new, or whose arguments are not one small value."""
         try:
-            message = pickle.loads(self.connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            return False
-        if message[0] == "path":
-            sys.path[:] = message[1]
-            _restore("PYTHONPATH", message[2])
-        elif message[0] == "define":
-            self.job, self.function = message[1], message[2]
-        elif message[1] == self.job:
-            return self._answer(message[2], message[3])
-        return True
-
-    def _answer(self, index: int, item: Any) -> bool:
-        import cloudpickle  # type: ignore[import-untyped]
-
-        good, trace = True, ""
-        try:
-            if isinstance(self.function, bytes):
-                self.function = pickle.loads(self.function)
-            result = cloudpickle.dumps(self.function(pickle.loads(item)), 5)
+            refused = self._load(function)
+            if refused:
+                self.station.send(REFUSED, PICKLE, slot, 0, serial, pickle.dumps(refused))
+                return
+            call = self.station.functions[function]
+            if codec >= PICKLE:
+                value = self.parcels.decode(codec, value)
+            if codec in (CALL, CALL_PARCEL):
+                args, kwargs = value
+                del value
+                result = call(*args, **kwargs)
+                del args, kwargs
+            else:
+                result = call(value)
+                del value
         except BaseException as error:  # SystemExit of a task is the task's, too
-            good = False
-            result, trace = _failure(error)
+            self.fail(slot, serial, error)
+        else:
+            self.answer(slot, serial, result)
+
+    def _load(self, function: int) -> str:
+        """Makes the function ready to be called; says why not, if its initializer has failed."""
+        if function in self.station.functions:
+            return ""
+        codec, payload, setup = self._defined[function]
+        if setup and setup not in self._set_up:
+            setup_codec, setup_payload, _ = self._defined[setup]
+            try:
+                initializer, arguments = self.parcels.decode(setup_codec, setup_payload)
+                initializer(*arguments)
+                self._set_up[setup] = ""
+            except BaseException as error:
+                self._set_up[setup] = failure(error)[1]
+        if setup and self._set_up[setup]:
+            return self._set_up[setup]
+        self.station.functions[function] = self.parcels.decode(codec, payload)
+        return ""
+
+    def answer(self, slot: int, serial: int, result: Any) -> None:
+        """Sends a result that is no small plain value."""
         try:
-            self.connection.send_bytes(pickle.dumps((self.job, index, good, trace)))
-            self.connection.send_bytes(result)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
+            payload, codec, _ = self.parcels.encode(result)
+        except BaseException as error:
+            self.fail(slot, serial, error)
+            return
+        self.station.send(RESULT, codec, slot, 0, serial, payload)
+
+    def fail(self, slot: int, serial: int, error: BaseException) -> None:
+        """Sends what a task has raised."""
+        if isinstance(error, ClosedError) and self.station.handle.closed:
+            raise error
+        payload, codec, _ = self.parcels.encode(failure(error))
+        self.station.send(ERROR, codec, slot, 0, serial, payload)
+
+    def serve(self) -> None:
+        """Tasks until the cluster stops."""
+        self.station.send(READY, PICKLE, 0, 0, 0, b"")
+        step, wait = self.station.step, self.station.wait
+        while True:
+            while step(False):
+                pass
+            wait(IDLE_SLICES)
 
 
 def _restore(variable: str, value: str | None) -> None:
@@ -71,33 +139,6 @@ def _restore(variable: str, value: str | None) -> None:
         os.environ.pop(variable, None)
     else:
         os.environ[variable] = value
-
-
-def _failure(error: BaseException) -> tuple[bytes, str]:
-    import traceback
-
-    import cloudpickle
-
-    trace = "".join(traceback.format_exception(error))
-    try:
-        answer = cloudpickle.dumps(error, 5)
-        pickle.loads(answer)
-        return answer, trace
-    except Exception:  # an exception that does not survive pickling is told as text
-        return pickle.dumps(RuntimeError(repr(error)), 5), trace
-
-
-def serve(handle: Handle, connection: Connection, stopping: int) -> None:
-    """Tasks until the cluster stops."""
-    tasks = _Tasks(connection)
-    watched = [stopping, connection.fileno()]
-    while True:
-        ready, _, _ = select.select(watched, [], [])
-        if stopping in ready:
-            return
-        if not tasks.serve_one():
-            watched = [stopping]
-            _let_go_of_output()
 
 
 def _let_go_of_output() -> None:
@@ -108,9 +149,13 @@ def _let_go_of_output() -> None:
     os.close(nowhere)
 
 
-def _end_busy(handle: Handle, stopping: int) -> None:
-    """Ends the process when the cluster has stopped but a task is still running."""
-    select.select([stopping], [], [])
+def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None:
+    """A thread that ends the process when the cluster has stopped but a task is still running."""
+    ready, _, _ = select.select([stopping, descriptor], [], [])
+    if stopping not in ready:
+        tasks.station.deaf = True
+        _let_go_of_output()
+        select.select([stopping], [], [])
     time.sleep(GRACE_S)
     handle.unlink()
     os._exit(0)
@@ -121,19 +166,23 @@ def main() -> None:
     name, node, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
-    connection = Connection(descriptor)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
     try:
         handle = Handle.attach(name, node)
         cluster = cluster_module.Cluster._of(handle, 10.0)
     except (ClusterNotFoundError, ClosedError):
         return  # the owner was interrupted, and has cleaned up, before this process had started
+    tasks = Tasks(handle, node)
+    cluster._scheduler = tasks.requester
     cluster_module.set_current(cluster)
     stopping = handle.start_service(node)
-    threading.Thread(target=_end_busy, args=(handle, stopping), daemon=True).start()
+    watch = threading.Thread(target=_watch, args=(handle, tasks, stopping, descriptor), daemon=True)
+    watch.start()
     handle.ready()
-    connection.send_bytes(b"ready")
     try:
-        serve(handle, connection, stopping)
+        tasks.serve()
+    except ClosedError:
+        pass
     finally:
         if handle.closed:
             handle.unlink()

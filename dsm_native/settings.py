@@ -13,6 +13,7 @@ from dsm_native.exceptions import UsageError
 
 STRIPES = 1024
 NODES_MAX = 63
+OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
 
 
@@ -30,14 +31,35 @@ def check_lock_timeout(seconds: Any) -> float:
     return float(min(seconds, LOCK_TIMEOUT_MAX_S))
 
 
+def check_seconds(name: str, seconds: Any) -> float:
+    """The seconds as a float, if they are above zero."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise UsageError(f"{name} must be a number of seconds above 0, not {seconds!r}")
+    return float(seconds)
+
+
 def check_region_name(name: Any) -> None:
     """Refuses what cannot be a region's name."""
+    try:
+        good = isinstance(name, str) and 0 < len(name.encode()) <= 64
+        good = good and not name.startswith(OWN_REGIONS)
+    except UnicodeEncodeError:
+        good = False
+    if not good:
+        raise UsageError(
+            f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
+        )
+
+
+def check_object_name(name: Any) -> str:
+    """The name, if a lock, queue or the like may have it."""
     try:
         good = isinstance(name, str) and 0 < len(name.encode()) <= 64
     except UnicodeEncodeError:
         good = False
     if not good:
-        raise UsageError(f"a region's name is a str of 1 to 64 bytes, not {name!r}")
+        raise UsageError(f"a name is a str of 1 to 64 bytes, not {name!r}")
+    return str(name)
 
 
 def check_name(name: Any) -> str:

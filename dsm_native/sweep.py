@@ -2,7 +2,9 @@
 
 A segment is ours if its name begins with "dsm-<uid>-". It is dead if nobody holds its presence
 lock; the kernel drops that lock with the last process that maps the segment, so nothing alive is
-removed.
+removed. An array's segments may be mapped by nobody for a while: they live as long as their
+cluster's control segment does, and since their names carry the cluster's identity, a later cluster
+of the same name does not keep them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from dsm_native._native.handle import segment_alone, segment_sweep, user_number
 
 FOLDER = "/dev/shm"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,62}")
+IDENTITY_OFFSET = 16  # of cluster_id in the control segment, docs/segment-format.md
+ARRAY = re.compile(r"(?P<control>dsm-\d+-[^-]+)-a(?P<identity>[0-9a-f]{16})[0-9a-f]+-[0-9]+")
 
 
 def segments() -> list[str]:
@@ -25,7 +29,30 @@ def segments() -> list[str]:
 
 def clean() -> list[str]:
     """Removes the segments of clusters that nobody is attached to; returns their names."""
-    return [name for name in segments() if segment_sweep("/" + name)]
+    return [name for name in segments() if not kept(name) and segment_sweep("/" + name)]
+
+
+def kept(segment: str) -> bool:
+    """Whether it is an array's segment of a cluster that somebody is attached to."""
+    found = re.fullmatch(ARRAY, segment)
+    if found is None or segment_alone("/" + found["control"]) is not False:
+        return False
+    return identity(found["control"]) == int(found["identity"], 16)
+
+
+def identity(control: str) -> int:
+    """The random number of the cluster whose control segment that is; 0 if it has none."""
+    try:
+        with open(f"{FOLDER}/{control}", "rb") as file:
+            file.seek(IDENTITY_OFFSET)
+            return int.from_bytes(file.read(8), "little")
+    except OSError:
+        return 0
+
+
+def ownerless() -> list[str]:
+    """Segments that `clean` would remove."""
+    return [name for name in segments() if not kept(name) and segment_alone("/" + name)]
 
 
 def running() -> Iterator[str]:

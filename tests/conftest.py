@@ -56,3 +56,26 @@ def region(shared: dsm.Cluster, request: pytest.FixtureRequest) -> Iterator[dsm.
     opened = shared.region(f"{request.node.name[:40]}.{abs(hash(request.node.name)) % 10**9}")
     yield opened
     opened.clear()
+
+
+@pytest.fixture(scope="module")
+def triple() -> Iterator[dsm.Cluster]:
+    """One cluster for the tests of a module that only use an array of their own: three copies."""
+    with dsm.Cluster(nodes=3, replication_factor=3, name=fresh_name(), stripes=64) as opened:
+        yield opened
+        assert opened.arrays == []
+        assert opened.check().clean
+
+
+@pytest.fixture
+def hasty(name: str) -> Iterator[dsm.Cluster]:
+    """A cluster of its own with three copies, whose waits are short: holders are waited out."""
+    with dsm.Cluster(nodes=3, replication_factor=3, name=name, stripes=64) as opened:
+        opened._handle.lock_timeout = 0.3
+        yield opened
+
+
+@pytest.fixture
+def label(request: pytest.FixtureRequest) -> str:
+    """A name for an array of one test."""
+    return f"a{abs(hash(request.node.name)) % 10**12}"

@@ -53,12 +53,15 @@ def test_ls_lists_what_runs_and_counts_what_is_dead(cluster):
 def test_stat_tells_nodes_regions_and_participants(cluster):
     cluster.region("the prices").update({number: number for number in range(50)})
     os.kill(cluster.nodes[2].pid, signal.SIGKILL)
-    eventually(lambda: cluster.nodes[2].state == "dead", "the death is known")
+    eventually(
+        lambda: (cluster.nodes[2].incarnation, cluster.nodes[2].state) == (2, "alive"),
+        "its process is replaced",
+    )
     result = dsm_command("stat", cluster.name)
     assert (result.returncode, result.stderr) == (0, "")
     assert f"cluster {cluster.name}: 64 stripes, replication factor 2" in result.stdout
     assert f"node 0: alive, pid {cluster.nodes[0].pid}" in result.stdout
-    assert "node 2: dead" in result.stdout
+    assert f"node 2: alive, pid {cluster.nodes[2].pid}" in result.stdout
     assert "region 'the prices': 50 objects" in result.stdout
     assert f"owner: pid {os.getpid()}" in result.stdout
 
@@ -165,3 +168,13 @@ def test_the_bench_prints_figures():
     assert result.returncode == 0, result.stderr
     assert "get" in result.stdout
     assert "ns" in result.stdout
+
+
+def test_top_shows_tasks_and_nodes(cluster):
+    assert cluster.map(abs, range(-40, 0)) == list(range(40, 0, -1))
+    result = dsm_command("top", "--once", cluster.name)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    nodes = [row for row in rows if row[0] in ("0", "1", "2")]
+    assert [int(row[1]) for row in nodes] == [node.pid for node in cluster.nodes]
+    assert sum(int(row[8]) for row in nodes) == 40

@@ -189,7 +189,7 @@ def test_attach_by_name(cluster):
     other["k"] = 1
     assert cluster["k"] == 1
     assert len(cluster.stats()["participants"]) == 5
-    with pytest.raises(dsm.UsageError, match="only the process that started"):
+    with pytest.raises(dsm.UsageError, match="for the process that started"):
         other.map(str, [1])
     other.close()
     assert len(cluster.stats()["participants"]) == 4

@@ -34,10 +34,32 @@ PROOFS = {
         r"last one saw the full count: True",
         r"expected 20000, counted 20000",
     ],
+    "heat": [
+        r"workers killed with SIGKILL inside a block: 1",
+        r"problems in shared memory: 0",
+        r"the same as computed by one process: True",
+    ],
+    "kmeans": [r"the same as numpy in one process: centres True, labels True"],
+    "table": [
+        r"pandas (is not installed here|sees the write, without a copy: True)",
+        r"pyarrow (is not installed here|sees the write, without a copy: True)",
+        r"DLPack sees the write, without a copy: True",
+    ],
     "views": [
         r"row sums on the nodes are right: True",
         r"type: ndarray \(1000, 1000\) writeable: False",
         r"after the cluster has ended, the view is unchanged: True",
+    ],
+    "bank": [
+        r"workers killed: 1",
+        r"\d+ transfers; lowest balance is negative: False",
+        r"sum of all accounts: 2000, expected 2000",
+        r"problems in shared memory: 0",
+    ],
+    "pipeline": [
+        r"2 producers, 3 consumers, 1 of them killed mid-way",
+        r"delivered again: 1",
+        r"2000 of 2000 items processed, all results right: True",
     ],
     "kill": [
         r"12 writers killed after \d+ puts",
@@ -87,7 +109,7 @@ def test_first_screen_shows_the_example_and_what_it_prints() -> None:
 
 
 def test_tour_of_the_readme_runs(name: str) -> None:
-    _, tour, attached = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, tour, _, attached = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert tour.count('"shop"') == attached.count('"shop"') == 1
     shown = "    print(version, value, matrix.sum(), squares[-1], flush=True)\n"
     source = (tour + indent(attached, "    ") + shown).replace('"shop"', repr(name))
@@ -96,6 +118,15 @@ def test_tour_of_the_readme_runs(name: str) -> None:
     version, *rest = ran.stdout.split()
     assert int(version) > 0
     assert rest == ["41.5", "1000.0", "9801"]
+
+
+def test_meeting_by_name_in_the_readme_runs() -> None:
+    _, _, meeting, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    ran = run(meeting)
+    assert ran.returncode == 0, ran.stderr
+    taken, job = ran.stdout.splitlines()
+    assert re.fullmatch(r"True Holder\(pid=\d+, thread=\d+, state='R'\)", taken)
+    assert job == "{'page': 7} 1"
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
@@ -136,7 +167,9 @@ def test_segment_format_is_that_of_the_headers(tmp_path: Path) -> None:
     assert len(shown) > 60
     source = tmp_path / "offsets.c"
     source.write_text(
-        '#include <stdio.h>\n#include "store/slab.h"\nint main(void) {\n'
+        '#include <stdio.h>\n#include "store/array.h"\n#include "store/slab.h"\n'
+        '#include "mem/sync_queue.h"\n'
+        "int main(void) {\n"
         "dsm_config_shm config = {.node_segment_bytes = 1 << 30, .node_count = 4,"
         ".stripe_count = 4096, .replicas = 2};\ndsm_layout layout;\n"
         "if (dsm_layout_compute(&config, &layout) != DSM_OK) return 1;\n"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import queue
+import threading
+from concurrent.futures import BrokenExecutor
 
 import pytest
 
@@ -20,7 +23,10 @@ CLASSES = {
     if inspect.isclass(value) and value.__module__ == exceptions.__name__
 }
 # Raised above the core, so no status stands for them.
-ABOVE_THE_CORE = {"DSMError", "KeyTypeError", "NodeLostError", "WorkerLostError"}
+ABOVE_THE_CORE = {
+    *("DSMError", "InitializerError", "KeyTypeError", "NodeLostError", "WorkerLostError"),
+    *("QueueEmptyError", "QueueFullError", "WaitTimeoutError"),
+}
 
 
 def test_every_status_has_a_class_and_every_class_a_status():
@@ -55,10 +61,16 @@ def test_every_class_is_public_documented_and_named_as_an_error(name):
         ("ClockOffsetError", ValueError),
         ("ClockOverflowError", OverflowError),
         ("LockTimeoutError", TimeoutError),
+        ("WaitTimeoutError", TimeoutError),
         ("StoreFullError", MemoryError),
         ("ClusterExistsError", FileExistsError),
         ("ClusterNotFoundError", FileNotFoundError),
+        ("InitializerError", BrokenExecutor),
         ("SystemCallError", OSError),
+        ("NotOwnerError", RuntimeError),
+        ("BrokenBarrierError", threading.BrokenBarrierError),
+        ("QueueEmptyError", queue.Empty),
+        ("QueueFullError", queue.Full),
     ],
 )
 def test_where_python_has_a_fitting_class_ours_derives_from_it(name, builtin):

@@ -43,6 +43,9 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics are lock-free");
   static inline type dsm_fetch_or_acq_rel_##suffix(_Atomic(type) *word, type value) {              \
     return atomic_fetch_or_explicit(word, value, memory_order_acq_rel);                            \
   }                                                                                                \
+  static inline type dsm_fetch_and_acq_rel_##suffix(_Atomic(type) *word, type value) {             \
+    return atomic_fetch_and_explicit(word, value, memory_order_acq_rel);                           \
+  }                                                                                                \
   static inline type dsm_exchange_acq_rel_##suffix(_Atomic(type) *word, type value) {              \
     return atomic_exchange_explicit(word, value, memory_order_acq_rel);                            \
   }                                                                                                \

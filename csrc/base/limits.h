@@ -14,14 +14,22 @@
 #define DSM_REPLICAS_MAX 5u /* preference list that fits a route word */
 #define DSM_PARTICIPANTS_MAX 256u  /* attached processes, nodes and owner included */
 #define DSM_REGIONS_MAX 256u       /* namespaces of one cluster */
+#define DSM_ARRAYS_MAX 1024u       /* names in the directory of arrays */
 #define DSM_PINS_MAX 4096u         /* pinned extents of one process */
 #define DSM_STRIPES_MAX 65536u     /* 16 bits in a page's owner record */
 #define DSM_KEY_BYTES_MAX 65535u   /* 16 bits in the object header */
 #define DSM_REGION_NAME_BYTES 64u  /* UTF-8, with the terminating zero */
 #define DSM_CLUSTER_NAME_BYTES 64u /* with the terminating zero */
 #define DSM_INTENT_ENTRIES_MAX 94u /* five replicas, each at its worst of eighteen words */
-#define DSM_LOCK_SLICE_MS 50u      /* longest wait without a re-check (I-4) */
-#define DSM_SMALL_BYTES_MAX 992u   /* what an arena page holds beside its header; above, a run */
+#define DSM_DECISIONS_MAX 64u      /* transactions that commit at once */
+#define DSM_HOLDS_MAX 4096u        /* writes of one transaction, times the copies of each */
+#define DSM_LOCKED_MAX                                                                             \
+  2000u /* stripes of a transaction: Linux reports 2,048 locks of a dead thread */
+#define DSM_SYNCS_MAX 1024u              /* locks, queues and the like of one cluster */
+#define DSM_SYNC_NAME_BYTES 64u          /* UTF-8 */
+#define DSM_SYNC_HEAP_BYTES (128u << 20) /* address space for their rings and tables */
+#define DSM_LOCK_SLICE_MS 50u            /* longest wait without a re-check (I-4) */
+#define DSM_SMALL_BYTES_MAX 992u /* what an arena page holds beside its header; above, a run */
 #define DSM_VALUE_BYTES_MAX (1ull << 40)
 
 #endif

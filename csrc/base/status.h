@@ -19,6 +19,7 @@
   X(NO_CLUSTER, "ClusterNotFoundError", "no cluster of that name is running")                      \
   X(LOCK_TIMEOUT, "LockTimeoutError", "a lock was not granted in time")                            \
   X(VERSION_CONFLICT, "VersionConflictError", "the object has another version than asked for")     \
+  X(ABORTED, "TransactionAbortedError", "an object that the transaction rests on was changed")     \
   X(KEY_TOO_LONG, "KeyTooLongError", "the encoded key is longer than a segment allows")            \
   X(WRONG_TYPE, "ValueTypeError", "the stored value is not of the type the operation needs")       \
   X(OVERFLOW, "CounterOverflowError", "the counter would leave the 64-bit signed range")           \
@@ -26,8 +27,11 @@
   X(CLOCK_OVERFLOW, "ClockOverflowError", "the clock has reached the end of its range")            \
   X(STORE_FULL, "StoreFullError", "the kernel or the segment has no room for the value")           \
   X(TOO_MANY, "LimitError", "a fixed table of the control segment is full")                        \
+  X(TORN, "TornWriteError", "a writer was killed in tiles that keep no undo image")                \
   X(CORRUPT, "CorruptError", "bytes in a segment are damaged")                                     \
   X(LAYOUT, "CorruptError", "the segment was written by an incompatible layout")                   \
+  X(NOT_OWNER, "NotOwnerError", "the caller does not hold what it wants to give back")             \
+  X(BROKEN, "BrokenBarrierError", "the barrier is broken")                                         \
   X(OS, "SystemCallError", "a system call failed")
 
 typedef enum dsm_status {

@@ -2,6 +2,7 @@
 #include "intent.h"
 
 #include "../base/crash.h"
+#include "decision.h"
 
 static uint64_t fold(uint64_t left, uint64_t right) {
   __uint128_t product = (__uint128_t)left * right;
@@ -47,18 +48,19 @@ dsm_status dsm_log_commit(dsm_log *log) {
 }
 
 /* An intent's words are 8-byte words inside a mapped segment, and never a lock or an intent. */
-static bool locator_fits(const dsm_space *space, dsm_locator locator) {
+bool dsm_intent_word_fits(const dsm_space *space, dsm_locator locator) {
   unsigned segment = dsm_locator_segment(locator);
   uint64_t offset = dsm_locator_offset(locator);
   if (segment > space->node_count || offset % 8 != 0) return false;
   if (segment == DSM_CONTROL_SEGMENT)
-    return offset >= space->layout.region_counts && offset < space->layout.pins;
+    return offset >= space->layout.region_counts && offset < space->layout.decision_logs;
   bool arena = offset >= offsetof(dsm_node_shm, arena) && offset < sizeof(dsm_node_shm);
   return arena || (offset >= space->layout.subs && offset + 8 <= space->layout.node_bytes);
 }
 
 dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t salt) {
   uint64_t armed = dsm_load_acquire_u64(&intent->armed);
+  if (dsm_decision_refers(intent)) return dsm_decision_recover(call, intent, salt);
   if (armed == 0) return DSM_OK;
   const dsm_space *space = call->space;
   uint64_t count = dsm_load_relaxed_u64(&intent->count);
@@ -68,7 +70,7 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
     return dsm_fail(call, DSM_CORRUPT, "intent record does not verify", -1, -1, armed, count);
   for (uint64_t i = 0; i < count; i++) {
     dsm_locator locator = dsm_load_relaxed_u64(&intent->entries[i].locator);
-    if (!locator_fits(space, locator))
+    if (!dsm_intent_word_fits(space, locator))
       return dsm_fail(call, DSM_CORRUPT, "intent points outside", -1, -1, locator, count);
   }
   bool carried = decision == 0;

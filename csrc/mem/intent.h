@@ -115,6 +115,9 @@ static inline void dsm_log_set_sealed(dsm_log *log, unsigned segment, const dsm_
  */
 dsm_status dsm_log_commit(dsm_log *log);
 
+/* True if an intent may store to that word: inside a segment, and never a lock or an intent. */
+bool dsm_intent_word_fits(const dsm_space *space, dsm_locator locator);
+
 /* Carries out an armed intent whose owner is dead, or finds none. The lock must be held.
  * DSM_CORRUPT if the record does not verify or points outside the segments. */
 dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t salt);

@@ -2,6 +2,7 @@
 #include "layout.h"
 
 #include "../base/hash.h"
+#include "mailbox.h"
 
 static uint64_t take(uint64_t *end, uint64_t bytes) {
   uint64_t start = *end;
@@ -30,8 +31,18 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->node_locks = take(&end, DSM_NODES_MAX * sizeof(dsm_lock_shm));
   out->intents = take(&end, stripes * sizeof(dsm_intent_shm));
   out->arena_intents = take(&end, DSM_NODES_MAX * sizeof(dsm_intent_shm));
+  out->arrays = take(&end, sizeof(dsm_array_directory_shm));
+  out->decisions = take(&end, DSM_DECISIONS_MAX * sizeof(dsm_decision_shm));
+  out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
+  /* Memory comes as it is needed. The holds lie where intents may store. */
+  out->holds = take(&end, (uint64_t)DSM_DECISIONS_MAX * DSM_HOLDS_MAX * sizeof(dsm_hold_shm));
+  out->decision_logs = take(&end, (uint64_t)DSM_DECISIONS_MAX * DSM_HOLDS_MAX * DSM_HOLD_ENTRIES *
+                                      sizeof(dsm_intent_entry_shm));
   out->pins = take(&end, (uint64_t)DSM_PARTICIPANTS_MAX * DSM_PINS_MAX * 8);
+  out->syncs = take(&end, DSM_SYNCS_MAX * sizeof(dsm_sync_shm));
+  out->sync_heap = take(&end, DSM_SYNC_HEAP_BYTES);
+  out->mailboxes = take(&end, sizeof(dsm_mailboxes_shm));
   out->control_bytes = end;
 
   end = 0;

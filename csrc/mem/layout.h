@@ -22,7 +22,7 @@
 
 #define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
 #define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
-#define DSM_LAYOUT_VERSION 1u
+#define DSM_LAYOUT_VERSION 2u
 #define DSM_BIN_COUNT 112u  /* free-run size bins: four per power of two of pages */
 #define DSM_INLINE_SLOTS 6u /* what fits the sub's first line beside table and generation */
 #define DSM_FIT_COUNT 6u    /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
@@ -62,6 +62,8 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 
 #define DSM_PENDING_REPAIR 1u /* an owner died and its work is not known to be finished */
 #define DSM_PENDING_SETTLE 2u /* a sub may hold runs that are reserved or retired */
+#define DSM_PENDING_HOLDS 4u  /* a transaction's holds of the stripe could not be given back yet */
+#define DSM_PENDING_BELL 8u   /* somebody waits for a change; set without the lock */
 
 typedef struct dsm_control_shm {
   uint64_t magic;
@@ -75,7 +77,8 @@ typedef struct dsm_control_shm {
   dsm_atomic_u64 region_count;      /* sealed: records below this are in use, and must verify */
   dsm_atomic_u32 participants_high; /* slots above this index were never taken */
   uint32_t reserved;
-  _Alignas(64) dsm_lock_shm registry; /* protects participants and regions */
+  dsm_atomic_u64 sync_count;          /* sealed: as region_count, of the synchronisation records */
+  _Alignas(64) dsm_lock_shm registry; /* protects participants, regions, making of records */
 } dsm_control_shm;
 _Static_assert(sizeof(dsm_control_shm) <= DSM_PAGE_BYTES, "the control header fits its page");
 
@@ -111,6 +114,42 @@ typedef struct dsm_region_shm {
 } dsm_region_shm;
 _Static_assert(sizeof(dsm_region_shm) == 256, "one region record");
 
+typedef enum dsm_sync_kind {
+  DSM_SYNC_LOCK = 1,
+  DSM_SYNC_SEMAPHORE = 2,
+  DSM_SYNC_BARRIER = 3,
+  DSM_SYNC_EVENT = 4,
+  DSM_SYNC_CONDITION = 5,
+  DSM_SYNC_QUEUE = 6,
+  DSM_SYNC_COUNTER = 7,
+  DSM_SYNC_ATOMIC = 8,
+} dsm_sync_kind;
+
+#define DSM_SYNC_SETTINGS 6u
+#define DSM_SYNC_WORDS 6u
+
+/* An object of synchronisation (mem/sync.h). The first three lines are written once; what the words
+ * mean is said by the file of the kind. */
+typedef struct dsm_sync_shm {
+  uint64_t check; /* over the rest of the first three lines */
+  uint32_t kind;  /* dsm_sync_kind */
+  uint32_t name_bytes;
+  uint64_t settings[DSM_SYNC_SETTINGS];
+  uint64_t heap_offset; /* of its share of the heap; no share if heap_bytes is 0 */
+  uint64_t heap_bytes;
+  char name[DSM_SYNC_NAME_BYTES];
+  uint8_t reserved[48];
+  dsm_lock_shm lock; /* held for the stores of one change */
+  dsm_atomic_u64 words[DSM_SYNC_WORDS];
+  dsm_atomic_u32 sleep[2]; /* what waiters sleep on */
+  uint64_t reserved_word;
+  dsm_atomic_u64 far_words[8]; /* a line of its own, for what the other side writes */
+} dsm_sync_shm;
+_Static_assert(sizeof(dsm_sync_shm) == 384, "six cache lines");
+_Static_assert(offsetof(dsm_sync_shm, lock) == 192, "what is written once has its own lines");
+_Static_assert(offsetof(dsm_sync_shm, words) == 256, "the words begin a line");
+_Static_assert(offsetof(dsm_sync_shm, far_words) == 320, "the far words begin a line");
+
 typedef struct dsm_intent_entry_shm {
   dsm_atomic_u64 locator;
   dsm_atomic_u64 value;
@@ -124,6 +163,28 @@ typedef struct dsm_intent_shm {
   dsm_intent_entry_shm entries[DSM_INTENT_ENTRIES_MAX];
 } dsm_intent_shm;
 _Static_assert(sizeof(dsm_intent_shm) == 1536, "one intent");
+
+/* One of the places through which transactions commit (mem/decision.h). The lock is held by the
+ * process that does; `decision` is what the armed intents of its stripes refer to. */
+typedef struct dsm_decision_shm {
+  dsm_lock_shm lock;
+  dsm_atomic_u64 decision;   /* sealed number of the latest transaction that was decided */
+  dsm_atomic_u64 number;     /* sealed number of the latest one that was begun */
+  dsm_atomic_u64 hold_count; /* sealed: holds below this may be in use */
+  dsm_atomic_u64 backed;     /* sealed: holds below this have memory, and so have their entries */
+  uint64_t reserved[4];
+} dsm_decision_shm;
+_Static_assert(sizeof(dsm_decision_shm) == 128, "decisions do not share lines");
+
+/* An extent that a transaction took for a value not yet published, or unlinked and did not yet give
+ * back. Protected by the lock of the stripe that `place` names. */
+typedef struct dsm_hold_shm {
+  dsm_atomic_u64 extent; /* 0: none; else sealed: 1 << 42 | page, or grains << 36 | grain offset */
+  dsm_atomic_u64 place;  /* sealed: stripe << 8 | node; stays as it is while extent is not 0 */
+} dsm_hold_shm;
+_Static_assert(sizeof(dsm_hold_shm) == 16, "one hold");
+
+#define DSM_HOLD_ENTRIES 8u /* entries of the log per hold: seven at most */
 
 /* Head of one stripe at one node. Every word is sealed but the inline slots. Protected by the
  * stripe's lock; `table`, the slots and `gen` are also read without it. The first line is all of
@@ -173,10 +234,32 @@ typedef struct dsm_node_shm {
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");
 
+/* One name in the directory of arrays (store/array_directory.h). Builds are sealed by their place;
+ * an entry is in use while any word but `check` and the name is not 0. */
+typedef struct dsm_array_entry_shm {
+  dsm_atomic_u64 current; /* the build that the name means; 0: none yet, or no longer */
+  dsm_atomic_u64 next;    /* a build that is being made */
+  dsm_atomic_u64 last;    /* a build that is being removed */
+  dsm_atomic_u64 worker;  /* who makes or removes: participant + 1 | incarnation << 32 */
+  uint64_t check;         /* over the name */
+  uint32_t name_bytes;
+  char name[DSM_REGION_NAME_BYTES];
+  uint8_t reserved[20];
+} dsm_array_entry_shm;
+_Static_assert(sizeof(dsm_array_entry_shm) == 128, "one entry");
+
+typedef struct dsm_array_directory_shm {
+  dsm_atomic_u64 builds; /* sealed once it was used: the number given to the latest build */
+  dsm_atomic_u32 high;   /* entries above this index were never used */
+  uint32_t reserved[13];
+  dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
+} dsm_array_directory_shm;
+
 /* Byte offsets of the areas, from the configuration. */
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
-  uint64_t region_counts, pins, control_bytes;
+  uint64_t arrays, decisions, bells;
+  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;

@@ -57,7 +57,7 @@ void dsm_lock_repaired(dsm_lock_shm *lock, dsm_status outcome) {
   if (outcome != DSM_OK) dsm_store_release_u32(&lock->quarantined, 1);
   dsm_fetch_add_relaxed_u32(&lock->repairs, 1);
   DSM_CRASH_POINT("lock.repaired");
-  dsm_store_release_u32(&lock->pending, dsm_load_relaxed_u32(&lock->pending) & ~DSM_PENDING_REPAIR);
+  dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_REPAIR);
 }
 
 void dsm_lock_drop(dsm_lock_shm *lock) {

@@ -9,6 +9,7 @@
 
 #include "../base/check.h"
 #include "layout.h"
+#include "mailbox.h"
 
 #define DSM_NOBODY UINT32_MAX
 
@@ -86,12 +87,39 @@ static inline dsm_intent_shm *dsm_space_arena_intent(const dsm_space *space, uns
   return (dsm_intent_shm *)(void *)(space->control.base + space->layout.arena_intents) + node;
 }
 
+static inline dsm_decision_shm *dsm_space_decision(const dsm_space *space, uint32_t index) {
+  return (dsm_decision_shm *)(void *)(space->control.base + space->layout.decisions) + index;
+}
+
+static inline dsm_hold_shm *dsm_space_holds(const dsm_space *space, uint32_t decision) {
+  return (dsm_hold_shm *)(void *)(space->control.base + space->layout.holds) +
+         (uint64_t)decision * DSM_HOLDS_MAX;
+}
+
+static inline dsm_intent_entry_shm *dsm_space_decision_log(const dsm_space *space,
+                                                           uint32_t decision) {
+  return (dsm_intent_entry_shm *)(void *)(space->control.base + space->layout.decision_logs) +
+         (uint64_t)decision * DSM_HOLDS_MAX * DSM_HOLD_ENTRIES;
+}
+
+static inline dsm_atomic_u32 *dsm_space_bell(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u32 *)(void *)(space->control.base + space->layout.bells) + stripe;
+}
+
 static inline dsm_participant_shm *dsm_space_participant(const dsm_space *space, uint32_t index) {
   return (dsm_participant_shm *)(void *)(space->control.base + space->layout.participants) + index;
 }
 
 static inline dsm_region_shm *dsm_space_region(const dsm_space *space, uint32_t index) {
   return (dsm_region_shm *)(void *)(space->control.base + space->layout.regions) + index;
+}
+
+static inline dsm_array_directory_shm *dsm_space_arrays(const dsm_space *space) {
+  return (dsm_array_directory_shm *)(void *)(space->control.base + space->layout.arrays);
+}
+
+static inline dsm_sync_shm *dsm_space_sync(const dsm_space *space, uint32_t index) {
+  return (dsm_sync_shm *)(void *)(space->control.base + space->layout.syncs) + index;
 }
 
 static inline dsm_atomic_u64 *dsm_space_region_count(const dsm_space *space, uint32_t region,
@@ -103,6 +131,10 @@ static inline dsm_atomic_u64 *dsm_space_region_count(const dsm_space *space, uin
 static inline dsm_atomic_u64 *dsm_space_pins(const dsm_space *space, uint32_t participant) {
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.pins) +
          (uint64_t)participant * DSM_PINS_MAX;
+}
+
+static inline dsm_mailboxes_shm *dsm_space_mailboxes(const dsm_space *space) {
+  return (dsm_mailboxes_shm *)(void *)(space->control.base + space->layout.mailboxes);
 }
 
 static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, uint32_t stripe) {

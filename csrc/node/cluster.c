@@ -9,6 +9,7 @@
 #include "../base/crash.h"
 #include "../mem/lock.h"
 #include "../mem/pin.h"
+#include "../store/array_directory.h"
 #include "registry.h"
 #include "service.h"
 
@@ -50,6 +51,7 @@ void dsm_cluster_unlink_own(dsm_cluster *cluster) {
     dsm_os_segment_unlink_own(segment, &space->nodes[node]);
     DSM_CRASH_POINT("cluster.unlinked");
   }
+  dsm_array_unlink_all(space);
   dsm_cluster_segment_name(segment, cluster->name, -1);
   dsm_os_segment_unlink_own(segment, &space->control);
   if (locked) dsm_lock_drop(lock);

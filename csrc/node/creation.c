@@ -5,6 +5,7 @@
 
 #include "../base/crash.h"
 #include "../mem/arena.h"
+#include "../mem/decision.h"
 #include "../proto/ring.h"
 #include "../store/stripe.h"
 #include "cluster.h"
@@ -22,7 +23,7 @@ static dsm_status init_locks(const dsm_space *space) {
     DSM_TRY(dsm_os_mutex_init(&dsm_space_lock(space, stripe)->mutex));
   for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
     DSM_TRY(dsm_os_mutex_init(&dsm_space_node_lock(space, node)->mutex));
-  return DSM_OK;
+  return dsm_decision_init(space);
 }
 
 /* The ring places stripes; it is needed only here, so its memory is given back at once. */
@@ -74,6 +75,11 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_control_shm *control = dsm_space_control(space);
   DSM_TRY(store_full(call, dsm_os_segment_back(&space->control, 0, space->layout.region_counts), -1,
                      space->layout.region_counts));
+  uint64_t mailbox_bytes =
+      offsetof(dsm_mailboxes_shm, nodes) + (uint64_t)space->node_count * sizeof(dsm_mailbox_shm);
+  DSM_TRY(store_full(call,
+                     dsm_os_segment_back(&space->control, space->layout.mailboxes, mailbox_bytes),
+                     -1, mailbox_bytes));
   control->layout_version = DSM_LAYOUT_VERSION;
   control->word_bytes = sizeof(void *);
   control->config = *config;
@@ -82,6 +88,9 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_store_relaxed_u64(
       &control->region_count,
       dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->region_count)));
+  dsm_store_relaxed_u64(
+      &control->sync_count,
+      dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->sync_count)));
   DSM_TRY(init_locks(space));
   return init_routes(space);
 }

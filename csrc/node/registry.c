@@ -5,6 +5,10 @@
 #include "../mem/arena.h"
 #include "../mem/lock.h"
 #include "../mem/pin.h"
+#include "../mem/sync.h"
+#include "../store/array_session.h"
+#include "../store/bell.h"
+#include "../store/claim.h"
 #include "../store/stripe.h"
 
 static dsm_status registry_lock(dsm_call *call) {
@@ -74,6 +78,8 @@ static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
   if (kind != DSM_PARTICIPANT_DEAD && dsm_os_process_alive(&process))
     return dsm_fail(call, DSM_USAGE, "node has a living process", node, -1, process.pid, 0);
   dsm_pin_clear(call->space, participant);
+  /* What cannot be taken from it now is taken by those who wait for it (dsm_sync_watch). */
+  dsm_sync_bury_all(call, participant, dsm_load_relaxed_u32(&slot->incarnation), true);
   return DSM_OK;
 }
 
@@ -103,7 +109,10 @@ void dsm_registry_adopt(dsm_space *space, uint32_t participant) {
 
 dsm_status dsm_registry_leave(dsm_call *call) {
   uint32_t self = call->space->participant;
+  const dsm_participant_shm *slot = dsm_space_participant(call->space, self);
   dsm_pin_clear(call->space, self);
+  /* A slot that still holds something stays: whoever retires this process frees it. */
+  DSM_TRY(dsm_sync_bury_all(call, self, dsm_load_relaxed_u32(&slot->incarnation), false));
   DSM_CRASH_POINT("registry.leave");
   dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind, DSM_PARTICIPANT_FREE);
   return DSM_OK;
@@ -125,7 +134,9 @@ static dsm_status repair_held(dsm_call *call, uint32_t participant) {
     dsm_status status = dsm_arena_repair(call, node);
     if (status != DSM_OK && first == DSM_OK) first = status;
   }
-  return first;
+  dsm_status status = dsm_claims_repair(call, participant);
+  dsm_bell_ring_all(space); /* who waits for something that the dead one had looks at once */
+  return first == DSM_OK ? status : first;
 }
 
 dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retired) {
@@ -138,11 +149,16 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
       dsm_os_process_alive(&process))
     return DSM_OK;
   /* Before the registry lock: repairs may wait, and joining must not wait with them. A stripe that
-   * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. */
+   * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. What
+   * the dead held by name is taken from it first: somebody may be waiting. */
+  dsm_status buried = dsm_sync_bury_all(call, participant, incarnation, true);
+  DSM_CRASH_POINT("registry.buried");
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
+  dsm_array_release_dead(call);
   DSM_TRY(registry_lock(call));
-  if (dsm_load_acquire_u32(&slot->kind) == kind &&
+  /* A slot must not be taken anew while something is still held in its name. */
+  if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&
       dsm_load_relaxed_u32(&slot->incarnation) == incarnation) {
     dsm_pin_clear(call->space, participant);
     DSM_CRASH_POINT("registry.unpinned");

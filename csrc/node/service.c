@@ -37,6 +37,7 @@ static void handle_death(struct dsm_service *self, uint32_t participant) {
   bool retired;
   dsm_registry_retire(&call, participant, &retired);
   DSM_CRASH_POINT("service.retired");
+  if (self->node < 0) dsm_doorbell_tell_death(&dsm_space_mailboxes(&self->cluster->space)->bell);
   if (participant == 0) handle_owner_death(self);
 }
 

@@ -261,7 +261,8 @@ void dsm_slab_retire(dsm_log *log, unsigned node, uint32_t stripe, uint64_t page
   for (unsigned i = 0; i < DSM_RETIRE_MAX; i++) {
     if (dsm_log_get_sealed(log, node + 1, &sub->retire[i]) != 0) continue;
     dsm_log_set_sealed(log, node + 1, &sub->retire[i], page);
-    dsm_store_relaxed_u32(&dsm_space_lock(log->call->space, stripe)->pending, DSM_PENDING_SETTLE);
+    dsm_fetch_or_acq_rel_u32(&dsm_space_lock(log->call->space, stripe)->pending,
+                             DSM_PENDING_SETTLE);
     return;
   }
   dsm_log_corrupt(log, "no room to retire a run", node + 1, page, stripe);

@@ -3,6 +3,10 @@
 
 #include "../base/crash.h"
 #include "../mem/lock.h"
+#include "bell.h"
+#include "hold.h"
+
+#define OWED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS) /* to be settled by the next holder */
 
 void dsm_stripe_init(dsm_space *space, unsigned node, uint32_t stripe) {
   dsm_sub_shm *sub = dsm_space_sub(space, node, stripe);
@@ -25,9 +29,13 @@ dsm_status dsm_stripe_settle(dsm_call *call, uint32_t stripe, unsigned node) {
 
 static dsm_status settle_all(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & DSM_PENDING_HOLDS)) {
+    DSM_TRY(dsm_holds_release(call, stripe));
+    dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_HOLDS);
+  }
   for (uint32_t i = 0; i < route->count; i++)
     DSM_TRY(dsm_stripe_settle(call, stripe, route->nodes[i]));
-  dsm_store_release_u32(&lock->pending, dsm_load_relaxed_u32(&lock->pending) & ~DSM_PENDING_SETTLE);
+  dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_SETTLE);
   return DSM_OK;
 }
 
@@ -38,7 +46,11 @@ static dsm_status repair(dsm_call *call, uint32_t stripe, const dsm_route *route
   DSM_CRASH_POINT("stripe.recovered");
   for (uint32_t i = 0; i < route->count; i++)
     dsm_stripe_unsettled(call->space, route->nodes[i], stripe);
-  return settle_all(call, stripe, route);
+  /* What the dead one took for a transaction and what it unlinked goes back. */
+  dsm_fetch_or_acq_rel_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_HOLDS);
+  DSM_TRY(settle_all(call, stripe, route));
+  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_hold_tidy(call, stripe, route->nodes[i]));
+  return DSM_OK;
 }
 
 dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
@@ -55,7 +67,7 @@ dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
   if (DSM_UNLIKELY(must_repair)) {
     if (status == DSM_OK) status = repair(call, stripe, route);
     dsm_lock_repaired(lock, status);
-  } else if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) != 0) && status == DSM_OK) {
+  } else if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & OWED) && status == DSM_OK) {
     status = settle_all(call, stripe, route);
   }
   if (DSM_UNLIKELY(status != DSM_OK)) {
@@ -67,17 +79,20 @@ dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
 
 void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
-  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & DSM_PENDING_SETTLE)) {
+  /* Who begins to wait at this very moment may be missed, and looks again after a slice. */
+  uint32_t pending = dsm_load_relaxed_u32(&lock->pending);
+  if (DSM_UNLIKELY(pending & OWED)) {
     /* The change is done and published whatever comes of this; what stays is settled by the next.
      */
     dsm_call own = *call;
     settle_all(&own, stripe, route);
   }
   dsm_lock_drop(lock);
+  if (DSM_UNLIKELY(pending & DSM_PENDING_BELL)) dsm_bell_ring(call->space, stripe);
 }
 
 static void owe_settling(dsm_call *call, uint32_t stripe) {
-  dsm_store_relaxed_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_SETTLE);
+  dsm_fetch_or_acq_rel_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_SETTLE);
 }
 
 dsm_status dsm_stripe_reserve_extent(dsm_call *call, unsigned node, uint32_t stripe, uint64_t bytes,

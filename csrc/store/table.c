@@ -180,7 +180,8 @@ static dsm_status replace(dsm_call *call, unsigned node, uint32_t stripe, const 
   return dsm_stripe_settle(call, stripe, node);
 }
 
-dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe, bool *moved) {
+dsm_status dsm_table_reserve_for(dsm_call *call, unsigned node, uint32_t stripe, uint64_t more,
+                                 bool *moved) {
   dsm_table table;
   *moved = false;
   DSM_TRY(dsm_table_read(call, node, stripe, &table));
@@ -191,11 +192,11 @@ dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe, boo
   uint64_t filled = used & USED_MASK, live = used >> USED_BITS;
   /* One slot stays empty, to end the probing; more of them where probing would be long. */
   uint64_t room = table.size == DSM_TABLE_INLINE ? DSM_INLINE_SLOTS - 1 : table.capacity * 13 / 16;
-  if (table.slots && filled < room) return DSM_OK;
-  unsigned size = size_for(live + 1);
+  if (table.slots && filled + more <= room) return DSM_OK;
+  unsigned size = size_for(live + more);
   /* The inline table cannot be copied onto itself. */
   if (table.slots && table.size == DSM_TABLE_INLINE && size == DSM_TABLE_INLINE) size++;
-  if (live + 1 >= dsm_table_capacity(size))
+  if (live + more >= dsm_table_capacity(size))
     return dsm_fail(call, DSM_STORE_FULL, "stripe holds as many keys as a table can", (int)node,
                     stripe, live, dsm_table_capacity(size));
   *moved = true;

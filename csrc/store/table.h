@@ -112,8 +112,13 @@ dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const 
 dsm_status dsm_slot_object(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,
                            dsm_header *header, uint64_t *hash);
 
-/* Makes sure that one more key fits; may replace the table (its own intent), so find again. */
-dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe, bool *moved);
+/* Makes sure that so many more keys fit; may replace the table (its own intent), so find again. */
+dsm_status dsm_table_reserve_for(dsm_call *call, unsigned node, uint32_t stripe, uint64_t more,
+                                 bool *moved);
+static inline dsm_status dsm_table_reserve(dsm_call *call, unsigned node, uint32_t stripe,
+                                           bool *moved) {
+  return dsm_table_reserve_for(call, node, stripe, 1, moved);
+}
 
 /* Lists the end of an empty table: the sub goes back to having none. Before dsm_slab_finish. */
 void dsm_table_drop(dsm_log *log, unsigned node, uint32_t stripe);

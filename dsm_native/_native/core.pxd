@@ -15,13 +15,17 @@ cdef extern from "base/status.h" nogil:
         DSM_NO_CLUSTER
         DSM_LOCK_TIMEOUT
         DSM_VERSION_CONFLICT
+        DSM_ABORTED
         DSM_KEY_TOO_LONG
         DSM_WRONG_TYPE
         DSM_OVERFLOW
         DSM_STORE_FULL
         DSM_TOO_MANY
+        DSM_TORN
         DSM_CORRUPT
         DSM_LAYOUT
+        DSM_NOT_OWNER
+        DSM_BROKEN
         DSM_OS
         DSM_STATUS_COUNT
     const char *dsm_status_name(dsm_status status) noexcept

@@ -1,8 +1,9 @@
 # From a status and its fault to a typed exception whose message names both sides of the relation.
 from dsm_native._native.core cimport (
-    DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG, DSM_LAYOUT,
-    DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_OS, DSM_OVERFLOW, DSM_STATUS_COUNT,
-    DSM_STORE_FULL, DSM_TOO_MANY, DSM_USAGE, DSM_VERSION_CONFLICT, DSM_WRONG_TYPE, dsm_fault,
+    DSM_ABORTED, DSM_BROKEN, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG,
+    DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_NOT_OWNER, DSM_OS,
+    DSM_OVERFLOW, DSM_STATUS_COUNT, DSM_STORE_FULL, DSM_TOO_MANY, DSM_TORN, DSM_USAGE,
+    DSM_VERSION_CONFLICT, DSM_WRONG_TYPE, dsm_fault,
     dsm_os_process_state, dsm_os_room_bytes, dsm_status, dsm_status_exception,
     dsm_status_message, dsm_status_name,
 )
@@ -65,6 +66,10 @@ cdef str full_text(const dsm_fault *fault, object subject):
         return (f"{what}: {subject!r} takes {fault.left:,} bytes, of which at most {fault.right:,} "
                 f"are possible. Nothing was changed; divide it, or make the cluster with larger "
                 f"segment_bytes")
+    if fault.node < 0 and ("array" in what or "image" in what):
+        return (f"{what}: {subject!r} asked for {fault.left:,} bytes; /dev/shm has "
+                f"{dsm_os_room_bytes():,} left. Nothing was changed; make it smaller, delete "
+                f"others, or give /dev/shm or the memory limit more room")
     whom = f"node {fault.node}" if fault.node >= 0 else "the control segment"
     used = f"it has {fault.right:,} bytes in use and " if fault.right else ""
     return (f"{what}: {whom} asked for {fault.left:,} bytes for {subject!r}; {used}/dev/shm has "
@@ -84,6 +89,11 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.VersionConflictError(
             f"{subject!r}: expected version {fault.left}, found "
             + (f"version {fault.right}" if fault.right else "no object"), fault.right)
+    if status == DSM_ABORTED:
+        return exceptions.TransactionAbortedError(
+            f"{subject!r} was changed by another: the transaction read version {fault.left}, found "
+            f"was version {fault.right} (0: no object). Nothing was changed",
+            key=subject, expected=fault.left, version=fault.right)
     if status == DSM_STORE_FULL:
         return exceptions.StoreFullError(full_text(fault, subject))
     if status == DSM_KEY_TOO_LONG:
@@ -93,6 +103,10 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.ValueTypeError(
             f"{subject!r}: add() needs an int below 2**63 in size; the stored value is of another "
             f"type (codec {fault.left})")
+    if status == DSM_TORN:
+        return exceptions.TornWriteError(
+            f"{subject!r}: tile {fault.left} was left torn by pid {fault.right}, which was killed "
+            f"while it wrote there; accept() or restore() it")
     if status == DSM_OVERFLOW:
         return exceptions.CounterOverflowError(
             f"{subject!r}: {<int64_t>fault.left} plus {<int64_t>fault.right} leaves the signed "
@@ -121,6 +135,13 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.ClosedError(f"{subject!r} is closed")
     if status == DSM_FORKED:
         return exceptions.ForkedError(f"{subject!r} belongs to the parent process")
+    if status == DSM_NOT_OWNER:
+        return exceptions.NotOwnerError(
+            f"{subject!r}: {fault.what.decode()}: {fault.left:#x} against {fault.right:#x}")
+    if status == DSM_BROKEN:
+        return exceptions.BrokenBarrierError(
+            f"barrier {subject!r} is broken: a party died, gave up or aborted it; reset() makes it "
+            f"whole again")
     if status == DSM_OS:
         return exceptions.SystemCallError(number, os.strerror(number), str(subject))
     return exceptions.DSMError(f"{subject!r}: {dsm_status_message(status).decode()}")

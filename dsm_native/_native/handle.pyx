@@ -58,7 +58,9 @@ def end_with_interpreter():
 cdef int hold_daemon() except -1:
     # Python freezes daemon threads when it ends; handles are closed a little earlier, and a thread
     # that meets one then would print a traceback into an orderly exit.
-    while ending and threading.current_thread().daemon:
+    # Our own threads end by themselves, and are waited for.
+    cdef object thread = threading.current_thread()
+    while ending and thread.daemon and not getattr(thread, "ends_with_cluster", False):
         time.sleep(1)
     return 0
 

@@ -35,6 +35,11 @@ from dsm_native.testing.protocol import CLIENT, NOTHING, Message, Outputs, Proto
 from dsm_native.testing.recorder import Outcome, Recorder, merge
 from dsm_native.testing.scenario import rewritten
 from dsm_native.testing.sequential import check_sequential
+from dsm_native.testing.serializable import (
+    SerialVerdict,
+    TransactionRecord,
+    check_strictly_serializable,
+)
 from dsm_native.testing.shrink_plan import shortest_failure
 from dsm_native.testing.simulator import Counts, Simulation
 from dsm_native.testing.verdict import UndecidedError, Verdict, Violation
@@ -56,7 +61,9 @@ __all__ = [
     "Outputs",
     "Protocol",
     "Recorder",
+    "SerialVerdict",
     "Simulation",
+    "TransactionRecord",
     "UndecidedError",
     "Verdict",
     "Violation",
@@ -64,6 +71,7 @@ __all__ = [
     "check_eventual",
     "check_linearizable",
     "check_sequential",
+    "check_strictly_serializable",
     "history",
     "last_write_wins",
     "merge",

@@ -1,0 +1,150 @@
+/* The walk over copies, sessions and tiles of one array. */
+#include "array_check.h"
+
+#include "array_directory.h"
+#include "array_phase.h"
+#include "page_diff.h"
+
+typedef struct check {
+  dsm_call *call;
+  const dsm_array *array;
+  bool repair;
+  dsm_check_tell *tell;
+  void *context;
+  dsm_check_report *report;
+} check;
+
+static void problem(const check *self, const char *what, uint64_t left, uint64_t right) {
+  dsm_fault fault = {.what = what, .node = -1, .stripe = -1, .left = left, .right = right};
+  self->report->problems++;
+  self->tell(self->context, &fault);
+}
+
+static bool check_headers(const check *self) {
+  bool primary = true;
+  for (uint32_t copy = 0; copy < self->array->geometry.copies; copy++) {
+    if (dsm_array_valid(self->call, self->array, copy) == DSM_OK) continue;
+    const dsm_fault *fault = &self->call->fault;
+    problem(self, fault->what, fault->left, fault->right);
+    bool cut = dsm_os_segment_truncated(&self->array->segments[copy]);
+    primary &= !cut;
+    if (!self->repair || cut || self->array->geometry.copies == 1) continue;
+    dsm_array_header_repair(self->array, copy);
+    self->report->repaired += dsm_array_valid(self->call, self->array, copy) == DSM_OK;
+  }
+  return primary;
+}
+
+/* What a session without a readable phase was doing is unknown: the primary is kept. */
+static void mend_session(const check *self, uint32_t session) {
+  const dsm_array *array = self->array;
+  dsm_array_replicate(array);
+  if (array->geometry.tile_count)
+    dsm_array_release(array, session, 0, array->geometry.tile_count - 1);
+  self->report->repaired++;
+}
+
+static void check_sessions(const check *self) {
+  for (uint32_t i = 0; i < dsm_array_sessions(self->array); i++) {
+    uint64_t state;
+    dsm_os_process process;
+    dsm_atomic_u64 *owner = &dsm_array_session(self->array, i)->owner;
+    uint64_t seen = dsm_load_acquire_u64(owner);
+    bool alive = dsm_array_alive(self->call->space, seen, &process);
+    bool sound = dsm_array_phase_read(self->array, i, &state) != DSM_ARRAY_PHASES;
+    if (sound && !alive) sound = dsm_array_recover(self->call, self->array, i) == DSM_OK;
+    if (sound) continue;
+    problem(self, "session of an array does not verify", i, state);
+    if (self->repair && (!alive || seen == dsm_array_self(self->call->space)))
+      mend_session(self, i);
+  }
+}
+
+static uint64_t greatest_stamp(const dsm_array *array) {
+  uint64_t greatest = 0;
+  for (uint64_t tile = 0; tile < array->geometry.tile_count; tile++) {
+    bool ok;
+    uint64_t stamp = dsm_unseal(dsm_load_relaxed_u64(&dsm_array_tile(array, tile)->stamp),
+                                dsm_array_tile_salt(array, tile), &ok);
+    if (ok && stamp > greatest) greatest = stamp;
+  }
+  return greatest;
+}
+
+static void check_words(const check *self, uint64_t tile) {
+  const dsm_array *array = self->array;
+  dsm_array_tile_shm *words = dsm_array_tile(array, tile);
+  bool ok;
+  uint32_t holder = dsm_load_acquire_u32(&words->lock) & ~DSM_ARRAY_AWAITED;
+  if (holder > DSM_ARRAY_SESSIONS) {
+    problem(self, "lock of a tile", tile, holder);
+    if (self->repair) {
+      dsm_store_seq_cst_u32(&words->lock, 0);
+      dsm_os_word_wake(&words->lock, UINT32_MAX);
+      self->report->repaired++;
+    }
+  }
+  uint64_t raw = dsm_load_acquire_u64(&words->stamp);
+  dsm_unseal(raw, dsm_array_tile_salt(array, tile), &ok);
+  if (ok || dsm_load_acquire_u64(&words->stamp) != raw) return;
+  problem(self, "stamp of a tile does not verify", tile, raw);
+  if (!self->repair) return;
+  uint64_t stamp = (greatest_stamp(array) | 1) + 1;
+  dsm_store_seq_cst_u64(&words->stamp, dsm_seal(stamp, dsm_array_tile_salt(array, tile)));
+  self->report->repaired++;
+}
+
+/* Copy of which the bytes are to be taken, or -1 if all agree. */
+static int judge(const dsm_array *array, uint64_t low, uint64_t high) {
+  bool differs = false;
+  for (uint32_t copy = 1; copy < array->geometry.copies; copy++)
+    differs |= dsm_page_diff_count(dsm_array_data(array, 0) + low,
+                                   dsm_array_data(array, copy) + low, high - low) != 0;
+  if (!differs) return -1;
+  bool outvoted = array->geometry.copies >= 3 &&
+                  dsm_page_diff_count(dsm_array_data(array, 0) + low,
+                                      dsm_array_data(array, 1) + low, high - low) != 0 &&
+                  dsm_page_diff_count(dsm_array_data(array, 1) + low,
+                                      dsm_array_data(array, 2) + low, high - low) == 0;
+  return outvoted ? 1 : 0;
+}
+
+static void check_copies(const check *self, uint64_t tile) {
+  const dsm_array *array = self->array;
+  uint64_t low = tile * array->geometry.tile_bytes, high = low + array->geometry.tile_bytes, pages;
+  if (high > array->geometry.data_bytes) high = array->geometry.data_bytes;
+  dsm_array_block block = dsm_array_block_make(array, low, high);
+  dsm_call brief = dsm_call_make(self->call->space, 0);
+  dsm_status status = self->repair ? dsm_array_write_begin(&brief, array, &block)
+                                   : dsm_array_read_begin(&brief, array, &block);
+  if (status != DSM_OK) {
+    dsm_array_cancel(&brief, array, &block);
+    return;
+  }
+  int right = judge(array, low, high);
+  if (right >= 0)
+    problem(self, right ? "primary of a tile against its backups" : "backup of a tile", tile, low);
+  if (!self->repair) {
+    dsm_array_cancel(&brief, array, &block);
+    return;
+  }
+  if (right == 1)
+    dsm_array_write_restore(&brief, array, &block);
+  else
+    dsm_array_write_publish(&brief, array, &block, &pages);
+  self->report->repaired += right >= 0;
+}
+
+dsm_status dsm_array_check(dsm_call *call, const dsm_array *array, bool repair,
+                           dsm_check_tell *tell, void *context, dsm_check_report *report) {
+  check self = {call, array, repair, tell, context, report};
+  if (!check_headers(&self)) return DSM_OK;
+  check_sessions(&self);
+  bool compares =
+      array->geometry.replicas > 1 && !dsm_load_acquire_u32(&dsm_array_header(array, 0)->raw);
+  for (uint64_t tile = 0; tile < array->geometry.tile_count; tile++) {
+    check_words(&self, tile);
+    if (compares) check_copies(&self, tile);
+  }
+  return DSM_OK;
+}

@@ -1,0 +1,53 @@
+# Comparing and copying pages: csrc/store/page_diff.h for buffers, without the GIL.
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint64_t
+
+from dsm_native._native.array cimport (
+    dsm_page_diff_copy, dsm_page_diff_count, dsm_page_diff_unit,
+)
+
+from dsm_native.exceptions import UsageError
+
+
+def page_diff_copy(target, source):
+    """Copies the pages of `source` that differ to `target`, both contiguous buffers of one size;
+    their number."""
+    cdef Py_buffer left, right
+    cdef uint64_t pages
+    PyObject_GetBuffer(target, &left, PyBUF_SIMPLE | PyBUF_WRITABLE)
+    try:
+        PyObject_GetBuffer(source, &right, PyBUF_SIMPLE)
+        try:
+            if left.len != right.len:
+                raise UsageError(f"{left.len} bytes against {right.len}")
+            with nogil:
+                pages = dsm_page_diff_copy(left.buf, right.buf, <uint64_t>left.len)
+        finally:
+            PyBuffer_Release(&right)
+    finally:
+        PyBuffer_Release(&left)
+    return pages
+
+
+def page_diff_count(left_bytes, right_bytes):
+    """Number of pages that differ between two contiguous buffers of one size."""
+    cdef Py_buffer left, right
+    cdef uint64_t pages
+    PyObject_GetBuffer(left_bytes, &left, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(right_bytes, &right, PyBUF_SIMPLE)
+        try:
+            if left.len != right.len:
+                raise UsageError(f"{left.len} bytes against {right.len}")
+            with nogil:
+                pages = dsm_page_diff_count(left.buf, right.buf, <uint64_t>left.len)
+        finally:
+            PyBuffer_Release(&right)
+    finally:
+        PyBuffer_Release(&left)
+    return pages
+
+
+def page_diff_unit():
+    """What compares pages on this machine."""
+    return dsm_page_diff_unit().decode()

@@ -1,0 +1,23 @@
+from collections import deque
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from dsm_native._native.handle import Handle
+from dsm_native._native.mailbox import Mailbox
+
+@disjoint_base
+class Station(Mailbox):
+    deaf: bool
+    def __init__(self, handle: Handle, node: int, slow: object) -> None: ...
+    @property
+    def functions(self) -> dict[int, Any]: ...
+    @property
+    def slow(self) -> Any: ...
+    @property
+    def aside(self) -> deque[Any]: ...
+    def send(
+        self, kind: int, codec: int, slot: int, function: int, serial: int, payload: object
+    ) -> None: ...
+    def step(self, nested: bool) -> bool: ...
+    def wait(self, slices: int) -> bool: ...
