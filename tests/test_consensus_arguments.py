@@ -24,6 +24,7 @@ from dsm_native._native.raft import (
     RaftEntry,
     RaftMembership,
     RaftMessage,
+    RaftRefusedError,
     RaftSnapshot,
     changed_membership,
 )
@@ -260,3 +261,24 @@ def test_time_outs_as_long_as_allowed_do_not_overflow():
     node = Raft(0, [0, 1], election_timeout_us=2**42, heartbeat_us=1, clock_drift_ppm=1_000_000)
     assert node.tick(2**42 - 1).send_now == ()
     assert node.role == "follower"
+
+
+def test_the_term_of_a_refused_message_is_made_durable_with_the_next_outputs():
+    entries = [RaftEntry(1, 1), RaftEntry(2, 1)]
+    node = Raft(0, [0, 1, 2])
+    node.step(RaftMessage("append", 1, 0, 1, commit=2, entries=entries), 1)
+    forged = RaftMessage("heartbeat", 2, 0, 7, commit=9)
+    with pytest.raises(dsm.UsageError, match="contradicts"):
+        node.step(forged, 2)
+    assert node.commit == 2
+    assert ("vote", (node.term, node.vote)) in node.tick(3).persist
+    assert node.tick(4).persist == ()
+
+
+def test_no_term_reaches_the_end_of_its_range():
+    node = Raft(0, [0, 1, 2])
+    with pytest.raises(dsm.UsageError):
+        node.step(RaftMessage("timeout_now", 1, 0, 2**64 - 1), 1)
+    assert node.term == 0
+    with pytest.raises((dsm.UsageError, RaftRefusedError)):
+        raft(durable={"vote": (2**64 - 1, None)})
