@@ -76,7 +76,7 @@ scale: $(VENV)/bench
 	$(BIN)/python tests/sim/scale.py
 	$(BIN)/python tests/sim/scale_report.py
 
-# Plants every known bug in the protocol cores; docs/mutations.md says which test caught it.
+# Plants every known bug in the C core; docs/mutations.md says which test caught it.
 mutations: build
 	$(BIN)/python tests/mutations/plant.py --write
 

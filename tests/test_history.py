@@ -301,3 +301,26 @@ def test_a_client_killed_inside_an_operation_leaves_it_open(tmp_path):
     (put,) = merge(tmp_path)
     assert put.is_open
     assert (put.kind, put.key, put.value) == ("put", "x", 1)
+
+
+def test_operations_may_be_mappings_with_the_names_of_the_fields():
+    row = {"session": "a", "kind": "put", "key": "x", "value": 1, "invoked": 0, "returned": None}
+    assert history([row]) == history([("a", "put", "x", 1, 0, None)])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("a", "put", "x", 1, 5),
+        7,
+        {"session": "a"},
+        ("a", "put", "x", [1], 0, 1),
+        ("a", "put", {}, 1, 0, 1),
+        ("a", "put", "x", 1, "0", 1),
+        ("a", "put", "x", 1, 0, "1"),
+        ("a", "put", "x", 1, None, None),
+    ],
+)
+def test_what_is_no_operation_is_told_as_such(row):
+    with pytest.raises(HistoryError):
+        history([row, ("b", "get", "x", None, 0, 1)])

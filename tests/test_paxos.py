@@ -300,7 +300,7 @@ def test_a_restarted_node_never_uses_a_ballot_twice():
 def test_values_and_nodes_outside_their_range_are_refused():
     with pytest.raises(ValueError, match="121 bytes"):
         PaxosMessage(0, 1, "accept", 1, (1, 0, 1), value=b"x" * 121)
-    with pytest.raises(ValueError, match="node 64"):
+    with pytest.raises(ValueError, match="a node is 0 to 63, but is 64"):
         PaxosMessage(0, 64, "accept", 1, (1, 0, 1))
     with pytest.raises(ValueError, match="documented range"):
         Register(1, Config({0, 1, 2}, {0, 1, 2}, 1, 2), Identity(0, 1), Options())

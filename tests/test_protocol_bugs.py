@@ -25,7 +25,7 @@ BUGS = PLANT["BUGS"]
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_the_text_to_change_occurs_once(bug):
-    text = (ROOT / "csrc" / "proto" / bug.file).read_text()
+    text = (ROOT / "csrc" / bug.path).read_text()
     assert text.count(bug.old) == 1
     assert bug.new != bug.old
 

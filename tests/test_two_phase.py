@@ -226,9 +226,9 @@ def test_the_first_swap_of_a_word_is_the_decision(wishes):
 
 def test_arguments_outside_their_range_are_refused():
     options = Options()
-    with pytest.raises(ValueError, match="node 64"):
+    with pytest.raises(ValueError, match="0 to 63, but is 64"):
         Coordinator(1, 0, [64], options)
-    with pytest.raises(ValueError, match="62 bits"):
+    with pytest.raises(ValueError, match="a decision word is 0 to 4611686018427387903"):
         DecisionWord(1 << 62)
     with pytest.raises(ValueError, match="documented range"):
         Coordinator(1, 0, [], options)

@@ -36,7 +36,8 @@ void dsm__raft_input_begin(dsm_raft *raft, uint64_t now) {
   raft->apply_last = raft->applied;
   raft->reads_done_count = 0;
   raft->dropped_count = 0;
-  raft->vote_changed = false;
+  raft->vote_changed = raft->vote_unsaved;
+  raft->vote_unsaved = false;
   raft->commit_changed = false;
   raft->snapshot_changed = false;
   raft->snapshot_restored = false;
@@ -134,9 +135,11 @@ static void answer_older_term(dsm_raft *raft, const dsm_raft_message *m) {
 
 static bool message_well_formed(const dsm_raft *raft, const dsm_raft_message *m) {
   if (m->kind >= DSM_RAFT_MESSAGE_KINDS || m->source >= DSM_RAFT_NODES_MAX) return false;
-  if (m->target != raft->config.node || m->term == 0) return false;
+  if (m->target != raft->config.node) return false;
+  if (m->term == 0 || m->term > DSM_RAFT_TERM_MAX) return false;
   if (m->entry_count > 0 && m->entries == NULL) return false;
-  if (m->kind == DSM_RAFT_SNAPSHOT && m->snapshot == NULL) return false;
+  if (m->kind == DSM_RAFT_SNAPSHOT && (m->snapshot == NULL || m->snapshot->term > m->term))
+    return false;
   uint64_t term = m->log_term;
   for (uint32_t i = 0; i < m->entry_count; i++) {
     const dsm_raft_entry *entry = &m->entries[i];
@@ -176,7 +179,10 @@ dsm_status dsm_raft_step(dsm_raft *raft, const dsm_raft_message *message, uint64
     answer_older_term(raft, message);
     return DSM_OK;
   }
-  return dispatch(raft, message);
+  dsm_status status = dispatch(raft, message);
+  /* What a refused message told of terms stays true; its outputs are not looked at. */
+  raft->vote_unsaved = status != DSM_OK && raft->vote_changed;
+  return status;
 }
 
 dsm_status dsm_raft_tick(dsm_raft *raft, uint64_t now) {

@@ -26,6 +26,8 @@
 
 enum { DSM_RAFT_NODES_MAX = 64, DSM_RAFT_NONE = 255, DSM_RAFT_CHANGES_MAX = 16 };
 
+#define DSM_RAFT_TERM_MAX (UINT64_MAX / 2) /* so that no candidate counts past the end */
+
 typedef enum dsm_raft_role {
   DSM_RAFT_FOLLOWER,
   DSM_RAFT_PRE_CANDIDATE,
@@ -211,7 +213,8 @@ dsm_status dsm_raft_load_entry(dsm_raft *raft, const dsm_raft_entry *entry);
 dsm_status dsm_raft_load_commit(dsm_raft *raft, uint64_t commit);
 dsm_status dsm_raft_start(dsm_raft *raft, uint64_t now); /* INPUT */
 
-/* INPUT. step: DSM_CORRUPT when a message contradicts what is committed; nothing has changed then.
+/* INPUT. step: DSM_CORRUPT when a message contradicts what is committed; nothing has changed then,
+ * but for a newer term, which the next outputs persist.
  * propose: index, term of the entries are filled in; DSM_RETRY when another node leads or when
  * leadership is being handed over, DSM_STORE_FULL when the log has no room for all of them. */
 dsm_status dsm_raft_step(dsm_raft *raft, const dsm_raft_message *message, uint64_t now);

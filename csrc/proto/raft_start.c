@@ -101,6 +101,7 @@ dsm_status dsm_raft_init(void *memory, size_t bytes, const dsm_raft_config *conf
 
 dsm_status dsm_raft_load_vote(dsm_raft *raft, uint64_t term, uint8_t vote) {
   if (raft->started || (vote >= DSM_RAFT_NODES_MAX && vote != DSM_RAFT_NONE)) return DSM_USAGE;
+  if (term > DSM_RAFT_TERM_MAX) return DSM_USAGE;
   raft->term = term;
   raft->vote = vote;
   return DSM_OK;

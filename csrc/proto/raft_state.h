@@ -87,6 +87,7 @@ struct dsm_raft {
   uint32_t reads_done_count;
   uint32_t dropped_count;
   bool vote_changed;
+  bool vote_unsaved; /* changed by a message that was then refused: in the next outputs */
   bool commit_changed;
   bool snapshot_changed;
   bool snapshot_restored;

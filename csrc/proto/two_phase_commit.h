@@ -123,7 +123,8 @@ void dsm_coordinator_tick(dsm_coordinator *coordinator, uint64_t now_us,
 dsm_status dsm_coordinator_decided(dsm_coordinator *coordinator, dsm_two_phase_outcome held,
                                    uint64_t now_us, dsm_two_phase_outputs *outputs);
 /* After a restart: feed the transaction's COMMIT and END records in log order to an initialised
- * coordinator, then tick it. A transaction without a COMMIT record needs no coordinator. */
+ * coordinator, then tick it. A transaction without a COMMIT record needs no coordinator.
+ * DSM_CORRUPT: a record that no coordinator writes. */
 dsm_status dsm_coordinator_recover(dsm_coordinator *coordinator,
                                    const dsm_two_phase_record *record);
 /* The answer of a node that has no record of the transaction: true when one is due. `held` is

@@ -215,6 +215,8 @@ dsm_status dsm_coordinator_recover(dsm_coordinator *coordinator,
   if (record->transaction != coordinator->transaction) return DSM_USAGE;
   switch (record->kind) {
   case DSM_RECORD_COMMIT:
+    /* With nobody to acknowledge no record is written, and none could end it. */
+    if (record->participants == 0) return DSM_CORRUPT;
     coordinator->outcome = DSM_OUTCOME_COMMITTED;
     coordinator->participants = record->participants;
     coordinator->state = DSM_COORDINATOR_COMMITTING;

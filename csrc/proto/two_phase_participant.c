@@ -163,6 +163,7 @@ dsm_status dsm_participant_recover(dsm_participant *participant,
   if (record->transaction != participant->transaction) return DSM_USAGE;
   switch (record->kind) {
   case DSM_RECORD_PREPARED:
+    if (record->coordinator >= DSM_TWO_PHASE_NODES_MAX) return DSM_CORRUPT;
     participant->coordinator = record->coordinator;
     participant->state = DSM_PARTICIPANT_PREPARED;
     participant->deadline_us = 0;

@@ -1,11 +1,12 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3
 """Paxos and CASPaxos for tests and for users' own protocols: the C cores behind `step` and `tick`.
 
 `Acceptor`, `Proposer`, `Register`, `Collector`, `Fence` and `Identity` are handles of one C struct
 each; a method that drives one returns (messages to send now, messages to send once durable) and
 leaves what else it asked for in the handle's attributes. Whole nodes are in
 `dsm_native.testing.paxos_node`. A value is `bytes` of at most 120, or None for the empty one. Not
-thread-safe. Times are microseconds.
+thread-safe. Times are microseconds. Errors: UsageError (a ValueError) for an argument out of its
+range, and for a call that does not fit the state; TypeError for one of another type.
 """
 
 from collections import namedtuple
@@ -20,6 +21,7 @@ OUTCOMES = ("none", "done", "refused", "unknown")
 COLLECTOR_PHASES = ("tombstone", "forgetting", "fencing", "erasing", "ended")
 NO_BALLOT = Ballot(0, 0, 0)
 
+include "arguments.pxi"
 include "paxos_values.pxi"
 
 
@@ -55,11 +57,11 @@ cdef class Identity(_Machine):
 
     cdef dsm_proposer_identity core
 
-    def __init__(self, uint32_t node, uint32_t incarnation, uint64_t counter=0, uint64_t age=0):
-        self.core.node = node
-        self.core.incarnation = incarnation
-        self.core.counter = counter
-        self.core.age = age
+    def __init__(self, node, incarnation, counter=0, age=0):
+        self.core.node = _node(node)
+        self.core.incarnation = <uint32_t>number(incarnation, "an incarnation", U32_MAX)
+        self.core.counter = number(counter, "a ballot's counter", U64_MAX)
+        self.core.age = number(age, "an age", U64_MAX)
 
     @property
     def durable(self):
@@ -75,11 +77,11 @@ cdef class Acceptor(_Machine):
     cdef dsm_acceptor core
     cdef uint32_t node
 
-    def __init__(self, uint32_t node, durable=None):
-        self.node = node
+    def __init__(self, node, durable=None):
+        self.node = _node(node)
         dsm_acceptor_init(&self.core)
         if durable is not None:
-            promised, accepted, value = durable
+            promised, accepted, value = parts(durable, 3, "an acceptor's durable state")
             self.core.promised = _raw_ballot(promised)
             self.core.accepted = _raw_ballot(accepted)
             _set_value(&self.core.value, value)
@@ -101,9 +103,9 @@ cdef class Options:
     cdef dsm_paxos_options raw
 
     def __init__(self, *, resend_us=50_000, backoff_us=20_000, seed=0):
-        self.raw.resend_us = resend_us
-        self.raw.backoff_us = backoff_us
-        self.raw.seed = seed & 0xFFFFFFFFFFFFFFFF
+        self.raw.resend_us = number(resend_us, "resend_us", TIMEOUT_MAX)
+        self.raw.backoff_us = number(backoff_us, "backoff_us", TIMEOUT_MAX)
+        self.raw.seed = PyNumber_Index(seed) & 0xFFFFFFFFFFFFFFFF
 
 
 cdef class Proposer(_Machine):
@@ -112,29 +114,33 @@ cdef class Proposer(_Machine):
     cdef dsm_proposer core
     cdef Identity identity
 
+    def __cinit__(self, *_args, **_options):
+        self.identity = Identity.__new__(Identity)
+
     def __init__(self, key, config, learners, Identity identity not None,
                  Options options not None):
         cdef dsm_paxos_config raw = _raw_config(config)
         self.identity = identity
-        _check(dsm_proposer_init(&self.core, key, &raw, _set_of(learners), &options.raw))
+        _check(dsm_proposer_init(&self.core, _key(key), &raw, _set_of(learners), &options.raw))
 
     @property
     def chosen(self):
         return _value(&self.core.chosen)
 
-    def propose(self, value, uint64_t now):
+    def propose(self, value, now):
         cdef dsm_paxos_value raw
         _set_value(&raw, value)
-        _check(dsm_proposer_propose(&self.core, &self.identity.core, &raw, now, &self.outputs))
-        return self._taken()
-
-    def receive(self, PaxosMessage message not None, uint64_t now):
-        _check(dsm_proposer_receive(&self.core, &self.identity.core, &message.raw, now,
+        _check(dsm_proposer_propose(&self.core, &self.identity.core, &raw, now_of(now),
                                     &self.outputs))
         return self._taken()
 
-    def tick(self, uint64_t now):
-        dsm_proposer_tick(&self.core, &self.identity.core, now, &self.outputs)
+    def receive(self, PaxosMessage message not None, now):
+        _check(dsm_proposer_receive(&self.core, &self.identity.core, &message.raw, now_of(now),
+                                    &self.outputs))
+        return self._taken()
+
+    def tick(self, now):
+        dsm_proposer_tick(&self.core, &self.identity.core, now_of(now), &self.outputs)
         return self._taken()
 
 
@@ -144,10 +150,13 @@ cdef class Register(_Machine):
     cdef dsm_register core
     cdef Identity identity
 
+    def __cinit__(self, *_args, **_options):
+        self.identity = Identity.__new__(Identity)
+
     def __init__(self, key, config, Identity identity not None, Options options not None):
         cdef dsm_paxos_config raw = _raw_config(config)
         self.identity = identity
-        _check(dsm_register_init(&self.core, key, &raw, &options.raw))
+        _check(dsm_register_init(&self.core, _key(key), &raw, &options.raw))
 
     @property
     def value(self):
@@ -166,24 +175,25 @@ cdef class Register(_Machine):
         cdef dsm_paxos_config raw = _raw_config(config)
         _check(dsm_register_configure(&self.core, &raw))
 
-    def begin(self, uint64_t now, uint64_t deadline, repeatable=False):
-        _check(dsm_register_begin(&self.core, &self.identity.core, bool(repeatable), now,
-                                  deadline, &self.outputs))
+    def begin(self, now, deadline, repeatable=False):
+        _check(dsm_register_begin(&self.core, &self.identity.core, bool(repeatable), now_of(now),
+                                  now_of(deadline), &self.outputs))
         return self._taken()
 
-    def change(self, value, uint64_t now):
+    def change(self, value, now):
         cdef dsm_paxos_value raw
         _set_value(&raw, value)
-        _check(dsm_register_change(&self.core, &self.identity.core, &raw, now, &self.outputs))
+        _check(dsm_register_change(&self.core, &self.identity.core, &raw, now_of(now),
+                                   &self.outputs))
         return self._taken()
 
-    def receive(self, PaxosMessage message not None, uint64_t now):
-        _check(dsm_register_receive(&self.core, &self.identity.core, &message.raw, now,
+    def receive(self, PaxosMessage message not None, now):
+        _check(dsm_register_receive(&self.core, &self.identity.core, &message.raw, now_of(now),
                                     &self.outputs))
         return self._taken()
 
-    def tick(self, uint64_t now):
-        dsm_register_tick(&self.core, &self.identity.core, now, &self.outputs)
+    def tick(self, now):
+        dsm_register_tick(&self.core, &self.identity.core, now_of(now), &self.outputs)
         return self._taken()
 
 
@@ -193,11 +203,12 @@ cdef class Fence(_Machine):
     cdef dsm_fence core
     cdef uint32_t node
 
-    def __init__(self, uint32_t node, ages=()):
-        self.node = node
+    def __init__(self, node, ages=()):
+        self.node = _node(node)
         dsm_fence_init(&self.core)
-        for about, age in ages:
-            self.core.age[<int>about] = age
+        for row in ages:
+            about, age = parts(row, 2, "an age of a fence")
+            self.core.age[_node(about)] = number(age, "an age", U64_MAX)
 
     @property
     def durable(self):
@@ -219,25 +230,28 @@ cdef class Collector(_Machine):
     cdef dsm_collector core
     cdef Identity identity
 
+    def __cinit__(self, *_args, **_options):
+        self.identity = Identity.__new__(Identity)
+
     def __init__(self, key, config, proposers, Identity identity not None,
                  Options options not None):
         cdef dsm_paxos_config raw = _raw_config(config)
         self.identity = identity
-        _check(dsm_collector_init(&self.core, key, &raw, _set_of(proposers), &options.raw))
+        _check(dsm_collector_init(&self.core, _key(key), &raw, _set_of(proposers), &options.raw))
 
     @property
     def phase(self):
         return COLLECTOR_PHASES[self.core.phase]
 
-    def begin(self, uint64_t now):
-        dsm_collector_begin(&self.core, &self.identity.core, now, &self.outputs)
+    def begin(self, now):
+        dsm_collector_begin(&self.core, &self.identity.core, now_of(now), &self.outputs)
         return self._taken()
 
-    def receive(self, PaxosMessage message not None, uint64_t now):
-        _check(dsm_collector_receive(&self.core, &self.identity.core, &message.raw, now,
+    def receive(self, PaxosMessage message not None, now):
+        _check(dsm_collector_receive(&self.core, &self.identity.core, &message.raw, now_of(now),
                                      &self.outputs))
         return self._taken()
 
-    def tick(self, uint64_t now):
-        dsm_collector_tick(&self.core, &self.identity.core, now, &self.outputs)
+    def tick(self, now):
+        dsm_collector_tick(&self.core, &self.identity.core, now_of(now), &self.outputs)
         return self._taken()

@@ -2,16 +2,22 @@
 
 cdef _check(dsm_status status):
     if status != DSM_OK:
-        raise ValueError(dsm_status_message(status).decode())
+        raise UsageError(dsm_status_message(status).decode())
+
+
+cdef uint32_t _node(node) except? U32_MAX:
+    return <uint32_t>number(node, "a node", DSM_PAXOS_NODES_MAX - 1)
 
 
 cdef uint64_t _set_of(nodes) except? 0:
     cdef uint64_t members = 0
     for node in nodes:
-        if not 0 <= node < DSM_PAXOS_NODES_MAX:
-            raise ValueError(f"node {node} is not between 0 and {DSM_PAXOS_NODES_MAX - 1}")
-        members |= <uint64_t>1 << <int>node
+        members |= <uint64_t>1 << _node(node)
     return members
+
+
+cdef uint64_t _key(key) except? U64_MAX:
+    return number(key, "a key", U64_MAX)
 
 
 cdef frozenset _nodes_of(uint64_t members):
@@ -24,7 +30,10 @@ cdef _ballot(const dsm_ballot *raw):
 
 cdef dsm_ballot _raw_ballot(ballot) except *:
     cdef dsm_ballot raw
-    raw.counter, raw.node, raw.incarnation = ballot
+    counter, node, incarnation = parts(ballot, 3, "a ballot")
+    raw.counter = number(counter, "a ballot's counter", U64_MAX)
+    raw.node = _node(node)
+    raw.incarnation = <uint32_t>number(incarnation, "an incarnation", U32_MAX)
     return raw
 
 
@@ -39,17 +48,18 @@ cdef int _set_value(dsm_paxos_value *raw, value) except -1:
         return 0
     cdef bytes data = value
     if len(data) > DSM_PAXOS_VALUE_BYTES_MAX:
-        raise ValueError(f"{len(data)} bytes exceed the {DSM_PAXOS_VALUE_BYTES_MAX} of a value")
+        raise UsageError(f"{len(data)} bytes exceed the {DSM_PAXOS_VALUE_BYTES_MAX} of a value")
     _check(dsm_paxos_value_set(raw, <const char *>data, <uint32_t>len(data)))
     return 0
 
 
 cdef dsm_paxos_config _raw_config(config) except *:
     cdef dsm_paxos_config raw
+    of_type(config, Config, "the quorums")
     raw.prepare_nodes = _set_of(config.prepare_nodes)
     raw.accept_nodes = _set_of(config.accept_nodes)
-    raw.prepare_quorum = config.prepare_quorum
-    raw.accept_quorum = config.accept_quorum
+    raw.prepare_quorum = <uint32_t>number(config.prepare_quorum, "a quorum", DSM_PAXOS_NODES_MAX)
+    raw.accept_quorum = <uint32_t>number(config.accept_quorum, "a quorum", DSM_PAXOS_NODES_MAX)
     return raw
 
 
@@ -74,14 +84,14 @@ def compatible(one, other):
 def expand(nodes, node):
     """The steps that add `node` to the acceptors `nodes`; empty when it is one already."""
     cdef dsm_member_step[2] steps
-    cdef uint32_t count = dsm_members_expand(_set_of(nodes), node, steps)
+    cdef uint32_t count = dsm_members_expand(_set_of(nodes), _node(node), steps)
     return [Step(_config(&steps[i].config), bool(steps[i].rescan)) for i in range(count)]
 
 
 def shrink(nodes, node):
     """The steps that remove `node` from the acceptors `nodes`; empty when that is impossible."""
     cdef dsm_member_step[2] steps
-    cdef uint32_t count = dsm_members_shrink(_set_of(nodes), node, steps)
+    cdef uint32_t count = dsm_members_shrink(_set_of(nodes), _node(node), steps)
     return [Step(_config(&steps[i].config), bool(steps[i].rescan)) for i in range(count)]
 
 
@@ -91,18 +101,18 @@ cdef class PaxosMessage:
     cdef dsm_paxos_message raw
     cdef readonly int target
 
-    def __init__(self, int source, int target, str kind, uint64_t key, ballot, *, value=None,
-                 accepted=NO_BALLOT, following=NO_BALLOT, uint64_t age=0, uint32_t about=0):
-        self.target = target
-        self.raw.source = source
+    def __init__(self, source, target, kind, key, ballot, *, value=None, accepted=NO_BALLOT,
+                 following=NO_BALLOT, age=0, about=0):
+        self.target = _node(target)
+        self.raw.source = _node(source)
         self.raw.targets = _set_of([target])
-        self.raw.kind = KINDS.index(kind)
-        self.raw.key = key
+        self.raw.kind = named(KINDS, kind, "a kind of message")
+        self.raw.key = _key(key)
         self.raw.ballot = _raw_ballot(ballot)
         self.raw.accepted = _raw_ballot(accepted)
         self.raw.next = _raw_ballot(following)
-        self.raw.age = age
-        self.raw.about = about
+        self.raw.age = number(age, "an age", U64_MAX)
+        self.raw.about = _node(about)
         _set_value(&self.raw.value, value)
 
     @property

@@ -14,7 +14,6 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
-
 include "raft_values.pxi"
 
 cdef object NOTHING = RaftOutputs()
@@ -22,10 +21,7 @@ cdef object NOTHING = RaftOutputs()
 
 @cython.final
 cdef class Raft:
-    """A node of a Raft cluster: `step` and `tick`, and what a client asks of it.
-
-    Every input returns RaftOutputs. Times are microseconds of the node's own clock.
-    """
+    """A node of a Raft cluster. Every input returns RaftOutputs; times are µs of its own clock."""
 
     cdef dsm_raft *raft
     cdef void *memory
@@ -38,50 +34,54 @@ cdef class Raft:
     cdef readonly object started
     """The outputs of starting: what was known to be committed, to be applied again."""
 
-    def __init__(self, int node, voters, *, learners=(), uint64_t seed=0, durable=None,
-                 uint64_t now=0, uint64_t election_timeout_us=150_000,
-                 uint64_t heartbeat_us=30_000, uint64_t clock_drift_ppm=0,
-                 uint32_t log_capacity=1024, uint32_t payload_capacity_bytes=1 << 16,
-                 uint32_t entries_per_message_max=64,
-                 uint32_t payload_bytes_per_message_max=1 << 14, uint32_t inflight_max=16,
-                 uint32_t message_capacity=512, uint32_t read_capacity=64,
-                 uint32_t session_capacity=64, bint pre_vote=True, bint check_quorum=True,
+    def __init__(self, node, voters, *, learners=(), seed=0, durable=None, now=0,
+                 election_timeout_us=150_000, heartbeat_us=30_000, clock_drift_ppm=0,
+                 log_capacity=1024, payload_capacity_bytes=1 << 16, entries_per_message_max=64,
+                 payload_bytes_per_message_max=1 << 14, inflight_max=16, message_capacity=512,
+                 read_capacity=64, session_capacity=64, bint pre_vote=True, bint check_quorum=True,
                  bint lease_reads=False):
         cdef dsm_raft_config config
-        config.node = <uint8_t>node
-        config.seed = seed
-        config.election_timeout_us = election_timeout_us
-        config.heartbeat_us = heartbeat_us
-        config.clock_drift_ppm = clock_drift_ppm
-        config.log_capacity = log_capacity
-        config.payload_capacity_bytes = payload_capacity_bytes
-        config.entries_per_message_max = entries_per_message_max
-        config.payload_bytes_per_message_max = payload_bytes_per_message_max
-        config.inflight_max = inflight_max
-        config.message_capacity = message_capacity
-        config.read_capacity = read_capacity
-        config.session_capacity = session_capacity
-        config.pre_vote = pre_vote
-        config.check_quorum = check_quorum
+        if self.raft is not NULL:
+            raise TypeError("a node is initialised once")
+        config.node = node_of(node)
+        config.seed = number(seed, "seed", U64_MAX)
+        config.election_timeout_us = number(election_timeout_us, "election_timeout_us", SPAN_MAX)
+        config.heartbeat_us = number(heartbeat_us, "heartbeat_us", SPAN_MAX)
+        config.clock_drift_ppm = number(clock_drift_ppm, "clock_drift_ppm", 1_000_000)
+        config.log_capacity = room(log_capacity, "log_capacity")
+        config.payload_capacity_bytes = room(payload_capacity_bytes, "payload_capacity_bytes")
+        config.entries_per_message_max = room(entries_per_message_max, "entries_per_message_max")
+        config.payload_bytes_per_message_max = room(
+            payload_bytes_per_message_max, "payload_bytes_per_message_max")
+        config.inflight_max = room(inflight_max, "inflight_max")
+        config.message_capacity = room(message_capacity, "message_capacity")
+        config.read_capacity = room(read_capacity, "read_capacity")
+        config.session_capacity = room(session_capacity, "session_capacity")
+        config.pre_vote, config.check_quorum = pre_vote, check_quorum
         config.lease_reads = lease_reads
         membership_to_c(RaftMembership(voters, learners=learners), &config.membership)
         cdef size_t size = dsm_raft_bytes(&config)
         self.memory = PyMem_Malloc(size)
-        self.reserve(entries_per_message_max)
         if self.memory is NULL:
             raise MemoryError(f"no memory for a Raft node of {size} bytes")
-        if not 0 <= node < DSM_RAFT_NODES_MAX or \
-                dsm_raft_init(self.memory, size, &config, &self.raft) != DSM_OK:
-            raise ValueError(f"node {node}: a setting is outside its documented range")
-        self.known = [None] * log_capacity
-        self.known_mask = log_capacity - 1
-        self.load(durable or {})
-        self.check(dsm_raft_start(self.raft, now))
+        self.reserve(config.entries_per_message_max)
+        if dsm_raft_init(self.memory, size, &config, &self.raft) != DSM_OK:
+            raise UsageError(f"node {node}: a setting is outside its documented range")
+        self.known = [None] * config.log_capacity
+        self.known_mask = config.log_capacity - 1
+        if durable is not None:
+            self.load(durable)
+        self.check(dsm_raft_start(self.raft, now_of(now)))
         self.started = self.collect()
 
     def __dealloc__(self):
         PyMem_Free(self.memory)
         PyMem_Free(self.incoming)
+
+    cdef dsm_raft *core(self) except NULL:
+        if self.raft is NULL:
+            raise TypeError("the node was never initialised")
+        return self.raft
 
     cdef int reserve(self, uint32_t count) except -1:
         if count <= self.incoming_room:
@@ -100,27 +100,32 @@ cdef class Raft:
             return 0
         reason = dsm_status_message(status).decode()
         if status == DSM_CORRUPT:
-            raise ValueError("the message contradicts what is committed, or has no valid form")
+            raise UsageError("message or durable state contradicts the log, or has no valid form")
         if status == DSM_RETRY:
             reason = "it does not lead, is handing over, or has a change or promise to wait for"
         dsm_raft_state_get(self.raft, &state)
-        leader = None if state.leader == DSM_RAFT_NONE else state.leader
-        raise RaftRefusedError(reason, leader, status == DSM_RETRY or status == DSM_TOO_MANY)
+        raise RaftRefusedError(reason, node_or_none(state.leader),
+                               status in (DSM_RETRY, DSM_TOO_MANY))
 
     cdef int load(self, durable) except -1:
         cdef dsm_raft_entry entry
         cdef uint8_t node
-        term, vote = durable.get("vote", (0, None))
-        node = DSM_RAFT_NONE if vote is None else vote
-        self.check(dsm_raft_load_vote(self.raft, term, node))
+        of_type(durable, Mapping, "what is durable")
+        term, vote = parts(durable.get("vote", (0, None)), 2, "a durable vote")
+        node = DSM_RAFT_NONE if vote is None else node_of(vote)
+        self.check(dsm_raft_load_vote(self.raft, number(term, "a term", U64_MAX), node))
         snapshot = durable.get("snapshot")
         if snapshot is not None:
             self.load_snapshot(snapshot)
         indexes = sorted([key for key in durable if type(key) is int])
         for index in indexes:
+            of_type(durable[index], RaftEntry, "a durable entry")
             (<RaftEntry>durable[index]).to_c(&entry)
+            if entry.index != index:
+                raise UsageError(f"the entry kept under {index} is {durable[index]!r}")
             self.check(dsm_raft_load_entry(self.raft, &entry))
-        self.check(dsm_raft_load_commit(self.raft, durable.get("commit", 0)))
+        commit = number(durable.get("commit", 0), "an index", U64_MAX)
+        self.check(dsm_raft_load_commit(self.raft, commit))
         self.durable_first = indexes[0] if indexes else self.last_index + 1
         self.durable_last = self.last_index
         return 0
@@ -181,8 +186,7 @@ cdef class Raft:
         cdef uint64_t index
         dsm_raft_state_get(self.raft, &state)
         if out.persist_vote:
-            writes.append(("vote", (state.term,
-                                    None if state.vote == DSM_RAFT_NONE else state.vote)))
+            writes.append(("vote", (state.term, node_or_none(state.vote))))
         if out.persist_entries:
             # Downwards: a crash between two of them must leave a log without a hole.
             while self.durable_last >= out.persist_first and \
@@ -238,8 +242,8 @@ cdef class Raft:
             self.message_objects(out.send_now, out.send_now_count), persist,
             self.message_objects(out.send_after_persist, out.send_after_persist_count), applied))
 
-    def step(self, RaftMessage message not None, uint64_t now):
-        """Takes a message from a peer or from itself. ValueError: it contradicts what is committed,
+    def step(self, RaftMessage message not None, now):
+        """Takes a message from a peer or from itself. UsageError: it contradicts what is committed,
         which only damage, forgery or two clusters of one name can bring about."""
         cdef dsm_raft_message m
         cdef dsm_raft_snapshot snapshot
@@ -253,107 +257,105 @@ cdef class Raft:
         m.entry_count = <uint32_t>len(message.entries)
         self.reserve(m.entry_count)
         m.entries = self.incoming
-        for i in range(m.entry_count):
-            item = message.entries[i]
+        self.core()
+        for i, item in enumerate(message.entries):
             (<RaftEntry>item).to_c(&self.incoming[i])
             self.known[(<RaftEntry>item).index & self.known_mask] = item
         if message.snapshot is None:
-            self.check(dsm_raft_step(self.raft, &m, now))
+            self.check(dsm_raft_step(self.core(), &m, now_of(now)))
             return self.collect()
         _sessions = snapshot_to_c(message.snapshot, &snapshot)
         m.snapshot = &snapshot
-        self.check(dsm_raft_step(self.raft, &m, now))
+        self.check(dsm_raft_step(self.core(), &m, now_of(now)))
         if dsm_raft_last_snapshot(self.raft).index == snapshot.index:
             self.app_state = message.snapshot.state
         return self.collect()
 
-    def tick(self, uint64_t now):
+    def tick(self, now):
         """Looks at the clock."""
-        self.check(dsm_raft_tick(self.raft, now))
+        self.check(dsm_raft_tick(self.core(), now_of(now)))
         return self.collect()
 
-    def campaign(self, uint64_t now):
+    def campaign(self, now):
         """Asks for an election now, without waiting for the time-out."""
-        self.check(dsm_raft_campaign(self.raft, now))
+        self.check(dsm_raft_campaign(self.core(), now_of(now)))
         return self.collect()
 
-    def propose(self, entries, uint64_t now):
+    def propose(self, entries, now):
         """Appends entries (their index and term are filled in). Only a leader can."""
         cdef uint32_t i, count = <uint32_t>len(entries)
         self.reserve(count)
         for i in range(count):
             (<RaftEntry?>entries[i]).to_c(&self.incoming[i])
-        self.check(dsm_raft_propose(self.raft, self.incoming, count, now))
+        self.check(dsm_raft_propose(self.core(), self.incoming, count, now_of(now)))
         return self.collect()
 
-    def propose_change(self, str transition, steps, uint64_t now):
+    def propose_change(self, str transition, steps, now):
         """Proposes a change of membership, see changed_membership. One at a time."""
         cdef dsm_raft_change change
         change_to_c(transition, steps, &change)
-        self.check(dsm_raft_propose_change(self.raft, &change, now))
+        self.check(dsm_raft_propose_change(self.core(), &change, now_of(now)))
         return self.collect()
 
-    def transfer(self, int target, uint64_t now):
+    def transfer(self, target, now):
         """Hands leadership to another voter once it has every entry."""
-        mask((target,))
-        self.check(dsm_raft_transfer(self.raft, <uint8_t>target, now))
+        self.check(dsm_raft_transfer(self.core(), node_of(target), now_of(now)))
         return self.collect()
 
-    def read(self, uint64_t context, uint64_t now):
+    def read(self, context, now):
         """Asks for a linearizable read; a RaftRead with this context follows. A context must never
         be used twice for one node, over its restarts either."""
-        self.check(dsm_raft_read_index(self.raft, context, now))
+        self.check(dsm_raft_read_index(self.core(), number(context, "a context", U64_MAX),
+                                       now_of(now)))
         return self.collect()
 
-    def report_unreachable(self, int node, uint64_t now):
+    def report_unreachable(self, node, now):
         """The transport could not deliver: pipelining to the node stops until it answers."""
-        mask((node,))
-        self.check(dsm_raft_report_unreachable(self.raft, <uint8_t>node, now))
+        self.check(dsm_raft_report_unreachable(self.core(), node_of(node), now_of(now)))
         return self.collect()
 
-    def report_snapshot(self, int node, bint arrived, uint64_t now):
+    def report_snapshot(self, node, bint arrived, now):
         """The transport knows how the sending of a snapshot ended."""
-        mask((node,))
-        self.check(dsm_raft_report_snapshot(self.raft, <uint8_t>node, arrived, now))
+        self.check(dsm_raft_report_snapshot(self.core(), node_of(node), arrived, now_of(now)))
         return self.collect()
 
-    def take_snapshot(self, state, uint64_t now, *, uint64_t keep_entries=0):
+    def take_snapshot(self, state, now, *, keep_entries=0):
         """The application's immutable `state` contains exactly what was applied so far. The log
         before it is dropped, but for the last `keep_entries`, which help followers that lag."""
         cdef list writes = []
-        cdef uint64_t index
-        self.check(dsm_raft_take_snapshot(self.raft, now))
+        cdef uint64_t index, keep = number(keep_entries, "keep_entries", U64_MAX)
+        self.check(dsm_raft_take_snapshot(self.core(), now_of(now)))
         if not dsm_raft_outputs_get(self.raft).persist_snapshot:
             return NOTHING
         self.app_state = state
         outputs = self.collect()
         index = dsm_raft_last_snapshot(self.raft).index
-        if index > keep_entries:
-            index -= keep_entries
+        if index > keep:
+            index -= keep
             dsm_raft_compact(self.raft, index)
             self.forget_up_to(index, writes)
         return outputs._replace(persist=outputs.persist + tuple(writes))
 
-    def entry(self, uint64_t index):
+    def entry(self, index):
         """The log's entry; IndexError when it is compacted or not there yet."""
-        return self.entry_object(index)
+        self.core()
+        return self.entry_object(number(index, "an index", U64_MAX))
 
-    def peer(self, int node):
+    def peer(self, node):
         """What this leader knows of a member; None when this node does not lead it."""
         cdef dsm_raft_peer p
-        mask((node,))
-        if not dsm_raft_peer_get(self.raft, <uint8_t>node, &p):
+        if not dsm_raft_peer_get(self.core(), node_of(node), &p):
             return None
         return RaftPeer(p.match, p.next, MODES[p.mode], p.inflight_count, bool(p.recently_active),
                         bool(p.paused))
 
     def valid(self):
         """Whether every relation that holds between two inputs does."""
-        return bool(dsm_raft_valid(self.raft))
+        return bool(dsm_raft_valid(self.core()))
 
-    cdef dsm_raft_state state(self) noexcept:
+    cdef dsm_raft_state state(self) except *:
         cdef dsm_raft_state state
-        dsm_raft_state_get(self.raft, &state)
+        dsm_raft_state_get(self.core(), &state)
         return state
 
     @property
@@ -362,13 +364,11 @@ cdef class Raft:
 
     @property
     def vote(self):
-        node = self.state().vote
-        return None if node == DSM_RAFT_NONE else node
+        return node_or_none(self.state().vote)
 
     @property
     def leader(self):
-        node = self.state().leader
-        return None if node == DSM_RAFT_NONE else node
+        return node_or_none(self.state().leader)
 
     @property
     def role(self):

@@ -1,6 +1,10 @@
 # The immutable values that go in and out of a Raft node. Included by raft.pyx.
 
+from collections.abc import Mapping
+
 from dsm_native.exceptions import DSMError
+
+include "arguments.pxi"
 
 # A named tuple's own constructor is a Python function; this is what it calls.
 cdef object tuple_new = tuple.__new__
@@ -12,13 +16,6 @@ cdef tuple OPS = ("add_voter", "add_learner", "remove")
 cdef tuple TRANSITIONS = ("auto", "joint_implicit", "joint_explicit", "leave_joint")
 cdef tuple MESSAGE_KINDS = tuple(
     [dsm_raft_message_name(<uint8_t>i).decode() for i in range(DSM_RAFT_MESSAGE_KINDS)])
-
-
-cdef uint8_t code(tuple names, str name) except? 255:
-    try:
-        return <uint8_t>names.index(name)
-    except ValueError:
-        raise ValueError(f"{name!r} is none of {', '.join(names)}") from None
 
 
 cdef str change_text(bytes payload):
@@ -39,12 +36,14 @@ cdef class RaftEntry:
     cdef readonly bytes payload
     cdef uint8_t kind_code
 
-    def __init__(self, uint64_t index=0, uint64_t term=0, str kind="command", bytes payload=b"",
-                 *, uint64_t session=0, uint64_t sequence=0):
-        self.index, self.term = index, term
-        self.kind_code = code(ENTRY_KINDS, kind)
+    def __init__(self, index=0, term=0, kind="command", bytes payload not None=b"", *, session=0,
+                 sequence=0):
+        self.index = number(index, "an index", U64_MAX)
+        self.term = number(term, "a term", U64_MAX)
+        self.kind_code = named(ENTRY_KINDS, kind, "a kind of entry")
         self.payload = payload
-        self.session, self.sequence = session, sequence
+        self.session = number(session, "a session", U64_MAX)
+        self.sequence = number(sequence, "a sequence", U64_MAX)
 
     @property
     def kind(self):
@@ -105,12 +104,26 @@ class RaftMembership(NamedTuple):
         return " ".join(parts + ["auto_leave"] * self.auto_leave)
 
 
+cdef enum:
+    SPAN_MAX = 0x40000000000  # 50 days of microseconds: a clock's drift does not overflow them
+
+
+cdef uint32_t room(object value, str what) except? U32_MAX:
+    return <uint32_t>number(value, what, U32_MAX)
+
+
+cdef object node_or_none(uint8_t node):
+    return None if node == DSM_RAFT_NONE else node
+
+
+cdef uint8_t node_of(object node) except? 255:
+    return <uint8_t>number(node, "a Raft node's number", DSM_RAFT_NODES_MAX - 1)
+
+
 cdef uint64_t mask(object nodes) except? 0xFFFFFFFFFFFFFFFF:
     cdef uint64_t bits = 0
     for node in nodes:
-        if not 0 <= node < DSM_RAFT_NODES_MAX:
-            raise ValueError(f"a Raft node's number is 0 to {DSM_RAFT_NODES_MAX - 1}, not {node}")
-        bits |= (<uint64_t>1) << <int>node
+        bits |= (<uint64_t>1) << node_of(node)
     return bits
 
 
@@ -124,11 +137,12 @@ cdef object membership_from_c(const dsm_raft_membership *m):
 
 
 cdef int membership_to_c(object value, dsm_raft_membership *out) except -1:
+    of_type(value, RaftMembership, "a membership")
     out.voters = mask(value.voters)
     out.outgoing = mask(value.outgoing)
     out.learners = mask(value.learners)
     out.learners_next = mask(value.learners_next)
-    out.auto_leave = value.auto_leave
+    out.auto_leave = bool(value.auto_leave)
     return 0
 
 
@@ -147,39 +161,41 @@ class RaftSnapshot(NamedTuple):
 
 cdef int change_to_c(str transition, steps, dsm_raft_change *out) except -1:
     if len(steps) > DSM_RAFT_CHANGES_MAX:
-        raise ValueError(f"{len(steps)} steps; one change takes at most {DSM_RAFT_CHANGES_MAX}")
-    out.transition = code(TRANSITIONS, transition)
+        raise UsageError(f"{len(steps)} steps; one change takes at most {DSM_RAFT_CHANGES_MAX}")
+    out.transition = named(TRANSITIONS, transition, "a transition")
     out.count = <uint8_t>len(steps)
-    for i, (op, node) in enumerate(steps):
-        mask((node,))
-        out.steps[i].op = code(OPS, op)
-        out.steps[i].node = node
+    for i, step in enumerate(steps):
+        op, node = parts(step, 2, "a step of a change")
+        out.steps[i].op = named(OPS, op, "a step of a change")
+        out.steps[i].node = node_of(node)
     return 0
 
 
 def changed_membership(membership, str transition, steps):
     """The membership after a change: `steps` are pairs of add_voter, add_learner or remove, and a
-    node. ValueError when the change does not fit (section 6)."""
+    node. UsageError when the change does not fit (section 6)."""
     cdef dsm_raft_membership value
     cdef dsm_raft_change change
     membership_to_c(membership, &value)
     change_to_c(transition, steps, &change)
     if dsm_raft_membership_apply(&value, &change) != DSM_OK:
-        raise ValueError(f"{transition} {list(steps)} does not fit {membership!r}")
+        raise UsageError(f"{transition} {list(steps)} does not fit {membership!r}")
     return membership_from_c(&value)
 
 
 cdef bytes snapshot_to_c(snapshot, dsm_raft_snapshot *out):
     """Returns the bytes that out.sessions points into."""
+    of_type(snapshot, RaftSnapshot, "a snapshot")
     cdef uint32_t count = <uint32_t>len(snapshot.sessions)
     cdef bytes room = bytes(count * sizeof(dsm_raft_session))
     cdef dsm_raft_session *sessions = <dsm_raft_session *>PyBytes_AS_STRING(room)
-    for i, (number, sequence, used_index) in enumerate(snapshot.sessions):
-        sessions[i].id = number
-        sessions[i].sequence = sequence
-        sessions[i].used_index = used_index
-    out.index = snapshot.index
-    out.term = snapshot.term
+    for i, row in enumerate(snapshot.sessions):
+        session, sequence, used_index = parts(row, 3, "a session of a snapshot")
+        sessions[i].id = number(session, "a session", U64_MAX)
+        sessions[i].sequence = number(sequence, "a sequence", U64_MAX)
+        sessions[i].used_index = number(used_index, "an index", U64_MAX)
+    out.index = number(snapshot.index, "a snapshot's index", U64_MAX)
+    out.term = number(snapshot.term, "a snapshot's term", U64_MAX)
     out.sessions = sessions
     out.session_count = count
     membership_to_c(snapshot.membership, &out.membership)
@@ -245,14 +261,21 @@ cdef class RaftMessage:
     cdef readonly bint reject, force
     cdef uint8_t kind_code
 
-    def __init__(self, str kind, int source, int target, uint64_t term, *, uint64_t index=0,
-                 uint64_t log_term=0, uint64_t commit=0, uint64_t hint=0, uint64_t context=0,
-                 entries=(), snapshot=None, bint reject=False, bint force=False):
-        self.kind_code = code(MESSAGE_KINDS, kind)
-        self.source, self.target, self.term = source, target, term
-        self.index, self.log_term, self.commit = index, log_term, commit
-        self.hint, self.context = hint, context
+    def __init__(self, kind, source, target, term, *, index=0, log_term=0, commit=0, hint=0,
+                 context=0, entries=(), snapshot=None, bint reject=False, bint force=False):
+        self.kind_code = named(MESSAGE_KINDS, kind, "a kind of message")
+        self.source, self.target = node_of(source), node_of(target)
+        self.term = number(term, "a term", U64_MAX)
+        self.index = number(index, "an index", U64_MAX)
+        self.log_term = number(log_term, "a term", U64_MAX)
+        self.commit = number(commit, "an index", U64_MAX)
+        self.hint = number(hint, "an index", U64_MAX)
+        self.context = number(context, "a context", U64_MAX)
         self.entries = tuple(entries)
+        for entry in self.entries:
+            of_type(entry, RaftEntry, "an entry")
+        if snapshot is not None:
+            of_type(snapshot, RaftSnapshot, "a snapshot")
         self.snapshot = snapshot
         self.reject, self.force = reject, force
 

@@ -1,12 +1,15 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3
 """Two-phase commit for tests and for users' own protocols: the C cores behind `step` and `tick`.
 
 `Coordinator` and `Participant` are one side of one transaction each. A whole node, with any number
 of transactions in either role, is in `dsm_native.testing.two_phase_node`. Not thread-safe. Times
-are microseconds.
+are microseconds. Errors: UsageError (a ValueError) for an argument out of its range, and for a call
+or a record that does not fit the state; TypeError for one of another type.
 """
 
 from collections import namedtuple
+
+include "arguments.pxi"
 
 # The shape of testing.protocol.Outputs; this layer imports nothing from the one above.
 Outputs = namedtuple("Outputs", "send_now persist send_after_persist apply")
@@ -21,21 +24,23 @@ RECORDS = ("", "prepared", "committed", "aborted", "commit", "end")
 
 cdef _check(dsm_status status):
     if status != DSM_OK:
-        raise ValueError(dsm_status_message(status).decode())
+        raise UsageError(dsm_status_message(status).decode())
+
+
+cdef uint32_t _node(node) except? U32_MAX:
+    return <uint32_t>number(node, "a node", DSM_TWO_PHASE_NODES_MAX - 1)
 
 
 cdef uint64_t _set_of(nodes) except? 0:
     cdef uint64_t members = 0
     for node in nodes:
-        if not 0 <= node < DSM_TWO_PHASE_NODES_MAX:
-            raise ValueError(f"node {node} is not between 0 and {DSM_TWO_PHASE_NODES_MAX - 1}")
-        members |= <uint64_t>1 << <int>node
+        members |= <uint64_t>1 << _node(node)
     return members
 
 
 cdef dsm_two_phase_outcome _outcome(str name) except *:
-    cdef int number = OUTCOMES.index(name)
-    return <dsm_two_phase_outcome>number
+    cdef int place = named(OUTCOMES, name, "an outcome")
+    return <dsm_two_phase_outcome>place
 
 
 cdef class TwoPhaseMessage:
@@ -47,9 +52,9 @@ cdef class TwoPhaseMessage:
     cdef readonly object transaction
     cdef readonly str vote
 
-    def __init__(self, int source, int target, str kind, transaction, str vote=""):
-        self.source = source
-        self.target = target
+    def __init__(self, source, target, str kind, transaction, str vote=""):
+        self.source = -1 if source == -1 else <int>_node(source)
+        self.target = -1 if target == -1 else <int>_node(target)
         self.kind = kind
         self.transaction = transaction
         self.vote = vote
@@ -75,11 +80,12 @@ cdef TwoPhaseMessage _message(const dsm_two_phase_message *raw):
 
 cdef dsm_two_phase_message _raw(message) except *:
     cdef dsm_two_phase_message raw
-    raw.transaction = message.transaction
-    raw.kind = KINDS.index(message.kind)
-    raw.vote = VOTES.index(message.vote)
-    raw.source = message.source
-    raw.target = message.target
+    of_type(message, TwoPhaseMessage, "a message")
+    raw.transaction = number(message.transaction, "a transaction", U64_MAX)
+    raw.kind = named(KINDS, message.kind, "a kind of message")
+    raw.vote = named(VOTES, message.vote, "a vote")
+    raw.source = _node(message.source)
+    raw.target = _node(message.target)
     return raw
 
 
@@ -90,15 +96,19 @@ cdef class Options:
 
     def __init__(self, *, vote_timeout_us=1_000_000, work_timeout_us=5_000_000,
                  resend_us=100_000, inquire_timeout_us=300_000, non_blocking=False):
-        self.raw.vote_timeout_us = vote_timeout_us
-        self.raw.work_timeout_us = work_timeout_us
-        self.raw.resend_us = resend_us
-        self.raw.inquire_timeout_us = inquire_timeout_us
+        self.raw.vote_timeout_us = number(vote_timeout_us, "vote_timeout_us", TIMEOUT_MAX)
+        self.raw.work_timeout_us = number(work_timeout_us, "work_timeout_us", TIMEOUT_MAX)
+        self.raw.resend_us = number(resend_us, "resend_us", TIMEOUT_MAX)
+        self.raw.inquire_timeout_us = number(inquire_timeout_us, "inquire_timeout_us", TIMEOUT_MAX)
         self.raw.non_blocking = non_blocking
 
     @property
     def non_blocking(self):
         return bool(self.raw.non_blocking)
+
+
+cdef uint64_t _worded(transaction) except? U64_MAX:
+    return number(transaction, "a transaction with a decision word", DSM_DECISION_TRANSACTION_MAX)
 
 
 cdef class DecisionWord:
@@ -108,24 +118,21 @@ cdef class DecisionWord:
     cdef readonly object transaction
 
     def __init__(self, transaction):
-        if not 0 <= transaction <= DSM_DECISION_TRANSACTION_MAX:
-            raise ValueError(f"transaction {transaction} does not fit in 62 bits")
         self.open(transaction)
 
-    def open(self, uint64_t transaction):
+    def open(self, transaction):
         """Start a transaction on the word; never while another one is undecided."""
-        dsm_decision_open(&self.word, transaction)
+        dsm_decision_open(&self.word, _worded(transaction))
         self.transaction = transaction
 
-    def read(self, uint64_t transaction):
-        return OUTCOMES[dsm_decision_read(&self.word, transaction)]
+    def read(self, transaction):
+        return OUTCOMES[dsm_decision_read(&self.word, _worded(transaction))]
 
-    def decide(self, uint64_t transaction, str wanted):
+    def decide(self, transaction, str wanted):
         """Swap once; return what the word then holds, which need not be `wanted`."""
         if wanted not in ("committed", "aborted"):
-            raise ValueError(f"{wanted!r} is neither 'committed' nor 'aborted'")
-        return OUTCOMES[dsm_decision_decide(
-            &self.word, transaction, _outcome(wanted))]
+            raise UsageError(f"{wanted!r} is neither 'committed' nor 'aborted'")
+        return OUTCOMES[dsm_decision_decide(&self.word, _worded(transaction), _outcome(wanted))]
 
 
 cdef _record(str role, const dsm_two_phase_record *raw):
@@ -135,11 +142,12 @@ cdef _record(str role, const dsm_two_phase_record *raw):
 
 cdef dsm_two_phase_record _raw_record(transaction, value) except *:
     cdef dsm_two_phase_record raw
+    kind, coordinator, participants, forced = parts(value, 4, "a record")
     raw.transaction = transaction
-    raw.kind = RECORDS.index(value[0])
-    raw.coordinator = value[1]
-    raw.participants = value[2]
-    raw.forced = value[3]
+    raw.kind = named(RECORDS, kind, "a kind of record")
+    raw.coordinator = _node(coordinator)
+    raw.participants = number(participants, "a set of participants", U64_MAX)
+    raw.forced = bool(forced)
     return raw
 
 
@@ -180,8 +188,8 @@ cdef class Coordinator(_Side):
         self.role = "coordinator"
         self.transaction = transaction
         dsm_two_phase_outputs_clear(&self.outputs)
-        _check(dsm_coordinator_init(&self.core, transaction, node, _set_of(participants),
-                                    &options.raw))
+        _check(dsm_coordinator_init(&self.core, number(transaction, "a transaction", U64_MAX),
+                                    _node(node), _set_of(participants), &options.raw))
 
     @property
     def state(self):
@@ -191,26 +199,26 @@ cdef class Coordinator(_Side):
     def decision(self):
         return OUTCOMES[self.core.outcome]
 
-    def begin(self, uint64_t now):
-        _check(dsm_coordinator_begin(&self.core, now, &self.outputs))
+    def begin(self, now):
+        _check(dsm_coordinator_begin(&self.core, now_of(now), &self.outputs))
         return self._outputs()
 
     def abort(self):
         _check(dsm_coordinator_abort(&self.core, &self.outputs))
         return self._outputs()
 
-    def receive(self, message, uint64_t now):
+    def receive(self, message, now):
         cdef dsm_two_phase_message raw = _raw(message)
-        _check(dsm_coordinator_receive(&self.core, &raw, now, &self.outputs))
+        _check(dsm_coordinator_receive(&self.core, &raw, now_of(now), &self.outputs))
         return self._outputs()
 
-    def tick(self, uint64_t now):
-        dsm_coordinator_tick(&self.core, now, &self.outputs)
+    def tick(self, now):
+        dsm_coordinator_tick(&self.core, now_of(now), &self.outputs)
         return self._outputs()
 
-    def decided(self, str held, uint64_t now):
+    def decided(self, str held, now):
         _check(dsm_coordinator_decided(
-            &self.core, _outcome(held), now, &self.outputs))
+            &self.core, _outcome(held), now_of(now), &self.outputs))
         return self._outputs()
 
     def recover(self, value):
@@ -227,29 +235,30 @@ cdef class Participant(_Side):
 
     cdef dsm_participant core
 
-    def __init__(self, transaction, node, coordinator, Options options not None, uint64_t now):
+    def __init__(self, transaction, node, coordinator, Options options not None, now):
         self.role = "participant"
         self.transaction = transaction
         dsm_two_phase_outputs_clear(&self.outputs)
-        _check(dsm_participant_init(&self.core, transaction, node, coordinator, &options.raw,
-                                    now))
+        _check(dsm_participant_init(&self.core, number(transaction, "a transaction", U64_MAX),
+                                    _node(node), _node(coordinator), &options.raw, now_of(now)))
 
     @property
     def state(self):
         return PARTICIPANT_STATES[self.core.state]
 
-    def receive(self, message, uint64_t now):
+    def receive(self, message, now):
         cdef dsm_two_phase_message raw = _raw(message)
-        _check(dsm_participant_receive(&self.core, &raw, now, &self.outputs))
+        _check(dsm_participant_receive(&self.core, &raw, now_of(now), &self.outputs))
         return self._outputs()
 
-    def vote(self, str vote, uint64_t now):
-        cdef int number = VOTES.index(vote)
-        _check(dsm_participant_vote(&self.core, <dsm_two_phase_vote>number, now, &self.outputs))
+    def vote(self, str vote, now):
+        cdef int place = named(VOTES, vote, "a vote")
+        _check(dsm_participant_vote(&self.core, <dsm_two_phase_vote>place, now_of(now),
+                                    &self.outputs))
         return self._outputs()
 
-    def tick(self, uint64_t now):
-        dsm_participant_tick(&self.core, now, &self.outputs)
+    def tick(self, now):
+        dsm_participant_tick(&self.core, now_of(now), &self.outputs)
         return self._outputs()
 
     def decided(self, str held):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from dsm_native.exceptions import DSMError
@@ -94,12 +94,28 @@ class Operation(NamedTuple):
 History: TypeAlias = Sequence[Operation]
 
 
-def history(operations: Iterable[Sequence[Plain]]) -> list[Operation]:
-    """Checked copy of ``operations`` (tuples of six to eight fields), sorted by invocation.
+def _operation(row: Sequence[Plain] | Mapping[str, Plain]) -> Operation:
+    if type(row) is Operation:
+        return row
+    try:
+        return Operation(**row) if isinstance(row, Mapping) else Operation(*row)
+    except TypeError as error:
+        raise HistoryError(
+            f"{row!r} is no operation; it has the fields {', '.join(Operation._fields)}, of which "
+            f"the last two may be left out"
+        ) from error
+
+
+def history(operations: Iterable[Sequence[Plain] | Mapping[str, Plain]]) -> list[Operation]:
+    """Checked copy of ``operations``, sorted by invocation.
+
+    Each is a tuple of six to eight fields, or a mapping with their names.
 
     Raises HistoryError, naming the operations, when they break a law of this module.
     """
-    ordered = [item if type(item) is Operation else Operation(*item) for item in operations]
+    ordered = [_operation(row) for row in operations]
+    for operation in ordered:
+        _check_plain(operation)
     ordered.sort(key=lambda operation: operation.invoked)
     last_of_session: dict[Session, Operation] = {}
     for operation in ordered:
@@ -118,6 +134,19 @@ def history(operations: Iterable[Sequence[Plain]]) -> list[Operation]:
                 )
         last_of_session[operation.session] = operation
     return ordered
+
+
+def _check_plain(operation: Operation) -> None:
+    """Times are numbers, and what is compared can be hashed."""
+    returned = operation.returned
+    if not isinstance(operation.invoked, int | float) or not isinstance(
+        operation.invoked if returned is None else returned, int | float
+    ):
+        raise HistoryError(f"{operation} has a time that is no number")
+    try:
+        hash(operation)
+    except TypeError as error:
+        raise HistoryError(f"{operation} holds what is not plain: {error}") from error
 
 
 def _check_fields(operation: Operation) -> None:

@@ -1,11 +1,12 @@
-"""Plants each bug in a copy of the protocol cores and reports which test catches it, and how fast.
+"""Plants each bug in a copy of the C core and reports which test catches it, and how fast.
 
     python tests/mutations/plant.py [--all] [--face FACE] [--write] [part of a name ...]
 
 The tests of a bug's face run quickest first, up to the first that fails; with --all, every one.
---write puts the table into docs/mutations.md. Exit status 1 when a bug survives, or when the core
-without a bug fails. Works in a temporary directory; needs gcc, Cython and pytest, and no other
-extension built. Only what a bug touches is compiled again: one file, or all when it is a header.
+--write puts what ran into docs/mutations.md and keeps its other rows. Exit status 1 when a bug
+survives, or when the core without a bug fails. Works in a temporary directory; needs gcc, Cython
+and pytest, and no other extension built. Only what a bug touches is compiled again: one file, or
+all when it is a header.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import engine
+import engine_bugs
 import protocol_bugs
 import raft_bugs
 import replica_bugs
@@ -32,7 +35,7 @@ from bug import Bug
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutations.md"
-BUGS = (*raft_bugs.BUGS, *protocol_bugs.BUGS, *replica_bugs.BUGS)
+BUGS = (*raft_bugs.BUGS, *protocol_bugs.BUGS, *replica_bugs.BUGS, *engine_bugs.BUGS)
 SECONDS_MAX = 60
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-w")
@@ -89,6 +92,10 @@ FACES = {
 }  # fmt: skip
 
 
+EXTENSIONS = tuple(FACES)
+FACES["engine"] = Face((), tuple(program.target for program in engine.PROGRAMS), ())
+
+
 class Caught(NamedTuple):
     bug: Bug
     tests: list[str]
@@ -143,9 +150,9 @@ def clean_tree(work: Path) -> Path:
     shutil.copy(ROOT / "dsm_native" / "exceptions.py", package)
     # What tests/conftest.py asks about segments left behind: a package without an engine has none.
     (package / "sweep.py").write_text("def segments():\n    return []\n")
-    for name in sorted({name for face in FACES for name in core_names(face)}):
+    for name in sorted({name for face in EXTENSIONS for name in core_names(face)}):
         compile_core(tree, name)
-    for face in FACES:
+    for face in EXTENSIONS:
         compile_face(tree, face)
         link(tree, face)
     return tree
@@ -156,7 +163,7 @@ def plant(clean: Path, bug: Bug) -> Path:
     tree = clean.parent / "planted"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(clean, tree)
-    place = tree / "csrc" / "proto" / bug.file
+    place = tree / "csrc" / bug.path
     text = place.read_text()
     if text.count(bug.old) != 1:
         raise SystemExit(
@@ -228,34 +235,66 @@ def catchers(tree: Path, face: str, *, every: bool) -> list[str]:
     return found
 
 
+def title(bug: Bug) -> str:
+    """The first columns of a bug's row."""
+    return f"| {bug.face} | {bug.name} (`{bug.file}`) |"
+
+
+class Trees:
+    """Trees without a bug, made when first asked for, and the ways to plant in them."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.made: dict[bool, Path] = {}
+
+    def clean(self, face: str) -> Path:
+        of_engine = face == "engine"
+        if of_engine not in self.made:
+            make = engine.clean_tree if of_engine else clean_tree
+            self.made[of_engine] = make(self.work)
+        return self.made[of_engine]
+
+    def catchers(self, face: str, bug: Bug | None, *, every: bool) -> list[str]:
+        tree = self.clean(face)
+        if face == "engine":
+            return engine.catchers(engine.plant(tree, bug) if bug else tree, every=every)
+        return catchers(plant(tree, bug) if bug else tree, face, every=every)
+
+
 def rows(caught: list[Caught]) -> str:
     lines = ["| core | bug | caught by | after |", "| --- | --- | --- | --- |"]
     for bug, tests, seconds in caught:
         by = ", ".join(f"`{name}`" for name in tests) or "**nothing**"
-        lines.append(f"| {bug.face} | {bug.name} (`{bug.file}`) | {by} | {seconds:.1f} s |")
+        lines.append(f"{title(bug)} {by} | {seconds:.1f} s |")
     return "\n".join(lines)
 
 
-def page(caught: list[Caught], seconds: float) -> str:
-    """docs/mutations.md as a whole."""
-    found = sum(bool(tests) for _, tests, _ in caught)
-    per_face = ", ".join(
-        f"{name} {count}" for name, count in Counter(one.bug.face for one in caught).items()
-    )
-    return f"""# Bugs planted in the protocol cores, and what catches them
+def page(caught: list[Caught], before: str) -> str:
+    """docs/mutations.md as a whole: the rows of what ran now, the others as they were `before`."""
+    now = {one.bug.name: rows([one]).splitlines()[-1] for one in caught}
+    kept = {bug.name: line for bug in BUGS for line in before.splitlines() if title(bug) in line}
+    missing = [bug.name for bug in BUGS if bug.name not in kept | now]
+    if missing:
+        raise SystemExit(f"never run, so the page would lack: {', '.join(missing)}")
+    lines = [(kept | now)[bug.name] for bug in BUGS]
+    found = sum("**nothing**" not in line for line in lines)
+    seconds = sum(float(line.split("|")[-2].split()[0]) for line in lines)
+    per_face = ", ".join(f"{name} {n}" for name, n in Counter(bug.face for bug in BUGS).items())
+    table = "\n".join([*rows([]).splitlines(), *lines])
+    return f"""# Bugs planted in the core, and what catches them
 
 Written by `make mutations` (`tests/mutations/plant.py --write`); nothing here is typed by hand.
 
 A test that cannot fail proves nothing. Each line below is a change of a few words in one file of
-`csrc/proto`, kept in `tests/mutations/*_bugs.py`: it is built into a copy of the core, and the
-tests of that core run against it, quickest first, until one fails. First all of them run against
-the core without a bug, and must pass.
+`csrc/proto`, or for the engine of `csrc/store` and `csrc/mem`, kept in `tests/mutations/*_bugs.py`:
+it is built into a copy of the core, and the tests of that core run against it, quickest first,
+until one fails. First all of them run against the core without a bug, and must pass.
 
-**{found} of {len(caught)} bugs caught** ({per_face}), in {seconds:.0f} s, one at a time, with
+**{found} of {len(BUGS)} bugs caught** ({per_face}), in {seconds:.0f} s, one at a time, with
 Python {platform.python_version()} on {platform.machine()}. The last column is the time from
 planting the bug, compilation included, to the failing test.
 
-{rows(caught)}
+{table}
 """
 
 
@@ -272,24 +311,23 @@ def main() -> int:
         if (not options.face or bug.face in options.face)
         and all(name in bug.name for name in options.names)
     ]
-    start = time.monotonic()
     caught: list[Caught] = []
     with tempfile.TemporaryDirectory() as directory:
-        clean = clean_tree(Path(directory))
+        trees = Trees(Path(directory))
         for face in sorted({bug.face for bug in chosen}):
-            wrong = catchers(clean, face, every=True)
+            wrong = trees.catchers(face, None, every=True)
             if wrong:
                 print(f"{face} without a bug fails in {', '.join(wrong)}")
                 return 1
         for bug in chosen:
             begin = time.monotonic()
-            tests = catchers(plant(clean, bug), bug.face, every=options.all)
+            tests = trees.catchers(bug.face, bug, every=options.all)
             caught.append(Caught(bug, tests, time.monotonic() - begin))
             print(rows(caught[-1:]).splitlines()[-1], flush=True)
     survivors = sum(not one.tests for one in caught)
     print(f"\n{len(caught) - survivors} of {len(caught)} bugs caught")
-    if options.write and len(chosen) == len(BUGS):
-        PAGE.write_text(page(caught, time.monotonic() - start))
+    if options.write:
+        PAGE.write_text(page(caught, PAGE.read_text()))
     return 1 if survivors else 0
 
 
