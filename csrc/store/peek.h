@@ -16,7 +16,7 @@
 
 #include "read.h"
 
-#define DSM_PEEK_BYTES_MAX 4096u
+#define DSM_PEEK_BYTES_MAX DSM_SMALL_BYTES_MAX /* larger objects have a run of their own */
 _Static_assert(DSM_PEEK_BYTES_MAX < DSM_LAZY_BYTES_MIN, "small values carry their checksum");
 
 typedef struct dsm_peek {
