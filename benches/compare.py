@@ -45,11 +45,11 @@ class Effort:
     """How long to measure."""
 
     keys: int = KEY_COUNT
-    rounds: int = 150
-    large_rounds: int = 300
-    scaling_rounds: int = 40
+    rounds: int = 60
+    large_rounds: int = 100
+    scaling_rounds: int = 16
     window_ms: float = 50.0
-    kills: int = 200
+    kills: int = 120
     sync_rounds: int = 30
     queue_items: int = 20_000
     lifetimes: int = 15
@@ -57,11 +57,11 @@ class Effort:
     latency_operations: int = 200_000
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
-    array_rounds: int = 8
+    array_rounds: int = 4
     array_side: int = 2_048
     array_steps: int = 5
     array_bytes: int = 256 << 20
-    task_rounds: int = 8
+    task_rounds: int = 4
 
 
 QUICK = Effort(
