@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import threading
 import time
 import weakref
@@ -374,3 +375,5 @@ def _finish_all() -> None:
 
 
 threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
+# A forked child ends without waiting for what its parent submitted.
+os.register_at_fork(after_in_child=_open.clear)

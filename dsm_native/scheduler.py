@@ -31,6 +31,7 @@ from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, S
 from dsm_native.exceptions import (
     ClosedError,
     CorruptError,
+    ForkedError,
     InitializerError,
     NodeLostError,
 )
@@ -48,11 +49,24 @@ IDLE_SLICES = 20
 LARGE_WINDOW = 256
 
 
+_schedulers: weakref.WeakSet[Scheduler] = weakref.WeakSet()
+
+
+def _disown() -> None:
+    for scheduler in list(_schedulers):
+        scheduler._foreign = True
+
+
+os.register_at_fork(after_in_child=_disown)
+
+
 class Scheduler:
     """The nodes' processes and everything that is to run on them. Made by the owner's cluster."""
 
     def __init__(self, handle: Handle, count: int) -> None:
         self._handle = handle
+        self._foreign = False  # in a forked child: the mailboxes are the parent's alone
+        _schedulers.add(self)
         self.parcels = Parcels(handle, f"owner-{os.getpid()}")
         self.functions = Functions(self.parcels.encode_function)
         self.workers = [Worker(handle.name, node) for node in range(count)]
@@ -141,8 +155,16 @@ class Scheduler:
 
     # ---- handing out ---------------------------------------------------------------------------
 
+    def _check_process(self) -> None:
+        if self._foreign:
+            raise ForkedError(
+                f"process {os.getpid()} was forked from the one that started the cluster; tasks "
+                f"are submitted and awaited there"
+            )
+
     def check_open(self) -> None:
-        """ClosedError if no more tasks are taken."""
+        """ClosedError if no more tasks are taken; ForkedError in a forked child."""
+        self._check_process()
         if self._closed:
             raise ClosedError(self._closed)
         if all(worker.given_up for worker in self.workers):
@@ -193,7 +215,7 @@ class Scheduler:
 
     def withdraw(self, task: Task) -> bool:
         """Whether the task had not begun; then it never will."""
-        return self.lanes[task.lane].withdraw(task)
+        return not self._foreign and self.lanes[task.lane].withdraw(task)
 
     def running(self, task: Task) -> bool:
         """Whether a node has begun the task."""
@@ -203,6 +225,8 @@ class Scheduler:
 
     def pump(self) -> None:
         """Takes what has come, hands it out, sends what there is room for. Does not wait."""
+        if self._foreign:
+            return
         with self._turn:
             leading, self._leading = self._leading, threading.get_ident()
             try:
@@ -284,6 +308,7 @@ class Scheduler:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
+            self._check_process()
             left = 0.05 if deadline is None else min(0.05, deadline - time.monotonic())
             if left <= 0:
                 return False
@@ -392,6 +417,8 @@ class Scheduler:
 
     def cancel(self, gathering: Gathering, error: BaseException) -> None:
         """Takes back what has not begun of a map; the rest runs on, and nobody hears of it."""
+        if self._foreign:
+            return
         tasks = [task for task in [*self._pending, *self._under_way()] if task.sink is gathering]
         for task in tasks:
             if self.withdraw(task):

@@ -14,6 +14,8 @@ from functools import partial
 import pytest
 from processes import eventually
 
+import dsm_native as dsm
+
 # Forked from a process of many threads, as this one is, a pool of the standard library may hang.
 CLEAN = multiprocessing.get_context("forkserver")
 
@@ -230,3 +232,26 @@ def test_threads_submit_and_wait_together(pool):
     for thread in threads:
         thread.join(60)
     assert not failures
+
+
+def test_a_forked_child_neither_takes_results_nor_waits_for_them(shared, tmp_path):
+    """A child that took its parent's results in would leave the parent waiting for ever."""
+    flag = tmp_path / "go"
+    pool = shared.executor()
+    future = pool.submit(first_after, str(flag), "for the parent")
+    child = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(pool, future))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+    flag.touch()
+    assert future.result(timeout=20) == "for the parent"
+    pool.shutdown()
+
+
+def ask_in_child(pool, future):
+    for ask in (partial(pool.submit, add, 1), partial(future.result, timeout=5)):
+        try:
+            ask()
+        except dsm.ForkedError:
+            continue
+        os._exit(1)

@@ -366,8 +366,8 @@ cdef class Lane(Mailbox):
     def leave(self, uint32_t deaths):
         """… and leaves it to the second."""
         if self.handle.cluster != NULL:
-            dsm_doorbell_leave(dsm_space_mailboxes(self.handle.space), self.handle.space.node_count,
-                           deaths)
+            dsm_doorbell_leave(dsm_space_mailboxes(self.handle.space),
+                               self.handle.space.node_count, deaths)
 
     def listen_first(self, uint32_t deaths, uint32_t slices):
         """Waits for news of any node, at most `slices` times 50 ms."""
