@@ -1,16 +1,8 @@
 /* Putting objects: values, counters, and copies made by repairs. */
-#include "../base/crash.h"
 #include "change.h"
+#include "draft.h"
 #include "stripe.h"
 #include "swap.h"
-
-/* Size, shape and place of the new object, the same at every replica. */
-typedef struct plan {
-  uint64_t bytes, shape, binding;
-  uint64_t value_offset;
-  uint32_t key_offset;
-  uint8_t flags;
-} plan;
 
 /* Where the new object goes at each replica. */
 typedef struct place {
@@ -20,26 +12,10 @@ typedef struct place {
 
 typedef struct put {
   dsm_change change;
-  plan wanted;
   const dsm_value *value;
-  uint64_t value_hash; /* 0: lazy, or known once it is laid out */
+  dsm_draft wanted;
   place places[DSM_REPLICAS_MAX];
 } put;
-
-static plan make_plan(const dsm_key *key, const dsm_value *value) {
-  plan result = {.flags = value->length >= DSM_LAZY_BYTES_MIN ? DSM_OBJECT_LAZY : 0};
-  dsm_header header;
-  if (dsm_header_bytes(result.flags) + key->length + value->length > DSM_SMALL_BYTES_MAX)
-    result.flags |= DSM_OBJECT_ALIGNED;
-  result.shape = value->length | (uint64_t)value->codec << 40 | (uint64_t)result.flags << 48 |
-                 (uint64_t)key->kind << 56;
-  result.binding = (uint64_t)key->region << 16 | key->length;
-  dsm_header_decode(&header, 1, result.shape, result.binding);
-  result.key_offset = header.key_offset;
-  result.value_offset = header.value_offset;
-  result.bytes = header.value_offset + value->length;
-  return result;
-}
 
 /* True if the new object fits beside the old one, so that nothing need be reserved. */
 static bool fits_beside(put *self, uint32_t replica, dsm_log *log) {
@@ -55,7 +31,7 @@ static bool fits_beside(put *self, uint32_t replica, dsm_log *log) {
 
 static dsm_status reserve(put *self) {
   dsm_change *change = &self->change;
-  const plan *wanted = &self->wanted;
+  const dsm_draft *wanted = &self->wanted;
   bool any_moved = false;
   dsm_log log = dsm_log_make(change->call, NULL, 0);
   for (uint32_t i = 0; i < change->replicas; i++) {
@@ -76,30 +52,6 @@ static dsm_status reserve(put *self) {
                                         &self->places[i].slab));
   }
   return any_moved ? dsm_change_find(change) : DSM_OK;
-}
-
-/* Writes the object into memory that nothing refers to; the version word stays 0. */
-static void fill(const put *self, dsm_object_shm *object, uint64_t value_hash) {
-  const plan *wanted = &self->wanted;
-  const dsm_key *key = self->change.key;
-  uint8_t *bytes = (uint8_t *)object;
-  uint64_t checksum = dsm_object_checksum(self->change.version, wanted->shape, wanted->binding,
-                                          key->hash, value_hash);
-  /* A reader that meets a byte of this object in memory that it still takes for another one's must
-   * see the generation that freed that memory. The same holds for slabs and tables. */
-  dsm_fence_release();
-  dsm_store_relaxed_u64(&object->version, 0);
-  dsm_store_relaxed_u64(&object->shape, wanted->shape);
-  dsm_store_relaxed_u64(&object->binding, checksum << 32 | wanted->binding);
-  if (wanted->flags & DSM_OBJECT_LAZY) dsm_store_relaxed_u64(dsm_object_settled(object), 0);
-  DSM_CRASH_POINT("put.header");
-  dsm_copy_in(bytes + wanted->key_offset, key->bytes, key->length);
-  uint64_t at = wanted->value_offset;
-  for (uint32_t i = 0; i < self->value->part_count; i++) {
-    dsm_copy_in(bytes + at, self->value->parts[i].bytes, self->value->parts[i].length);
-    at += self->value->parts[i].length;
-    DSM_CRASH_POINT("put.part");
-  }
 }
 
 static uint64_t take_reserved(dsm_log *log, unsigned node, uint32_t stripe) {
@@ -146,13 +98,7 @@ static void list_put(put *self, dsm_log *log, uint32_t replica) {
   uint64_t offset = take_extent(self, log, replica);
   if (DSM_UNLIKELY(log->status != DSM_OK)) return;
   dsm_object_shm *object = dsm_object_at(space, node, offset);
-  bool lazy = self->wanted.flags & DSM_OBJECT_LAZY;
-  if (!lazy && self->value_hash == 0) {
-    fill(self, object, 0);
-    self->value_hash =
-        dsm_value_hash((const uint8_t *)object + self->wanted.value_offset, self->value->length);
-  }
-  fill(self, object, lazy ? 0 : self->value_hash);
+  dsm_draft_write(&self->wanted, change->key, self->value, change->version, object);
   dsm_log_once(log, segment, &object->version, change->version);
   dsm_log_once(log, segment, found->slot, dsm_slot_make(offset, change->key->hash));
   if (!found->offset)
@@ -163,15 +109,8 @@ static void list_put(put *self, dsm_log *log, uint32_t replica) {
   list_old(self, log, replica);
 }
 
-/* Hash of a small value in one part, before the lock; 0: lazy, or known once it is laid out. */
-static uint64_t hash_ahead(const dsm_value *value) {
-  if (value->length >= DSM_LAZY_BYTES_MIN || value->part_count != 1) return 0;
-  return dsm_value_hash(value->parts[0].bytes, value->length);
-}
-
 static dsm_status put_locked(put *self) {
   dsm_change *change = &self->change;
-  self->wanted = make_plan(change->key, self->value);
   DSM_TRY(reserve(self));
   DSM_TRY(dsm_change_next(change));
   dsm_log log = dsm_change_log(change);
@@ -184,23 +123,12 @@ static dsm_status put_locked(put *self) {
   return DSM_OK;
 }
 
-static dsm_status check_sizes(dsm_call *call, const dsm_key *key, const dsm_value *value) {
-  if (key->length > DSM_KEY_BYTES_MAX)
-    return dsm_fail(call, DSM_KEY_TOO_LONG, "key bytes", -1, -1, key->length, DSM_KEY_BYTES_MAX);
-  uint64_t room = call->space->layout.node_bytes - call->space->layout.data;
-  if (value->length >= DSM_VALUE_BYTES_MAX || value->length + key->length + 192 > room)
-    return dsm_fail(call, DSM_STORE_FULL, "value is larger than a node's segment", -1, -1,
-                    value->length, room);
-  return DSM_OK;
-}
-
 dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
                    dsm_condition condition, uint64_t *version) {
   put self;
-  DSM_TRY(check_sizes(call, key, value));
   dsm_change_ahead(call, key);
   self.value = value;
-  self.value_hash = hash_ahead(value);
+  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
   DSM_TRY(dsm_change_begin(&self.change, call, key, condition.replicas));
   dsm_status status = dsm_change_check(&self.change, condition.if_version, version);
   if (status == DSM_OK) status = put_locked(&self);
@@ -226,8 +154,6 @@ static dsm_status read_counter(dsm_change *self, int64_t *out) {
 dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
                    int64_t *result, uint64_t *version) {
   put self;
-  if (key->length > DSM_KEY_BYTES_MAX)
-    return dsm_fail(call, DSM_KEY_TOO_LONG, "key bytes", -1, -1, key->length, DSM_KEY_BYTES_MAX);
   dsm_change_ahead(call, key);
   DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
   int64_t before, after = 0;
@@ -239,8 +165,8 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
     dsm_part part = {&after, sizeof after};
     dsm_value value = {&part, 1, DSM_CODEC_INT64, sizeof after};
     self.value = &value;
-    self.value_hash = hash_ahead(&value);
-    status = put_locked(&self);
+    status = dsm_draft_make(call, key, &value, &self.wanted);
+    if (status == DSM_OK) status = put_locked(&self);
   }
   if (status == DSM_OK) {
     *result = after;
@@ -261,8 +187,8 @@ dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsign
                          .replicas = 1,
                          .route = {.count = 1, .nodes = {(uint8_t)target}},
                          .transfer = header->version},
-              .value = &value,
-              .value_hash = hash_ahead(&value)};
+              .value = &value};
+  DSM_TRY(dsm_draft_make(call, key, &value, &self.wanted));
   DSM_TRY(dsm_change_find(&self.change));
   DSM_TRY(put_locked(&self));
   return dsm_stripe_settle(call, stripe, target);
