@@ -254,11 +254,3 @@ cdef class QueueCore(SyncCore):
         cdef Attempt what
         what.action = FINISHED
         return self.waits(&what, ROOM, seconds_of(timeout))
-
-    def put_large(self, item, block, timeout):
-        """Puts an item that does not fit the ring; the Python class knows where."""
-        raise NotImplementedError
-
-    def fetch_large(self, key):
-        """(whether it is there, the item); the Python class knows where."""
-        raise NotImplementedError
