@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -21,3 +23,18 @@ class Bug(NamedTuple):
     def path(self) -> str:
         """The file, seen from csrc."""
         return self.file if "/" in self.file else f"proto/{self.file}"
+
+    def plant(self, clean: Path, name: str) -> Path:
+        """A copy of the built tree beside it, with the bug; what depends on it is not built yet."""
+        tree = clean.parent / name
+        shutil.rmtree(tree, ignore_errors=True)
+        shutil.copytree(clean, tree)
+        place = tree / "csrc" / self.path
+        text = place.read_text()
+        if text.count(self.old) != 1:
+            raise SystemExit(
+                f"{self.name}: {self.file} holds the text to change {text.count(self.old)}"
+                " times instead of once"
+            )
+        place.write_text(text.replace(self.old, self.new))
+        return tree

@@ -54,19 +54,6 @@ def clean_tree(work: Path) -> Path:
     return tree
 
 
-def plant(clean: Path, bug: Bug) -> Path:
-    """A copy with the bug; what does not depend on its file stays built."""
-    tree = clean.parent / "planted-engine"
-    shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(clean, tree)
-    place = tree / "csrc" / bug.path
-    text = place.read_text()
-    if text.count(bug.old) != 1:
-        raise SystemExit(f"{bug.name}: {bug.file} holds the text {text.count(bug.old)} times")
-    place.write_text(text.replace(bug.old, bug.new))
-    return tree
-
-
 def failed(tree: Path, program: Program) -> str | None:
     """Where a program fails, if it does."""
     build(tree, program)

@@ -160,17 +160,7 @@ def clean_tree(work: Path) -> Path:
 
 def plant(clean: Path, bug: Bug) -> Path:
     """A copy of the clean tree whose core, and face upon it, have the bug."""
-    tree = clean.parent / "planted"
-    shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(clean, tree)
-    place = tree / "csrc" / bug.path
-    text = place.read_text()
-    if text.count(bug.old) != 1:
-        raise SystemExit(
-            f"{bug.name}: {bug.file} holds the text to change {text.count(bug.old)}"
-            " times instead of once"
-        )
-    place.write_text(text.replace(bug.old, bug.new))
+    tree = bug.plant(clean, "planted")
     if bug.file.endswith(".h"):
         for name in core_names(bug.face):
             compile_core(tree, name)
@@ -257,7 +247,7 @@ class Trees:
     def catchers(self, face: str, bug: Bug | None, *, every: bool) -> list[str]:
         tree = self.clean(face)
         if face == "engine":
-            return engine.catchers(engine.plant(tree, bug) if bug else tree, every=every)
+            return engine.catchers(bug.plant(tree, "planted-engine") if bug else tree, every=every)
         return catchers(plant(tree, bug) if bug else tree, face, every=every)
 
 
