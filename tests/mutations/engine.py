@@ -11,8 +11,6 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from bug import Bug
-
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_MAX = 300
 
