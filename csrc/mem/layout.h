@@ -22,7 +22,7 @@
 
 #define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
 #define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
-#define DSM_LAYOUT_VERSION 2u
+#define DSM_LAYOUT_VERSION 3u
 #define DSM_BIN_COUNT 112u  /* free-run size bins: four per power of two of pages */
 #define DSM_INLINE_SLOTS 6u /* what fits the sub's first line beside table and generation */
 #define DSM_FIT_COUNT 6u    /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
@@ -224,12 +224,20 @@ typedef struct dsm_arena_shm {
   uint32_t reserved;
 } dsm_arena_shm;
 
+/* Which nodes there are (mem/nodes.h), and a copy of it in each node's segment. */
+typedef struct dsm_node_table_shm {
+  dsm_atomic_u64 epoch;                /* in a copy: of what it is one; unused in the original */
+  dsm_atomic_u64 nodes[DSM_NODES_MAX]; /* sealed: build 24 | weight 16 | state 4 */
+} dsm_node_table_shm;
+_Static_assert(sizeof(dsm_node_table_shm) == 512, "eight lines");
+
 typedef struct dsm_node_shm {
   uint64_t magic;
   uint32_t layout_version;
   uint32_t node;
   dsm_config_shm config; /* copy, so that the control segment is no single point (I-7) */
   uint64_t config_check;
+  uint64_t build; /* how many segments this node id has had, this one included */
   _Alignas(64) dsm_arena_shm arena;
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");
@@ -259,8 +267,9 @@ typedef struct dsm_array_directory_shm {
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
   uint64_t arrays, decisions, bells;
+  uint64_t node_table, strays; /* membership, and what moves have not tidied yet */
   uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
-  uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
+  uint64_t node_unsettled, node_routes, node_table_copy, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;
 

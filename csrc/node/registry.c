@@ -3,26 +3,13 @@
 
 #include "../base/crash.h"
 #include "../mem/arena.h"
-#include "../mem/lock.h"
+#include "../mem/nodes.h"
 #include "../mem/pin.h"
 #include "../mem/sync.h"
 #include "../store/array_session.h"
 #include "../store/bell.h"
 #include "../store/claim.h"
 #include "../store/stripe.h"
-
-static dsm_status registry_lock(dsm_call *call) {
-  bool must_repair;
-  dsm_lock_shm *lock = &dsm_space_control(call->space)->registry;
-  DSM_TRY(dsm_lock_take(call, lock, &must_repair));
-  /* Every change under this lock ends with one store, so there is nothing to finish. */
-  if (must_repair) dsm_lock_repaired(lock, DSM_OK);
-  return DSM_OK;
-}
-
-static void registry_unlock(dsm_call *call) {
-  dsm_lock_drop(&dsm_space_control(call->space)->registry);
-}
 
 static dsm_os_process identity(const dsm_participant_shm *slot) {
   return (dsm_os_process){.pid = dsm_load_relaxed_u32(&slot->pid),
@@ -59,7 +46,7 @@ static void raise_high(dsm_space *space, uint32_t participant) {
 
 /* A free slot for a client; slots of the dead are freed on the way if there is no other. */
 static dsm_status find_slot(dsm_call *call, uint32_t *participant) {
-  for (uint32_t i = call->space->node_count + 1; i < DSM_PARTICIPANTS_MAX; i++)
+  for (uint32_t i = DSM_CLIENTS_FIRST; i < DSM_PARTICIPANTS_MAX; i++)
     if (dsm_load_acquire_u32(&dsm_space_participant(call->space, i)->kind) ==
         DSM_PARTICIPANT_FREE) {
       *participant = i;
@@ -85,7 +72,7 @@ static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
 
 dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node,
                              uint32_t *participant) {
-  DSM_TRY(registry_lock(call));
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = DSM_OK;
   if (kind == DSM_PARTICIPANT_OWNER)
     *participant = 0;
@@ -99,7 +86,7 @@ dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node
     raise_high(call->space, *participant);
     fill(call->space, *participant, kind, node);
   }
-  registry_unlock(call);
+  dsm_registry_drop(call);
   return status;
 }
 
@@ -130,6 +117,7 @@ static dsm_status repair_held(dsm_call *call, uint32_t participant) {
     if (status != DSM_OK && first == DSM_OK) first = status;
   }
   for (uint32_t node = 0; node < space->node_count; node++) {
+    if (!dsm_space_present(space, node)) continue;
     if (dsm_load_relaxed_u32(&dsm_space_node_lock(space, node)->owner) != participant + 1) continue;
     dsm_status status = dsm_arena_repair(call, node);
     if (status != DSM_OK && first == DSM_OK) first = status;
@@ -156,7 +144,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
-  DSM_TRY(registry_lock(call));
+  DSM_TRY(dsm_registry_take(call));
   /* A slot must not be taken anew while something is still held in its name. */
   if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&
       dsm_load_relaxed_u32(&slot->incarnation) == incarnation) {
@@ -166,7 +154,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
     dsm_store_release_u32(&slot->kind, kept ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);
     *retired = true;
   }
-  registry_unlock(call);
+  dsm_registry_drop(call);
   return DSM_OK;
 }
 

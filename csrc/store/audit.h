@@ -57,11 +57,12 @@ bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page);
 void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe);
 
 static inline bool dsm_audit_claimed(const dsm_audit *audit, unsigned node, uint64_t page) {
-  return audit->claimed[node][page / 64] >> (page % 64) & 1;
+  /* A node that came while the check runs has no map, and is left to the next one. */
+  return !audit->claimed[node] || (audit->claimed[node][page / 64] >> (page % 64) & 1);
 }
 
 static inline void dsm_audit_claim(dsm_audit *audit, unsigned node, uint64_t page) {
-  audit->claimed[node][page / 64] |= 1ull << (page % 64);
+  if (audit->claimed[node]) audit->claimed[node][page / 64] |= 1ull << (page % 64);
 }
 
 #endif

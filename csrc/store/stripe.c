@@ -3,8 +3,10 @@
 
 #include "../base/crash.h"
 #include "../mem/lock.h"
+#include "../mem/nodes.h"
 #include "bell.h"
 #include "hold.h"
+#include "route.h"
 
 #define OWED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS) /* to be settled by the next holder */
 
@@ -39,31 +41,55 @@ static dsm_status settle_all(dsm_call *call, uint32_t stripe, const dsm_route *r
   return DSM_OK;
 }
 
+/* The nodes of the route, and those at which a move may have been at work. */
+static uint64_t touched_nodes(const dsm_space *space, uint32_t stripe, const dsm_route *route) {
+  uint64_t nodes = dsm_strays_read(space, stripe) & dsm_load_relaxed_u64(&space->nodes_present);
+  for (uint32_t i = 0; i < route->count; i++) nodes |= 1ull << route->nodes[i];
+  return nodes;
+}
+
 static dsm_status repair(dsm_call *call, uint32_t stripe, const dsm_route *route) {
+  const dsm_space *space = call->space;
+  uint64_t touched = touched_nodes(space, stripe, route);
   /* First the arenas: their intents may hold words of our subs, and must not be stored later. */
-  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_arena_repair(call, route->nodes[i]));
-  DSM_TRY(dsm_intent_recover(call, dsm_space_intent(call->space, stripe), stripe));
+  for (uint64_t left = touched; left; left &= left - 1)
+    DSM_TRY(dsm_arena_repair(call, (unsigned)__builtin_ctzll(left)));
+  DSM_TRY(dsm_intent_recover(call, dsm_space_intent(space, stripe), stripe));
   DSM_CRASH_POINT("stripe.recovered");
-  for (uint32_t i = 0; i < route->count; i++)
-    dsm_stripe_unsettled(call->space, route->nodes[i], stripe);
+  dsm_route_copy(space, stripe, route->word);
+  for (uint32_t i = 0; i < route->count; i++) dsm_stripe_unsettled(space, route->nodes[i], stripe);
   /* What the dead one took for a transaction and what it unlinked goes back. */
-  dsm_fetch_or_acq_rel_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_HOLDS);
+  dsm_fetch_or_acq_rel_u32(&dsm_space_lock(space, stripe)->pending, DSM_PENDING_HOLDS);
   DSM_TRY(settle_all(call, stripe, route));
-  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_hold_tidy(call, stripe, route->nodes[i]));
+  for (uint64_t left = touched; left; left &= left - 1) {
+    DSM_TRY(dsm_stripe_settle(call, stripe, (unsigned)__builtin_ctzll(left)));
+    DSM_TRY(dsm_hold_tidy(call, stripe, (unsigned)__builtin_ctzll(left)));
+  }
   return DSM_OK;
+}
+
+/* The lock, with mappings that have every node that the route names. */
+static dsm_status take_current(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
+  for (;;) {
+    DSM_TRY(dsm_lock_take(call, lock, must_repair));
+    if (DSM_LIKELY(dsm_space_current(call->space, dsm_space_epoch(call->space)))) return DSM_OK;
+    /* Not under the lock: it takes system calls. What must be repaired stays marked. */
+    dsm_lock_drop(lock);
+    dsm_nodes_follow(call);
+  }
 }
 
 dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
   bool must_repair;
-  dsm_status status = dsm_lock_take(call, lock, &must_repair);
+  dsm_status status = take_current(call, lock, &must_repair);
   if (DSM_UNLIKELY(status != DSM_OK)) {
     call->fault.stripe = stripe;
     return status;
   }
   uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
   if (DSM_UNLIKELY(!dsm_route_unseal(call->space, word, stripe, route)))
-    status = dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
+    status = dsm_route_refuse(call, stripe, word, route);
   if (DSM_UNLIKELY(must_repair)) {
     if (status == DSM_OK) status = repair(call, stripe, route);
     dsm_lock_repaired(lock, status);

@@ -56,7 +56,7 @@ fixture fixture_attach(const char *name) {
 }
 
 void fixture_close(fixture *self, bool unlink) {
-  if (unlink) dsm_cluster_unlink(self->cluster->name, self->cluster->space.node_count);
+  if (unlink) dsm_cluster_unlink(self->cluster->name);
   dsm_cluster_drop(self->cluster);
   self->cluster = NULL;
 }
