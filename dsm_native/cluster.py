@@ -466,7 +466,7 @@ def owned() -> list[Cluster]:
 def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:
     """Joins the running cluster of that name, from any process of the same user.
 
-    Raises ClusterNotFoundError, CorruptError, and LimitError beyond 256 attached processes.
+    Raises ClusterNotFoundError, CorruptError, and LimitError beyond 192 attached processes.
     """
     lock_timeout = check_lock_timeout(lock_timeout)
     handle = Handle.attach(check_name(name))

@@ -231,6 +231,21 @@ typedef struct dsm_node_table_shm {
 } dsm_node_table_shm;
 _Static_assert(sizeof(dsm_node_table_shm) == 512, "eight lines");
 
+/* The journal of a rebalance (node/balance.h): whoever has the lock goes on with it. */
+typedef struct dsm_balance_shm {
+  dsm_lock_shm lock;
+  dsm_atomic_u64 planned;        /* epoch of the node table that the targets were made for */
+  dsm_atomic_u64 done;           /* epoch for which everything is where it is to be */
+  dsm_atomic_u64 bytes_per_s;    /* at most; 0: the default */
+  dsm_atomic_u64 planned_copies; /* copies of stripes that the plan moves */
+  dsm_atomic_u64 moved_stripes, moved_objects, moved_bytes; /* since the plan was made */
+  dsm_atomic_u64 blocked; /* stripes that the latest walk had to leave, 0: none */
+  dsm_atomic_u64 blocked_stripe, blocked_status; /* one of them, and why */
+  dsm_atomic_u64 blocked_pid, blocked_ticks;     /* … and whose process has it; 0: nobody's */
+  uint64_t reserved[4];
+} dsm_balance_shm;
+_Static_assert(sizeof(dsm_balance_shm) == 192, "a line for the lock, two for the rest");
+
 typedef struct dsm_node_shm {
   uint64_t magic;
   uint32_t layout_version;
@@ -268,6 +283,7 @@ typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
   uint64_t arrays, decisions, bells;
   uint64_t node_table, strays; /* membership, and what moves have not tidied yet */
+  uint64_t balance, targets;   /* a rebalance, and where each stripe is to be */
   uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
   uint64_t node_unsettled, node_routes, node_table_copy, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */

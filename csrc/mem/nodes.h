@@ -4,7 +4,8 @@
  * id has had. A change of the table grows control->epoch by one; who meets another epoch than the
  * one its mappings follow maps what is new before it goes on. Writers compare under the lock of
  * their stripe, readers when they validate. So no process, however long it was stopped, returns or
- * stores anything by a mapping that is out of date. Old mappings stay until the close (views, pins).
+ * stores anything by a mapping that is out of date. Old mappings stay until the close (views,
+ * pins).
  *
  *   I  a node's segment is whole before the table names it, and gone only when the table does not
  *   I  the build of an id changes only while no route names the id and its arena's lock is free:

@@ -1,8 +1,9 @@
 /* The mapped segments of one cluster in one process, and what a call carries through the layers.
  *
  * A dsm_space is filled by node/cluster.c and read by everything below it. While calls run only
- * mem/nodes.c changes it, as nodes come and go; see there why no call is misled. A dsm_call belongs to one thread and lives for one operation: how long it may wait,
- * and, after a failure, the two sides of the broken relation for the message.
+ * mem/nodes.c changes it, as nodes come and go; see there why no call is misled. A dsm_call belongs
+ * to one thread and lives for one operation: how long it may wait, and, after a failure, the two
+ * sides of the broken relation for the message.
  */
 #ifndef DSM_MEM_SPACE_H
 #define DSM_MEM_SPACE_H
@@ -25,10 +26,10 @@ typedef struct dsm_space {
   uint64_t hash_seed;
   uint32_t stripe_count;
   uint32_t stripe_shift; /* a hash shifted right by this is its stripe; 64 - log2(stripes) */
-  uint32_t node_count; /* one more than the highest node id that was ever mapped here */
+  uint32_t node_count;   /* one more than the highest node id that was ever mapped here */
   uint32_t replicas;
-  uint32_t participant; /* our index, or DSM_NOBODY */
-  dsm_atomic_u64 epoch; /* of the node table that the mappings follow (mem/nodes.h) */
+  uint32_t participant;         /* our index, or DSM_NOBODY */
+  dsm_atomic_u64 epoch;         /* of the node table that the mappings follow (mem/nodes.h) */
   dsm_atomic_u64 nodes_present; /* bit per node of that table whose segment is mapped */
   dsm_atomic_u32 following;     /* 1: a thread changes the mappings */
   uint32_t parted_count;
@@ -94,6 +95,14 @@ static inline bool dsm_space_current(const dsm_space *space, uint64_t epoch) {
 
 static inline dsm_atomic_u64 *dsm_space_strays(const dsm_space *space, uint32_t stripe) {
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.strays) + stripe;
+}
+
+static inline dsm_balance_shm *dsm_space_balance(const dsm_space *space) {
+  return (dsm_balance_shm *)(void *)(space->control.base + space->layout.balance);
+}
+
+static inline dsm_atomic_u64 *dsm_space_target(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.targets) + stripe;
 }
 
 static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
@@ -243,11 +252,15 @@ static inline bool dsm_route_unseal(const dsm_space *space, uint64_t word, uint3
   return true;
 }
 
-/* Place of a node in a route; its count if it is not there. */
+/* Place of a node in a route; DSM_REPLICAS_MAX, beyond every place, if it is not there. */
 static inline uint32_t dsm_route_place(const dsm_route *route, unsigned node) {
-  uint32_t place = 0;
-  while (place < route->count && route->nodes[place] != node) place++;
-  return place;
+  for (uint32_t place = 0; place < route->count; place++)
+    if (route->nodes[place] == node) return place;
+  return DSM_REPLICAS_MAX;
+}
+
+static inline bool dsm_route_names(const dsm_route *route, unsigned node) {
+  return dsm_route_place(route, node) < DSM_REPLICAS_MAX;
 }
 
 #endif

@@ -171,14 +171,14 @@ dsm_status dsm_node_weigh(dsm_call *call, unsigned node, uint32_t weight) {
   return status;
 }
 
-/* Every stripe's lock once: who moves a stripe looks, under its lock, whether the nodes that it will
- * name are on the ring, so what does not name a draining node now never will. */
+/* Every stripe's lock once: who moves a stripe looks, under its lock, whether the nodes that it
+ * will name are on the ring, so what does not name a draining node now never will. */
 static dsm_status unnamed(dsm_call *call, unsigned node) {
   for (uint32_t stripe = 0; stripe < call->space->stripe_count; stripe++) {
     dsm_route route;
     DSM_TRY(dsm_stripe_take(call, stripe, &route));
     dsm_stripe_drop(call, stripe, &route);
-    if (dsm_route_place(&route, node) < route.count)
+    if (dsm_route_names(&route, node))
       return dsm_fail(call, DSM_RETRY, "a route still names the node", (int)node, stripe,
                       route.word, 0);
   }

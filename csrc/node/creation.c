@@ -20,6 +20,7 @@ static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64
 
 static dsm_status init_locks(const dsm_space *space) {
   DSM_TRY(dsm_os_mutex_init(&dsm_space_control(space)->registry.mutex));
+  DSM_TRY(dsm_os_mutex_init(&dsm_space_balance(space)->lock.mutex));
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)
     DSM_TRY(dsm_os_mutex_init(&dsm_space_lock(space, stripe)->mutex));
   for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
@@ -88,8 +89,7 @@ static dsm_status create(dsm_call *call, const dsm_config_shm *config) {
   DSM_TRY(dsm_os_segment_create(name, space->layout.control_bytes, &space->control));
   DSM_CRASH_POINT("create.control");
   DSM_TRY(create_control(call, config));
-  for (uint32_t node = 0; node < space->node_count; node++)
-    DSM_TRY(dsm_node_make(call, node, 1));
+  for (uint32_t node = 0; node < space->node_count; node++) DSM_TRY(dsm_node_make(call, node, 1));
   DSM_TRY(dsm_nodes_follow(call));
   DSM_TRY(dsm_registry_join(call, DSM_PARTICIPANT_OWNER, -1, &space->participant));
   dsm_control_shm *control = dsm_space_control(space);

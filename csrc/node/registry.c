@@ -52,7 +52,8 @@ static dsm_status find_slot(dsm_call *call, uint32_t *participant) {
       *participant = i;
       return DSM_OK;
     }
-  return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1, DSM_PARTICIPANTS_MAX, 0);
+  return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1,
+                  DSM_PARTICIPANTS_MAX - DSM_CLIENTS_FIRST, 0);
 }
 
 /* A node that is started again takes the slot of its dead process, whether somebody has retired it

@@ -110,8 +110,7 @@ dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   const dsm_header *header = &read->header;
   dsm_copy_out(target, dsm_read_value(space, read), header->value_bytes);
   uint64_t settled = 0;
-  if (header->flags & DSM_OBJECT_LAZY)
-    settled = settled_of(space, read);
+  if (header->flags & DSM_OBJECT_LAZY) settled = settled_of(space, read);
   if (read->pin == DSM_PIN_NONE && DSM_UNLIKELY(!dsm_read_valid(space, read))) return DSM_RETRY;
   if (header->flags & DSM_OBJECT_LAZY) {
     if (DSM_UNLIKELY(!header_holds(read, 0)))

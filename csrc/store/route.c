@@ -22,11 +22,12 @@ void dsm_route_publish(const dsm_space *space, uint32_t stripe, const uint8_t *n
   DSM_CRASH_POINT("route.copied");
 }
 
-dsm_status dsm_route_refuse(dsm_call *call, uint32_t stripe, uint64_t word, dsm_route *route) {
+dsm_status dsm_route_refuse(dsm_call *call, uint32_t stripe, uint64_t word, uint64_t lost,
+                            dsm_route *route) {
   if (!dsm_route_decode(word, stripe, route))
     return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
   for (uint32_t i = 0; i < route->count; i++)
-    if (!dsm_space_present(call->space, route->nodes[i]))
+    if (!(lost >> route->nodes[i] & 1) && !dsm_space_present(call->space, route->nodes[i]))
       return dsm_fail(call, DSM_CORRUPT, "a node of the route is not there", route->nodes[i],
                       stripe, word, 0);
   return DSM_OK;

@@ -22,8 +22,9 @@ void dsm_route_publish(const dsm_space *space, uint32_t stripe, const uint8_t *n
 /* Writes the copies of the word into the headers of all nodes that we have. */
 void dsm_route_copy(const dsm_space *space, uint32_t stripe, uint64_t word);
 /* After dsm_route_unseal has failed, why: DSM_CORRUPT for a damaged word and for a node that is not
- * there; DSM_OK if all are there by now. */
-dsm_status dsm_route_refuse(dsm_call *call, uint32_t stripe, uint64_t word, dsm_route *route);
+ * there; DSM_OK if all are there by now but those in `lost`, a bit per node. */
+dsm_status dsm_route_refuse(dsm_call *call, uint32_t stripe, uint64_t word, uint64_t lost,
+                            dsm_route *route);
 
 uint64_t dsm_strays_read(const dsm_space *space, uint32_t stripe);
 void dsm_strays_add(const dsm_space *space, uint32_t stripe, uint64_t nodes);

@@ -68,39 +68,72 @@ static dsm_status repair(dsm_call *call, uint32_t stripe, const dsm_route *route
   return DSM_OK;
 }
 
-/* The lock, with mappings that have every node that the route names. */
+static bool behind(const dsm_space *space) {
+  return !dsm_space_current(space, dsm_space_epoch(space));
+}
+
+/* With the lock in hand but mappings that are behind: the lock, with mappings that have every node
+ * that the route names. */
 static dsm_status take_current(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
-  for (;;) {
-    DSM_TRY(dsm_lock_take(call, lock, must_repair));
-    if (DSM_LIKELY(dsm_space_current(call->space, dsm_space_epoch(call->space)))) return DSM_OK;
+  do {
     /* Not under the lock: it takes system calls. What must be repaired stays marked. */
     dsm_lock_drop(lock);
     dsm_nodes_follow(call);
-  }
+    DSM_TRY(dsm_lock_take(call, lock, must_repair));
+  } while (behind(call->space));
+  return DSM_OK;
 }
 
-dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
+/* The route without the nodes that are not to be touched. */
+static dsm_route without(const dsm_route *route, uint64_t lost) {
+  dsm_route kept = {.word = route->word};
+  for (uint32_t i = 0; i < route->count; i++)
+    if (!(lost >> route->nodes[i] & 1)) kept.nodes[kept.count++] = route->nodes[i];
+  return kept;
+}
+
+static inline dsm_status read_route(dsm_call *call, uint32_t stripe, uint64_t lost,
+                                    dsm_route *route) {
+  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
+  if (DSM_LIKELY(dsm_route_unseal(call->space, word, stripe, route))) return DSM_OK;
+  return dsm_route_refuse(call, stripe, word, lost, route);
+}
+
+/* Inlined, so that the usual take knows of no lost nodes. */
+__attribute__((always_inline)) static inline dsm_status take(dsm_call *call, uint32_t stripe,
+                                                             uint64_t lost, dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
   bool must_repair;
-  dsm_status status = take_current(call, lock, &must_repair);
+  dsm_status status = dsm_lock_take(call, lock, &must_repair);
+  if (DSM_LIKELY(status == DSM_OK) && DSM_UNLIKELY(behind(call->space)))
+    status = take_current(call, lock, &must_repair);
   if (DSM_UNLIKELY(status != DSM_OK)) {
     call->fault.stripe = stripe;
     return status;
   }
-  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
-  if (DSM_UNLIKELY(!dsm_route_unseal(call->space, word, stripe, route)))
-    status = dsm_route_refuse(call, stripe, word, route);
+  status = read_route(call, stripe, lost, route);
   if (DSM_UNLIKELY(must_repair)) {
-    if (status == DSM_OK) status = repair(call, stripe, route);
+    dsm_route kept = without(route, lost);
+    if (status == DSM_OK) status = repair(call, stripe, &kept);
     dsm_lock_repaired(lock, status);
   } else if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & OWED) && status == DSM_OK) {
-    status = settle_all(call, stripe, route);
+    dsm_route kept = without(route, lost);
+    status = settle_all(call, stripe, &kept);
   }
   if (DSM_UNLIKELY(status != DSM_OK)) {
     if (call->fault.stripe < 0) call->fault.stripe = stripe;
     dsm_lock_drop(lock);
   }
   return status;
+}
+
+dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
+  return take(call, stripe, 0, route);
+}
+
+dsm_status dsm_stripe_take_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                                   dsm_route *route) {
+  return take(call, stripe, lost, route);
 }
 
 void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
@@ -115,6 +148,12 @@ void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   }
   dsm_lock_drop(lock);
   if (DSM_UNLIKELY(pending & DSM_PENDING_BELL)) dsm_bell_ring(call->space, stripe);
+}
+
+void dsm_stripe_drop_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                             const dsm_route *route) {
+  dsm_route kept = without(route, lost);
+  dsm_stripe_drop(call, stripe, &kept);
 }
 
 static void owe_settling(dsm_call *call, uint32_t stripe) {
