@@ -11,7 +11,7 @@
 typedef struct peer {
   dsm_detector missed;  /* counts beats: what accuses at the latest */
   dsm_detector accrual; /* learns the intervals, if chosen, and so may accuse earlier */
-  uint64_t beat_ns; /* latest that the detector was told */
+  uint64_t beat_ns;     /* latest that the detector was told */
 } peer;
 
 struct dsm_peers {
@@ -101,8 +101,7 @@ void dsm_peers_look(dsm_peers *peers, const dsm_space *space, uint64_t now_ns) {
     bool beaten = beat_ns != found->beat_ns;
     found->beat_ns = beat_ns;
     judge(&found->missed, health, beaten, beat_ns / 1000u, stall_us, now_us);
-    if (peers->accrues)
-      judge(&found->accrual, health, beaten, beat_ns / 1000u, stall_us, now_us);
+    if (peers->accrues) judge(&found->accrual, health, beaten, beat_ns / 1000u, stall_us, now_us);
   }
 }
 

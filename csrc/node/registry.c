@@ -137,7 +137,12 @@ dsm_status dsm_registry_leave(dsm_call *call) {
   /* A slot that still holds something stays: whoever retires this process frees it. */
   DSM_TRY(dsm_sync_bury_all(call, self, dsm_load_relaxed_u32(&slot->incarnation), false));
   DSM_CRASH_POINT("registry.leave");
-  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind, DSM_PARTICIPANT_FREE);
+  /* A node that ends while the cluster goes on has failed, however orderly its process ends. */
+  bool failed = dsm_load_relaxed_u32(&slot->kind) == DSM_PARTICIPANT_NODE &&
+                dsm_load_relaxed_u32(&dsm_space_control(call->space)->state) == DSM_STATE_RUNNING;
+  if (failed) dsm_report_death(call, self, dsm_load_relaxed_u32(&slot->incarnation), 0);
+  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind,
+                        failed ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);
   return DSM_OK;
 }
 
