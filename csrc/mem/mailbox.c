@@ -86,6 +86,7 @@ void dsm_doorbell_ring(dsm_doorbell_shm *bell) {
   if (asleep == 0 || asleep > 2) return;
   if (!dsm_cas_acq_rel_u32(&bell->asleep, &asleep, 0)) return;
   DSM_CRASH_POINT("mailbox.ringing");
+  dsm_store_relaxed_u64(&bell->rung_ns, dsm_os_monotonic_ns());
   dsm_fetch_add_relaxed_u32(&bell->rung[asleep - 1], 1);
   dsm_os_word_wake(&bell->rung[asleep - 1], 1);
 }
@@ -105,7 +106,8 @@ bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int n
 
 /* Spinning pays where an answer comes within some microseconds, and burns a processor that others
  * want where it does not. So after a wait that a spin would have covered, slept through or not, the
- * next one spins in full; every other wait halves the patience. */
+ * next one spins in full; every other wait halves the patience. A wait ends with the ring: what the
+ * kernel then takes to wake the sleeper, a spin would have saved. */
 static uint32_t patience(uint32_t spin_ns, uint64_t waited_ns) {
   if (waited_ns < SPIN_NS_MAX) return SPIN_NS_MAX;
   return spin_ns / 2 < SPIN_NS_MIN ? 0 : spin_ns / 2;
@@ -122,9 +124,9 @@ static bool spin(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node, 
   return false;
 }
 
-/* Sleeps once; true if it did so as the one who is to be woken. */
+/* Sleeps once; true if it did so as the one who is to be woken. *ended_ns: when the wait ended. */
 static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
-                 dsm_listener listener, uint32_t wait_us) {
+                 dsm_listener listener, uint32_t wait_us, uint64_t *ended_ns) {
   dsm_doorbell_shm *bell = node >= 0 ? &boxes->nodes[node].bell : &boxes->bell;
   uint32_t seen = dsm_load_acquire_u32(&bell->rung[listener]);
   bool second = listener == DSM_LISTENER_SECOND;
@@ -135,12 +137,14 @@ static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32
   }
   if (led || !dsm_mailbox_news(boxes, node_count, node, deaths))
     dsm_os_word_wait(&bell->rung[listener], seen, wait_us);
+  bool rung = dsm_load_acquire_u32(&bell->rung[listener]) != seen;
+  *ended_ns = rung ? dsm_load_relaxed_u64(&bell->rung_ns) : dsm_os_monotonic_ns();
   if (!second || dsm_load_acquire_u32(&bell->leading) != 1) {
     dsm_store_relaxed_u32(&bell->asleep, 0);
     return true;
   }
   /* A ring that reached us while the first listener slept is passed on. */
-  if (dsm_load_acquire_u32(&bell->rung[listener]) != seen) {
+  if (rung) {
     dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
     dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
   }
@@ -149,13 +153,13 @@ static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32
 
 bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
                       dsm_listener listener, uint32_t *spin_ns, uint32_t wait_us) {
-  uint64_t start = dsm_os_monotonic_ns();
+  uint64_t start = dsm_os_monotonic_ns(), ended;
   if (listener == DSM_LISTENER_FIRST && *spin_ns &&
       spin(boxes, node_count, node, deaths, start + *spin_ns))
     return true;
-  if (!doze(boxes, node_count, node, deaths, listener, wait_us))
+  if (!doze(boxes, node_count, node, deaths, listener, wait_us, &ended))
     return dsm_load_acquire_u32(&boxes->bell.deaths) != deaths;
-  *spin_ns = patience(*spin_ns, dsm_os_monotonic_ns() - start);
+  *spin_ns = patience(*spin_ns, ended > start ? ended - start : 0);
   return dsm_mailbox_news(boxes, node_count, node, deaths);
 }
 

@@ -44,6 +44,8 @@ typedef struct sim_world {
   uint32_t running; /* pid */
   uint64_t now_ns, random_state;
   uint64_t room_bytes, backed_bytes, back_calls, refuse_at;
+  void (*while_waiting)(void *argument);
+  void *while_waiting_argument;
 } sim_world;
 
 extern sim_world dsm__sim_world;

@@ -183,6 +183,33 @@ static void test_the_listener_on_duty_is_woken(void) {
   CHECK(!dsm_mailbox_news(boxes, 2, -1, 1));
 }
 
+/* A task comes after *ns of the node's sleep, and the kernel takes long to wake the node. */
+static void send_and_wake_late(void *ns) {
+  dsm_sim_clock_advance(*(uint64_t *)ns);
+  CHECK_EQUAL(append(&boxes->nodes[1].to_node, 9, 16), DSM_OK);
+  dsm_doorbell_ring(&boxes->nodes[1].bell);
+  dsm_sim_clock_advance(400000);
+}
+
+/* How long node 1 would spin next, after a task that came so late in its sleep. */
+static uint32_t patience_after(uint64_t ns, uint32_t spin_ns) {
+  dsm_record_shm record;
+  dsm_sim_while_waiting(send_and_wake_late, &ns);
+  CHECK(dsm_mailbox_wait(boxes, 2, 1, 0, DSM_LISTENER_FIRST, &spin_ns, 50000));
+  CHECK_EQUAL(take(&boxes->nodes[1].to_node, &record), DSM_OK);
+  return spin_ns;
+}
+
+/* What counts is when the task came, not when the kernel had woken the sleeper: a node whose tasks
+ * follow closely would else sleep before each one for ever. */
+static void test_patience_is_for_what_comes_soon(void) {
+  begin();
+  CHECK(patience_after(40000, 0) >= 40000);
+  CHECK_EQUAL(patience_after(900000, 0), 0);
+  CHECK_EQUAL(patience_after(900000, 64000), 32000);
+  CHECK(patience_after(40000, 32000) >= 40000);
+}
+
 int main(void) {
   test_random_runs_equal_a_naive_queue();
   test_records_have_a_largest_size_that_fits_wherever_the_ring_stands();
@@ -190,6 +217,7 @@ int main(void) {
   test_a_killed_producer_leaves_whole_records();
   test_a_task_is_begun_or_taken_back_but_not_both();
   test_the_listener_on_duty_is_woken();
+  test_patience_is_for_what_comes_soon();
   free(boxes);
   dsm_sim_stop();
   return check_result("sim_mailbox");
