@@ -200,6 +200,19 @@ void dsm_os_yield(void) {
   world->now_ns += 1000;
 }
 
+uint32_t dsm_os_processor(void) {
+  uint32_t processor = world->processors[world->running - 1];
+  return processor ? processor : SIM_PROCESSES_MAX + world->running;
+}
+
+void dsm_sim_processor_set(uint32_t processor) {
+  world->processors[world->running - 1] = processor;
+}
+
+void dsm_os_processor_leave(void) {
+  dsm_sim_processor_set(0);
+}
+
 void dsm_sim_clock_advance(uint64_t ns) {
   world->now_ns += ns;
 }
