@@ -10,6 +10,7 @@
 #include "../store/bell.h"
 #include "../store/claim.h"
 #include "../store/stripe.h"
+#include "report.h"
 
 static dsm_os_process identity(const dsm_participant_shm *slot) {
   return (dsm_os_process){.pid = dsm_load_relaxed_u32(&slot->pid),
@@ -33,10 +34,28 @@ static void fill(dsm_space *space, uint32_t participant, dsm_participant_kind ki
   dsm_store_relaxed_u64(&slot->start_ticks, self.start_ticks);
   dsm_store_relaxed_u32(&slot->node, node < 0 ? DSM_NOBODY : (uint32_t)node);
   dsm_store_relaxed_u32(&slot->ready, 0);
+  dsm_store_relaxed_u32(&slot->beating, 0);
+  dsm_store_relaxed_u32(&slot->struck_why, 0);
+  dsm_store_relaxed_u32(&slot->repaired, 0);
   dsm_store_relaxed_u64(&slot->beat_ns, dsm_os_monotonic_ns());
   dsm_fetch_add_relaxed_u32(&slot->incarnation, 1);
   DSM_CRASH_POINT("registry.filled");
   dsm_store_release_u32(&slot->kind, kind);
+}
+
+uint64_t dsm_registry_door(const dsm_space *space, uint32_t participant) {
+  return dsm_space_control(space)->config.cluster_id + participant * 0x9E3779B97F4A7C15ull;
+}
+
+void dsm_registry_knock(const dsm_space *space) {
+  uint64_t doors[1 + DSM_NODES_MAX];
+  unsigned count = 0;
+  for (uint32_t i = 0; i <= DSM_NODES_MAX; i++) {
+    uint32_t kind = dsm_load_acquire_u32(&dsm_space_participant(space, i)->kind);
+    bool serves = kind == DSM_PARTICIPANT_OWNER || kind == DSM_PARTICIPANT_NODE;
+    if (serves && i != space->participant) doors[count++] = dsm_registry_door(space, i);
+  }
+  dsm_os_door_knock(doors, count);
 }
 
 static void raise_high(dsm_space *space, uint32_t participant) {
@@ -65,6 +84,8 @@ static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
   if (kind == DSM_PARTICIPANT_FREE) return DSM_OK;
   if (kind != DSM_PARTICIPANT_DEAD && dsm_os_process_alive(&process))
     return dsm_fail(call, DSM_USAGE, "node has a living process", node, -1, process.pid, 0);
+  dsm_report_death(call, participant, dsm_load_relaxed_u32(&slot->incarnation), 0);
+  DSM_CRASH_POINT("registry.taking");
   dsm_pin_clear(call->space, participant);
   /* What cannot be taken from it now is taken by those who wait for it (dsm_sync_watch). */
   dsm_sync_bury_all(call, participant, dsm_load_relaxed_u32(&slot->incarnation), true);
@@ -88,6 +109,7 @@ dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node
     fill(call->space, *participant, kind, node);
   }
   dsm_registry_drop(call);
+  if (status == DSM_OK) dsm_registry_knock(call->space);
   return status;
 }
 
@@ -102,7 +124,12 @@ dsm_status dsm_registry_leave(dsm_call *call) {
   /* A slot that still holds something stays: whoever retires this process frees it. */
   DSM_TRY(dsm_sync_bury_all(call, self, dsm_load_relaxed_u32(&slot->incarnation), false));
   DSM_CRASH_POINT("registry.leave");
-  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind, DSM_PARTICIPANT_FREE);
+  /* A node that ends while the cluster goes on has failed, however orderly its process ends. */
+  bool failed = dsm_load_relaxed_u32(&slot->kind) == DSM_PARTICIPANT_NODE &&
+                dsm_load_relaxed_u32(&dsm_space_control(call->space)->state) == DSM_STATE_RUNNING;
+  if (failed) dsm_report_death(call, self, dsm_load_relaxed_u32(&slot->incarnation), 0);
+  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind,
+                        failed ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);
   return DSM_OK;
 }
 
@@ -137,6 +164,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   if (kind == DSM_PARTICIPANT_FREE || kind == DSM_PARTICIPANT_DEAD ||
       dsm_os_process_alive(&process))
     return DSM_OK;
+  dsm_report_death(call, participant, incarnation, 0);
   /* Before the registry lock: repairs may wait, and joining must not wait with them. A stripe that
    * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. What
    * the dead held by name is taken from it first: somebody may be waiting. */
@@ -145,6 +173,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
+  dsm_report_repair(call, participant, incarnation);
   DSM_TRY(dsm_registry_take(call));
   /* A slot must not be taken anew while something is still held in its name. */
   if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&
