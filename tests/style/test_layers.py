@@ -25,8 +25,8 @@ C_HEADERS = {
 PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
-    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "atomics",
-    "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
+    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
+    "atomics", "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
     "queues", "named", "reports", "progress", "outcomes", "parcels", "functions", "placement",
     "nesting", "requester", "node", "workers", "losses", "scheduler", "executor", "cluster",
     "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
