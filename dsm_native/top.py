@@ -17,23 +17,26 @@ class Top:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._boxes = [Mailbox(cluster._handle, node) for node in range(cluster.node_count)]
-        self._before = [box.counts() for box in self._boxes]
+        self._before = self._counts()
         self._since = time.monotonic()
+
+    def _counts(self) -> dict[int, tuple[int, float, int, int]]:
+        handle = self._cluster._handle
+        return {info.id: Mailbox(handle, info.id).counts() for info in self._cluster.nodes}
 
     def lines(self) -> list[str]:
         """The table; rates are those since the last call."""
         now = time.monotonic()
         elapsed = max(now - self._since, 1e-9)
-        counts = [box.counts() for box in self._boxes]
+        counts = self._counts()
         stats = self._cluster.stats()
         pins = {entry["node"]: entry["pins"] for entry in stats["participants"]}
         others = sum(entry["node"] is None for entry in stats["participants"])
         lines = [f"cluster {stats['name']}, {others} other processes"]
         lines.append(COLUMNS + "    memory   objects")
-        for info, (done, busy, queued, running), old in zip(
-            self._cluster.nodes, counts, self._before, strict=True
-        ):
+        for info in self._cluster.nodes:
+            done, busy, queued, running = counts.get(info.id, (0, 0.0, 0, 0))
+            old = self._before.get(info.id, (done, busy))
             rate, share = (done - old[0]) / elapsed, min((busy - old[1]) / elapsed, 1.0)
             lines.append(
                 f"{info.id:4}  {info.pid:<7}  {info.state:5}  {info.incarnation:11}  {rate:8,.0f}  "

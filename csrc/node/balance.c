@@ -10,6 +10,7 @@
 #include "../proto/placement.h"
 #include "../store/route.h"
 #include "birth.h"
+#include "event.h"
 
 #define BUSY_US 20000u     /* somebody else has the journal */
 #define BLOCKED_US 100000u /* all that could be moved was; what is left is held by others */
@@ -57,7 +58,7 @@ static dsm_status make_targets(const dsm_space *space, const uint32_t *weights, 
   }
   for (uint32_t stripe = 0; stripe < space->stripe_count && status == DSM_OK; stripe++) {
     uint32_t count = list_length(&lists[stripe]);
-    dsm_route now;
+    dsm_route now = {.count = 0};
     uint64_t word = dsm_load_relaxed_u64(dsm_space_route(space, stripe));
     bool known = !fresh && dsm_route_decode(word, stripe, &now);
     for (uint32_t i = 0; i < count; i++)
@@ -86,10 +87,6 @@ dsm_status dsm_balance_first_routes(const dsm_space *space) {
   return DSM_OK;
 }
 
-static uint64_t epoch_of(const dsm_space *space) {
-  return dsm_load_acquire_u64(&dsm_space_control(space)->epoch);
-}
-
 /* A node that drains or leaves, or none. */
 static unsigned parting_node(dsm_call *call, dsm_node_state *state) {
   for (unsigned node = 0; node < DSM_NODES_MAX; node++) {
@@ -105,8 +102,19 @@ bool dsm_balance_due(const dsm_space *space) {
   dsm_space *mine = (dsm_space *)space;
   dsm_call call = dsm_call_make(mine, 0);
   dsm_node_state state;
-  return dsm_load_relaxed_u64(&dsm_space_balance(space)->done) != epoch_of(space) ||
+  return dsm_load_relaxed_u64(&dsm_space_balance(space)->done) != dsm_nodes_epoch(space) ||
          parting_node(&call, &state) < DSM_NODES_MAX;
+}
+
+static void tell(dsm_call *call, uint64_t epoch, bool done, uint64_t amount, uint64_t bytes) {
+  dsm_event event = {.kind = done ? DSM_EVENT_REBALANCE_DONE : DSM_EVENT_REBALANCE_STARTED,
+                     .fact = DSM_FACT_REBALANCE,
+                     .value = epoch << 1 | done,
+                     .node = -1,
+                     .status = DSM_STATUS_UNKNOWN,
+                     .amount = amount,
+                     .bytes = bytes};
+  dsm_event_post(call, &event); /* told or not, it goes on */
 }
 
 static dsm_status plan(dsm_call *call, uint64_t epoch) {
@@ -117,13 +125,16 @@ static dsm_status plan(dsm_call *call, uint64_t epoch) {
   dsm_store_release_u64(&journal->planned, 0);
   DSM_CRASH_POINT("balance.planning");
   DSM_TRY(make_targets(call->space, weights, epoch, false, &copies));
-  dsm_store_relaxed_u64(&journal->planned_copies, copies);
-  dsm_store_relaxed_u64(&journal->moved_stripes, 0);
-  dsm_store_relaxed_u64(&journal->moved_objects, 0);
-  dsm_store_relaxed_u64(&journal->moved_bytes, 0);
+  if (copies) { /* a plan that moves nothing leaves what the last one has done to be read */
+    dsm_store_relaxed_u64(&journal->planned_copies, copies);
+    dsm_store_relaxed_u64(&journal->moved_stripes, 0);
+    dsm_store_relaxed_u64(&journal->moved_objects, 0);
+    dsm_store_relaxed_u64(&journal->moved_bytes, 0);
+  }
   dsm_store_relaxed_u64(&journal->blocked, 0);
   dsm_store_release_u64(&journal->planned, epoch);
   DSM_CRASH_POINT("balance.planned");
+  if (copies) tell(call, epoch, false, copies, 0);
   return DSM_OK;
 }
 
@@ -224,8 +235,7 @@ static uint32_t move_on(dsm_call *call, dsm_balancer *self) {
   objects = self->move.objects - objects;
   dsm_fetch_add_relaxed_u64(&journal->moved_bytes, bytes);
   dsm_fetch_add_relaxed_u64(&journal->moved_objects, objects);
-  if (self->move.published && !before && self->move.objects)
-    dsm_fetch_add_relaxed_u64(&journal->moved_stripes, 1);
+  if (self->move.published && !before) dsm_fetch_add_relaxed_u64(&journal->moved_stripes, 1);
   if (status != DSM_OK) {
     self->moving = false;
     if (status == DSM_RETRY)
@@ -248,6 +258,8 @@ static uint32_t end_walk(dsm_call *call, dsm_balancer *self) {
   if (dsm_load_relaxed_u64(&journal->planned) == epoch)
     dsm_store_release_u64(&journal->done, epoch);
   DSM_CRASH_POINT("balance.done");
+  uint64_t stripes = dsm_load_relaxed_u64(&journal->moved_stripes);
+  if (stripes) tell(call, epoch, true, stripes, dsm_load_relaxed_u64(&journal->moved_bytes));
   return 0;
 }
 
@@ -269,12 +281,14 @@ static uint32_t part(dsm_call *call) {
   if (node == DSM_NODES_MAX) return DSM_BALANCE_IDLE;
   dsm_status status =
       state == DSM_NODE_DRAINING ? dsm_node_leave(call, node) : dsm_node_remove(call, node);
+  /* Who runs its process looks at once. */
+  if (status == DSM_OK) dsm_doorbell_ring_second(&dsm_space_mailboxes(call->space)->bell);
   return status == DSM_OK ? 0 : LEAVING_US;
 }
 
 static uint32_t step(dsm_call *call, dsm_balancer *self) {
   dsm_balance_shm *journal = dsm_space_balance(call->space);
-  uint64_t epoch = epoch_of(call->space);
+  uint64_t epoch = dsm_nodes_epoch(call->space);
   if (dsm_load_acquire_u64(&journal->done) == epoch) return part(call);
   dsm_nodes_catch_up(call);
   if (dsm_load_acquire_u64(&journal->planned) != epoch) {
@@ -303,7 +317,7 @@ uint32_t dsm_balancer_step(dsm_call *call, dsm_balancer *self) {
 
 void dsm_balance_read(const dsm_space *space, dsm_balance_report *out) {
   const dsm_balance_shm *journal = dsm_space_balance(space);
-  uint64_t epoch = epoch_of(space);
+  uint64_t epoch = dsm_nodes_epoch(space);
   *out = (dsm_balance_report){
       .done = dsm_load_acquire_u64(&journal->done) == epoch,
       .epoch = epoch,
