@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
+from dsm_native.checkpoint import CheckpointReport
 from dsm_native.cluster import Cluster, attach, current
 from dsm_native.exceptions import (
     BrokenBarrierError,
@@ -45,6 +46,7 @@ from dsm_native.key_lock import KeyLock
 from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport, NodeInfo
+from dsm_native.restore import VerifyReport, restore, verify
 from dsm_native.sweep import clean
 from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
 from dsm_native.transaction import Transaction, TransactionRegion
@@ -57,6 +59,7 @@ __all__ = [
     "Barrier",
     "BrokenBarrierError",
     "CheckReport",
+    "CheckpointReport",
     "ClockOffsetError",
     "ClockOverflowError",
     "ClosedError",
@@ -97,10 +100,13 @@ __all__ = [
     "TransactionRegion",
     "UsageError",
     "ValueTypeError",
+    "VerifyReport",
     "VersionConflictError",
     "WaitTimeoutError",
     "WorkerLostError",
     "attach",
     "clean",
     "current",
+    "restore",
+    "verify",
 ]

@@ -9,6 +9,7 @@
 #include "../store/array_session.h"
 #include "../store/bell.h"
 #include "../store/claim.h"
+#include "../store/cut.h"
 #include "../store/stripe.h"
 
 static dsm_status registry_lock(dsm_call *call) {
@@ -156,6 +157,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
+  dsm_cut_bury(call);
   DSM_TRY(registry_lock(call));
   /* A slot must not be taken anew while something is still held in its name. */
   if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&

@@ -60,6 +60,15 @@ bool dsm_array_alive(const dsm_space *space, uint64_t self, dsm_os_process *proc
   return dsm_os_process_alive(&found);
 }
 
+uint64_t dsm_array_directory_sum(const dsm_space *space) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < dsm_array_entries(space); i++) {
+    uint64_t build = dsm_array_current(space, i);
+    if (build) sum += dsm_hash64(&build, sizeof build, i);
+  }
+  return sum;
+}
+
 static dsm_status lock(dsm_call *call) {
   bool must_repair;
   dsm_lock_shm *registry = &dsm_space_control(call->space)->registry;
@@ -283,4 +292,12 @@ void dsm_array_unlink_all(const dsm_space *space) {
     for (unsigned word = 0; word < 3; word++)
       if (builds[word]) dsm_array_unlink(space, builds[word]);
   }
+}
+
+dsm_status dsm_array_directory_lock(dsm_call *call) {
+  return lock(call);
+}
+
+void dsm_array_directory_unlock(const dsm_space *space) {
+  dsm_lock_drop(&dsm_space_control(space)->registry);
 }
