@@ -81,6 +81,10 @@ class Requests:
             scheduler.check_open()
             scheduler.submit([task])
 
+    def asked_by(self, node: int) -> bool:
+        """Whether the node has asked for something that is not answered."""
+        return bool(self._asked.get(node))
+
     def reply(self, node: int, kind: int, codec: int, serial: int, payload: Any) -> None:
         """Sends an answer, or keeps it until there is room."""
         self._asked.get(node, {}).pop(serial, None)

@@ -21,9 +21,7 @@ from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import (
     CALL,
     CALL_PARCEL,
-    DEFINE,
     ERROR,
-    FORGET,
     PICKLE,
     READY,
     REFUSED,
@@ -50,17 +48,12 @@ class Tasks:
         self.parcels = Parcels(handle, f"{node}-{os.getpid()}")
         self.station = Station(handle, node, self)
         self.requester = Requester(self.station, self.parcels)
-        self._defined: dict[int, tuple[int, bytes, int]] = {}
         self._set_up: dict[int, str] = {}  # initializers that ran: how they failed, or ""
+        self._setting_up: dict[int, threading.RLock] = {}  # tasks run in several threads
 
     def handle(self, kind: int, codec: int, function: int, serial: int, value: Any) -> None:
         """A record that is no task."""
-        if kind == DEFINE:
-            self._defined[function] = (codec, value, serial)
-        elif kind == FORGET:
-            self._defined.pop(function, None)
-            self.station.functions.pop(function, None)
-        elif kind == SETTING:
+        if kind == SETTING:
             path, variable = pickle.loads(value)
             sys.path[:] = path
             _restore("PYTHONPATH", variable)
@@ -94,18 +87,23 @@ class Tasks:
         """Makes the function ready to be called; says why not, if its initializer has failed."""
         if function in self.station.functions:
             return ""
-        codec, payload, setup = self._defined[function]
+        codec, payload, setup = self.station.defined[function]
         if setup and setup not in self._set_up:
-            setup_codec, setup_payload, _ = self._defined[setup]
-            try:
-                initializer, arguments = self.parcels.decode(setup_codec, setup_payload)
-                initializer(*arguments)
-                self._set_up[setup] = ""
-            except BaseException as error:
-                self._set_up[setup] = failure(error)[1]
+            with self._setting_up.setdefault(setup, threading.RLock()):
+                if setup not in self._set_up:
+                    self._set_up[setup] = self._initialize(setup)
         if setup and self._set_up[setup]:
             return self._set_up[setup]
         self.station.functions[function] = self.parcels.decode(codec, payload)
+        return ""
+
+    def _initialize(self, setup: int) -> str:
+        codec, payload, _ = self.station.defined[setup]
+        try:
+            initializer, arguments = self.parcels.decode(codec, payload)
+            initializer(*arguments)
+        except BaseException as error:
+            return failure(error)[1]
         return ""
 
     def answer(self, slot: int, serial: int, result: Any) -> None:
@@ -129,7 +127,7 @@ class Tasks:
         self.station.send(READY, PICKLE, 0, 0, 0, b"")
         step, wait = self.station.step, self.station.wait
         while True:
-            while step(False):
+            while step():
                 pass
             wait(IDLE_SLICES)
 

@@ -80,8 +80,12 @@ class Scheduler:
         self._turn = threading.RLock()  # held while records are taken and handed out
         self._leader = threading.Lock()  # held by the thread that listens first
         self._leading = 0  # its identity while it hands out
+        self._news = threading.Condition()
+        self._followers = 0  # threads that wait for news of what the leader takes in
+        self._pumped = 0  # how often they were told
         self._requests = Requests(weakref.proxy(self))  # no cycle: see _collect
         self._callbacks: queue.SimpleQueue[Callable[[], None] | None] | None = None
+        self._path: list[str] = []  # the module path as the nodes were told
         self._closed = ""  # why no more tasks are taken
         self._collector: threading.Thread | None = None
         self._start_all()
@@ -171,6 +175,8 @@ class Scheduler:
             for worker in self.workers:
                 worker.attempts = 0
             self._bell.wake_second()
+        if sys.path != self._path:
+            self._follow_path()
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.node >= 0:
@@ -190,12 +196,15 @@ class Scheduler:
         """Sends queued tasks: first one to each idle node, then up to the windows."""
         if self._nested:
             for lane in sorted(self.lanes, key=lambda lane: lane.in_flight):
-                if self._nested and self.workers[lane.node].ready:
+                # One that is busy and waits for nobody would not begin it.
+                begins = not lane.in_flight or self._requests.asked_by(lane.node)
+                if self._nested and self.workers[lane.node].ready and begins:
                     lane.offer_nested(self._nested)
         for limit in (1, LARGE_WINDOW):
             for lane in self.lanes:
                 if self.workers[lane.node].ready:
                     if self._bound[lane.node]:
+                        lane.offer_nested(self._bound[lane.node])
                         lane.offer(self._bound[lane.node], limit)
                     if self._pending:
                         lane.offer(self._pending, limit)
@@ -239,6 +248,10 @@ class Scheduler:
                 deliver(self._arrived, self._settle)
             finally:
                 self._leading = leading
+            if self._followers:
+                with self._news:
+                    self._pumped += 1
+                    self._news.notify_all()
             if self._pending or self._nested or any(self._bound):
                 self.feed()
             self._balance()
@@ -277,12 +290,23 @@ class Scheduler:
         self, node: int, kind: int, codec: int, slot: int, function: int, serial: int, value: Any
     ) -> None:
         if kind == READY:
-            setting = (sys.path, os.environ.get("PYTHONPATH"))
-            self.lanes[node].tell(SETTING, PICKLE, 0, 0, self.parcels.encode(setting)[0])
+            self._tell_path(node)
             self.workers[node].ready = True
             self.feed()
         elif kind == REQUEST:
             self._requests.take(node, serial, codec, value)
+
+    def _tell_path(self, node: int) -> bool:
+        setting = (sys.path, os.environ.get("PYTHONPATH"))
+        told: bool = self.lanes[node].tell(SETTING, PICKLE, 0, 0, self.parcels.encode(setting)[0])
+        return told
+
+    def _follow_path(self) -> None:
+        """Tells the nodes of a module path that has changed since they were last told."""
+        path = [*sys.path]
+        ready = [worker.node for worker in self.workers if worker.ready]
+        if all(self._tell_path(node) for node in ready):  # otherwise again at the next call
+            self._path = path
 
     def defer(self, call: Callable[[], None]) -> bool:
         """Has the callbacks' thread do it, if this thread is the one that hands out results."""
@@ -301,10 +325,16 @@ class Scheduler:
 
     # ---- waiting -------------------------------------------------------------------------------
 
-    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+    def wait_until(
+        self,
+        done: Callable[[], bool],
+        timeout: float | None,
+        condition: threading.Condition | None = None,
+    ) -> bool:
         """Waits, taking in results for everybody if nobody else does, until `done()`.
 
-        False when the time is over.
+        False when the time is over. `condition` is notified when `done()` may have become true;
+        without it, whoever takes in results tells of each.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
@@ -314,13 +344,34 @@ class Scheduler:
                 return False
             if self._closed:
                 raise ClosedError(self._closed)
-            if not self._leader.acquire(timeout=left):
+            if not self._leader.acquire(blocking=False):
+                self._follow(done, left, condition)
                 continue
             try:
                 self._lead(done, deadline)
             finally:
                 self._leader.release()
         return True
+
+    def _follow(
+        self, done: Callable[[], bool], left: float, condition: threading.Condition | None
+    ) -> None:
+        if condition is not None:
+            with condition:
+                if not done():
+                    condition.wait(left)
+            return
+        with self._news:
+            self._followers += 1
+            seen = self._pumped
+        try:
+            if not done():
+                with self._news:
+                    if self._pumped == seen:
+                        self._news.wait(left)
+        finally:
+            with self._news:
+                self._followers -= 1
 
     def _lead(self, done: Callable[[], bool], deadline: float | None) -> None:
         deaths = self._bell.deaths()

@@ -18,7 +18,6 @@ import time
 START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 8  # starts in a row that came to nothing
-SETTLED_S = 1.0  # a process that has lived that long was not a vain start
 _BACK_OFF_S = 0.05
 
 
@@ -75,7 +74,7 @@ class Worker:
     def bury(self) -> None:
         """After the end: lets go of the process and says when the next one may start."""
         now = time.monotonic()
-        if self.ready and now - self.started_at > SETTLED_S:
+        if self.ready:  # it was not a vain start, however soon it was killed
             self.attempts = 0
         self.process, self.ready = None, False
         if self.socket is not None:
@@ -130,5 +129,8 @@ def _environment() -> dict[str, str]:
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}"
+        try:
+            return f"it was ended by {signal.Signals(-code).name}"
+        except ValueError:  # most real-time signals have no name
+            return f"it was ended by signal {-code}"
     return f"it ended with status {code}"

@@ -34,6 +34,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->arrays = take(&end, sizeof(dsm_array_directory_shm));
   out->decisions = take(&end, DSM_DECISIONS_MAX * sizeof(dsm_decision_shm));
   out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
+  out->events = take(&end, sizeof(dsm_events_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   /* Memory comes as it is needed. The holds lie where intents may store. */
   out->holds = take(&end, (uint64_t)DSM_DECISIONS_MAX * DSM_HOLDS_MAX * sizeof(dsm_hold_shm));
@@ -46,7 +47,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->cut = take(&end, sizeof(dsm_cut_shm));
   out->cut_stripes = take(&end, stripes * sizeof(dsm_cut_stripe_shm));
   out->cut_pins = take(&end, (uint64_t)DSM_CUT_PINS_MAX * 8);
-  /* Address space only: what a checkpoint saves is at most what was stored when it began. */
+  /* Address space; memory comes with what writers replace while a checkpoint runs. */
   out->saved_bytes = config->node_segment_bytes;
   out->saved = take(&end, out->saved_bytes);
   out->control_bytes = end;

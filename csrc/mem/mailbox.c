@@ -95,6 +95,11 @@ void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) {
   dsm_os_word_wake(&bell->rung[DSM_LISTENER_SECOND], 1);
 }
 
+void dsm_doorbell_pass(dsm_doorbell_shm *bell) {
+  dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
+  dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
+}
+
 bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node,
                       uint32_t deaths) {
   if (node >= 0) return dsm_ring_news(&boxes->nodes[node].to_node);
@@ -140,10 +145,7 @@ static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32
     return true;
   }
   /* A ring that reached us while the first listener slept is passed on. */
-  if (dsm_load_acquire_u32(&bell->rung[listener]) != seen) {
-    dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
-    dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
-  }
+  if (dsm_load_acquire_u32(&bell->rung[listener]) != seen) dsm_doorbell_pass(bell);
   return false;
 }
 

@@ -125,6 +125,10 @@ void dsm_doorbell_ring(dsm_doorbell_shm *bell);
 /* Wakes the second listener, whatever the first one does. */
 void dsm_doorbell_ring_second(dsm_doorbell_shm *bell);
 
+/* For a thread that listened at the first listener's post and is not to read: the other thread
+ * that listens there looks now. */
+void dsm_doorbell_pass(dsm_doorbell_shm *bell);
+
 /* Whether there is something to read: at node's end, or (node < 0) at the owner's: from any of the
  * nodes, or a number of deaths other than `deaths`. */
 bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node,
