@@ -19,8 +19,6 @@ from typing import Any
 from dsm_native import cluster as cluster_module
 from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import (
-    CALL,
-    CALL_PARCEL,
     ERROR,
     PICKLE,
     READY,
@@ -33,7 +31,7 @@ from dsm_native._native.mailbox import (
 from dsm_native._native.station import Station
 from dsm_native.exceptions import ClosedError, ClusterNotFoundError
 from dsm_native.outcomes import failure
-from dsm_native.parcels import Parcels
+from dsm_native.parcels import CALLS, Parcels
 from dsm_native.requester import Requester
 
 GRACE_S = 0.5  # for the main thread to end in order when the cluster has stopped
@@ -70,7 +68,7 @@ class Tasks:
             call = self.station.functions[function]
             if codec >= PICKLE:
                 value = self.parcels.decode(codec, value)
-            if codec in (CALL, CALL_PARCEL):
+            if codec in CALLS:
                 args, kwargs = value
                 del value
                 result = call(*args, **kwargs)

@@ -43,7 +43,10 @@ typedef struct dsm_doorbell_shm {
   dsm_atomic_u32 leading; /* 1: the first listener is at its post */
   dsm_atomic_u32 rung[2]; /* per listener: grows with each wake; what it sleeps on */
   dsm_atomic_u32 deaths;  /* owner's bell: nodes whose end was dealt with, so far */
-  uint32_t reserved[11];
+  dsm_atomic_u32 rung_on; /* 1 + the processor of who rang last: a hint */
+  dsm_atomic_u64 rung_ns; /* CLOCK_MONOTONIC of the latest wake; only patience depends on it */
+  dsm_atomic_u64 stay_ns; /* until then the listener does not move away from who rings */
+  uint32_t reserved[6];
 } dsm_doorbell_shm;
 _Static_assert(sizeof(dsm_doorbell_shm) == 64, "one bell, one line");
 

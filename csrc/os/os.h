@@ -96,6 +96,10 @@ uint64_t dsm_os_monotonic_ns(void);
 uint64_t dsm_os_realtime_ns(void);
 uint64_t dsm_os_random_u64(void);
 void dsm_os_yield(void);
+/* The processor that the calling thread runs on; UINT32_MAX if that cannot be told. */
+uint32_t dsm_os_processor(void);
+/* Moves the calling thread to another processor, if it may run on one; where it may run stays. */
+void dsm_os_processor_leave(void);
 /* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped.
  */
 void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms);

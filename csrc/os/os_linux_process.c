@@ -107,6 +107,21 @@ void dsm_os_yield(void) {
   sched_yield();
 }
 
+uint32_t dsm_os_processor(void) {
+  int processor = sched_getcpu();
+  return processor < 0 ? UINT32_MAX : (uint32_t)processor;
+}
+
+void dsm_os_processor_leave(void) {
+  cpu_set_t allowed, others;
+  uint32_t here = dsm_os_processor();
+  if (here >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) < 0) return;
+  others = allowed;
+  CPU_CLR(here, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) < 0) return;
+  sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
 const volatile uint32_t *dsm_os_fork_flag_open(void) {
   uint32_t *page =
       mmap(NULL, DSM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -86,7 +86,18 @@ void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex) {
 
 /* One thread runs at a time, so nobody else can change the word meanwhile: the wait is spent. */
 void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us) {
-  if (dsm_load_relaxed_u32(word) == expected) world->now_ns += (uint64_t)wait_us * 1000u;
+  if (dsm_load_relaxed_u32(word) != expected) return;
+  void (*call)(void *argument) = world->while_waiting;
+  world->while_waiting = NULL;
+  if (call)
+    call(world->while_waiting_argument);
+  else
+    world->now_ns += (uint64_t)wait_us * 1000u;
+}
+
+void dsm_sim_while_waiting(void (*call)(void *argument), void *argument) {
+  world->while_waiting = call;
+  world->while_waiting_argument = argument;
 }
 
 void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
@@ -187,6 +198,19 @@ uint64_t dsm_os_random_u64(void) {
 
 void dsm_os_yield(void) {
   world->now_ns += 1000;
+}
+
+uint32_t dsm_os_processor(void) {
+  uint32_t processor = world->processors[world->running - 1];
+  return processor ? processor : SIM_PROCESSES_MAX + world->running;
+}
+
+void dsm_sim_processor_set(uint32_t processor) {
+  world->processors[world->running - 1] = processor;
+}
+
+void dsm_os_processor_leave(void) {
+  dsm_sim_processor_set(0);
 }
 
 void dsm_sim_clock_advance(uint64_t ns) {

@@ -90,6 +90,8 @@ cdef enum:
     PAYLOAD_CALL = 32    # pickled (args, kwargs)
     PAYLOAD_PARCEL = 33  # a pickle whose buffers lie in a region
     PAYLOAD_CALL_PARCEL = 34
+    PAYLOAD_ARRAY = 35   # an array that lies in a region, and no pickle
+    PAYLOAD_CALL_ARRAYS = 36  # arrays that lie in a region, and a pickle of the rest of the call
     PLAIN_BYTES_MAX = 16384
 
 cdef bint is_plain(object value)
