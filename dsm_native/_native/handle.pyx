@@ -85,10 +85,12 @@ cdef class Handle:
 
     @staticmethod
     def create(str name, uint32_t nodes, uint32_t replicas, uint32_t stripes,
-               uint64_t segment_bytes, uint64_t hash_seed=0):
+               uint64_t segment_bytes, watching, uint64_t hash_seed=0):
         """Creates all segments; the caller becomes the owner. Blocks for some milliseconds.
 
-        With the seed of an earlier cluster, nobody can attach until `reveal`.
+        watching: the numbers of dsm_detection_shm (csrc/mem/layout.h), in order. With the seed of
+        an earlier cluster, nobody can attach until `reveal`.
+
         """
         cdef Handle self = Handle()
         cdef dsm_options options
@@ -101,6 +103,12 @@ cdef class Handle:
         options.stripe_count = stripes
         options.node_segment_bytes = segment_bytes
         options.hash_seed = hash_seed
+        (options.detection.heartbeat_ms, options.detection.suspect_ms,
+         options.detection.timeout_ms, options.detection.accrual,
+         options.detection.phi_suspect_milli, options.detection.phi_dead_milli,
+         options.detection.pause_ms, options.detection.recovery,
+         options.detection.faults) = watching
+        options.detection.reserved = 0
         with nogil:
             status = dsm_cluster_create(&options, &self.cluster, &fault)
         if status != DSM_OK:
