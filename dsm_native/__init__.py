@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
+from dsm_native.barriers import Barrier
 from dsm_native.checkpoint import CheckpointReport
 from dsm_native.cluster import Cluster, attach, current
 from dsm_native.detection import Detection
@@ -52,7 +53,7 @@ from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.restore import VerifyReport, restore, verify
 from dsm_native.subscription import Subscription
 from dsm_native.sweep import clean
-from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
+from dsm_native.sync import Condition, Event, Holder, Lock, Semaphore
 from dsm_native.transaction import Transaction, TransactionRegion
 
 __version__ = "0.1.0"

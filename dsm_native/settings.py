@@ -54,8 +54,8 @@ def check_interval(interval: Any, path: Any) -> float | None:
     return check_seconds("checkpoint_interval", interval)
 
 
-def check_region_name(name: Any) -> None:
-    """Refuses what cannot be a region's name."""
+def check_region_name(name: Any, what: str = "a region") -> None:
+    """Refuses what cannot be a region's, or an array's, name."""
     try:
         good = isinstance(name, str) and 0 < len(name.encode()) <= 64
         good = good and not name.startswith(OWN_REGIONS)
@@ -63,7 +63,7 @@ def check_region_name(name: Any) -> None:
         good = False
     if not good:
         raise UsageError(
-            f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
+            f"{what}'s name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
         )
 
 
