@@ -43,9 +43,6 @@ uint32_t dsm_array_entries(const dsm_space *space);
 /* A number that differs when any name means another build; with the registry lock, at one instant.
  */
 uint64_t dsm_array_directory_sum(const dsm_space *space);
-/* The lock under which names change their meaning. */
-dsm_status dsm_array_directory_lock(dsm_call *call);
-void dsm_array_directory_unlock(const dsm_space *space);
 /* Removes what dead workers left. */
 dsm_status dsm_array_settle_dead(dsm_call *call);
 /* Removes the names of all segments of all arrays; for the end of a cluster. */

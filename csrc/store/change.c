@@ -73,7 +73,7 @@ dsm_status dsm_change_next(dsm_change *self) {
     return dsm_fail(self->call, DSM_CORRUPT, "object is newer than its stripe",
                     self->route.nodes[0], self->stripe, old->version, self->gen);
   uint64_t cut = dsm_cut_word(self->call->space);
-  if (DSM_UNLIKELY(cut != 0) && !self->transfer) keep(self, cut);
+  if (DSM_UNLIKELY(cut != 0) && !self->copies) keep(self, cut);
   return DSM_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "cut.h"
 
 #include "../base/crash.h"
+#include "../mem/nodes.h"
 #include "array_directory.h"
 #include "stripe.h"
 
@@ -36,7 +37,8 @@ static dsm_status sweep(dsm_call *call) {
 static void limbo_hints(const dsm_space *space) {
   dsm_fence_seq_cst();
   for (uint32_t node = 0; node < space->node_count; node++)
-    dsm_store_release_u32(&dsm_space_node(space, node)->arena.limbo_hint, 1);
+    if (dsm_space_present(space, node))
+      dsm_store_release_u32(&dsm_space_node(space, node)->arena.limbo_hint, 1);
 }
 
 /* All that was saved goes; only when nobody can be storing there. */
@@ -103,12 +105,12 @@ dsm_status dsm_cut_begin(dsm_call *call, uint64_t *number) {
 
 dsm_status dsm_cut_open(dsm_call *call, uint64_t number, uint64_t arrays_sum) {
   const dsm_space *space = call->space;
-  DSM_TRY(dsm_array_directory_lock(call));
+  DSM_TRY(dsm_registry_take(call));
   bool same = dsm_array_directory_sum(space) == arrays_sum;
   DSM_CRASH_POINT("cut.opening");
   if (same) dsm_store_seq_cst_u64(cut_word(space), dsm_seal(number, salt(space, cut_word(space))));
   DSM_CRASH_POINT("cut.open");
-  dsm_array_directory_unlock(space);
+  dsm_registry_drop(call);
   return same ? DSM_OK : DSM_RETRY;
 }
 
@@ -130,6 +132,7 @@ void dsm_cut_end(dsm_call *call, uint64_t number, bool clean) {
   (void)number;
   dsm_store_seq_cst_u64(cut_word(space), 0);
   DSM_CRASH_POINT("cut.closed");
+  dsm_nodes_catch_up(call);
   limbo_hints(space);
   if (clean) discard(space);
   DSM_CRASH_POINT("cut.ended");

@@ -237,8 +237,8 @@ static bool saved_source(const dsm_space *space, const dsm_saved_shm *saved, sou
     unsigned node = (unsigned)(saved->pinned >> 56) - 1;
     uint64_t offset = saved->pinned & ((1ull << 56) - 1);
     value_bytes = 0;
-    if (node >= space->node_count || !dsm_offset_fits(space, offset) ||
-        !dsm_object_fits(space, offset, header))
+    if (node >= space->node_count || !dsm_space_present(space, node) ||
+        !dsm_offset_fits(space, offset) || !dsm_object_fits(space, offset, header))
       return false;
     dsm_object_shm *object = dsm_object_at(space, node, offset);
     out->value = (const uint8_t *)object + header->value_offset;
