@@ -2,7 +2,8 @@
 
 Attaches, starts the service thread, says "ready" by its mailbox, then runs the tasks that come. It
 ends when the cluster stops, which it learns from the control segment, or when the owner has died; a
-detached cluster's node goes on when the owner's end of the socket closes.
+detached cluster's node goes on when the owner's end of the socket closes. Started by another node
+(csrc/node/starter.h), it has no owner to begin with: DESCRIPTOR is -1.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from dsm_native._native.mailbox import (
     RESULT,
     SETTING,
 )
+from dsm_native._native.members import set_starter
 from dsm_native._native.station import Station
-from dsm_native.exceptions import ClosedError, ClusterNotFoundError
+from dsm_native.exceptions import ClosedError, ClusterNotFoundError, UsageError
 from dsm_native.outcomes import failure
 from dsm_native.parcels import CALLS, Parcels
 from dsm_native.requester import Requester
@@ -147,7 +149,8 @@ def _let_go_of_output() -> None:
 
 def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None:
     """A thread that ends the process when the cluster has stopped but a task is still running."""
-    ready, _, _ = select.select([stopping, descriptor], [], [])
+    owner = [] if descriptor < 0 else [descriptor]
+    ready, _, _ = select.select([stopping, *owner], [], [])
     if stopping not in ready:
         tasks.station.deaf = True
         _let_go_of_output()
@@ -157,18 +160,31 @@ def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None
     os._exit(0)
 
 
+def _prepare_successors(handle: Handle) -> None:
+    """Notes how this process starts other nodes, should it become the keeper of the cluster."""
+    command = [sys.executable, "-P", "-m", "dsm_native.node", handle.name]
+    environment = [name + b"=" + value for name, value in os.environb.items()]
+    set_starter(handle, [os.fsencode(word) for word in command], environment)
+
+
 def main() -> None:
     """Entry point; see the module's text."""
     name, node, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.set_inheritable(descriptor, False)
+    if descriptor >= 0:
+        os.set_inheritable(descriptor, False)
     sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
     try:
         handle = Handle.attach(name, node)
         cluster = cluster_module.Cluster._of(handle, 10.0)
     except (ClusterNotFoundError, ClosedError):
         return  # the owner was interrupted, and has cleaned up, before this process had started
+    except UsageError as error:  # somebody else has started this node, too, and was faster
+        print(f"node {node} of cluster {name!r} was not started: {error}", file=sys.stderr)
+        sys.exit(1)
+    _prepare_successors(handle)
     tasks = Tasks(handle, node)
+    tasks.station.deaf = descriptor < 0
     cluster._scheduler = tasks.requester
     cluster_module.set_current(cluster)
     stopping = handle.start_service(node)

@@ -28,6 +28,7 @@ from typing import Any
 from dsm_native._native.handle import Handle
 from dsm_native._native.lane import Bell, Gathering, Lane, Task, deliver
 from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, SETTING
+from dsm_native._native.members import report_exit, report_strike
 from dsm_native.exceptions import (
     ClosedError,
     CorruptError,
@@ -63,8 +64,9 @@ os.register_at_fork(after_in_child=_disown)
 class Scheduler:
     """The nodes' processes and everything that is to run on them. Made by the owner's cluster."""
 
-    def __init__(self, handle: Handle, count: int) -> None:
+    def __init__(self, handle: Handle, count: int, replaces: bool = True) -> None:
         self._handle = handle
+        self._replaces = replaces  # whether a node that has died is started again
         self._foreign = False  # in a forked child: the mailboxes are the parent's alone
         _schedulers.add(self)
         self.parcels = Parcels(handle, f"owner-{os.getpid()}")
@@ -189,6 +191,9 @@ class Scheduler:
             queued = self._queue_of(task)
             (queued.appendleft if task.nested else queued.append)(task)
         self.feed()
+        for worker in self.workers:
+            if worker.forsaken:
+                self._judge(worker)
         if self._closed:  # closed since the caller's look
             self._fail(self._everything(), ClosedError(self._closed))
 
@@ -244,7 +249,7 @@ class Scheduler:
                         if lane.take(self._arrived):
                             lane.adapt(BUSY_S)
                     except CorruptError:
-                        self.workers[lane.node].kill()  # its successor gets an empty mailbox
+                        self._kill(self.workers[lane.node])  # its successor's mailbox is empty
                 deliver(self._arrived, self._settle)
             finally:
                 self._leading = leading
@@ -410,11 +415,15 @@ class Scheduler:
             late = self.lanes[worker.node].overdue()
             if late is not None:
                 worker.late = late
-                worker.kill()
+                self._kill(worker)
             elif worker.overdue_start():
-                worker.kill()
+                self._kill(worker)
             if worker.ended():
                 self._replace(worker)
+
+    def _kill(self, worker: Worker) -> None:
+        report_strike(self._handle, worker.node)
+        worker.kill()
 
     def _start(self, worker: Worker) -> None:
         try:
@@ -426,6 +435,8 @@ class Scheduler:
 
     def _replace(self, worker: Worker) -> None:
         lane = self.lanes[worker.node]
+        report_exit(self._handle, worker.node, worker.pid, worker.code)
+        worker.forsaken = not self._replaces
         with self._turn:
             with contextlib.suppress(CorruptError):
                 lane.take(self._arrived)

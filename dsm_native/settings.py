@@ -24,6 +24,13 @@ def check_count(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """The value, if it is True or False."""
+    if type(value) is not bool:
+        raise UsageError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
 def check_lock_timeout(seconds: Any) -> float:
     """The seconds as a float that fits the core."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:

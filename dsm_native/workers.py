@@ -31,6 +31,8 @@ class Worker:
         self.ready = False
         self.late: object | None = None  # the task for whose time-out it was killed
         self.ending = ""  # how the latest process ended
+        self.code = 0  # its exit status, or minus the signal
+        self.forsaken = False  # it is not to be started again, whatever its attempts
         self.pid = 0
         self.started_at = 0.0
         self.start_at = 0.0  # when to start again
@@ -68,6 +70,7 @@ class Worker:
         code = self.process.poll()
         if code is None:
             return False
+        self.code = code
         self.ending = _ending(code)
         return True
 
@@ -84,8 +87,8 @@ class Worker:
 
     @property
     def given_up(self) -> bool:
-        """Whether it was started so often in vain that it is not started again."""
-        return self.process is None and self.attempts >= ATTEMPTS_MAX
+        """Whether it is not started again: it was often in vain, or nobody is replaced."""
+        return self.process is None and (self.forsaken or self.attempts >= ATTEMPTS_MAX)
 
     def kill(self) -> None:
         """SIGKILL, and waits for the end."""

@@ -43,10 +43,14 @@ static bool read_stat(uint32_t pid, char *state, uint64_t *start_ticks) {
   return true;
 }
 
-void dsm_os_process_self(dsm_os_process *out) {
+void dsm_os_process_of(uint32_t pid, dsm_os_process *out) {
   char state;
-  *out = (dsm_os_process){.pid = (uint32_t)getpid()};
-  read_stat(out->pid, &state, &out->start_ticks);
+  *out = (dsm_os_process){.pid = pid};
+  read_stat(pid, &state, &out->start_ticks);
+}
+
+void dsm_os_process_self(dsm_os_process *out) {
+  dsm_os_process_of((uint32_t)getpid(), out);
 }
 
 char dsm_os_process_state(const dsm_os_process *process) {

@@ -27,8 +27,10 @@ PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "atomics",
     "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
-    "queues", "named", "reports", "progress", "outcomes", "parcels", "functions", "placement",
-    "nesting", "requester", "node", "workers", "losses", "scheduler", "executor", "cluster",
+    "queues", "named", "reports",
+    "detection", "failures", "subscription", "injection", "membership", "progress",
+    "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
+    "workers", "losses", "scheduler", "executor", "cluster",
     "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were
