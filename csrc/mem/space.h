@@ -42,8 +42,9 @@ typedef struct dsm_fault {
 
 typedef struct dsm_call {
   dsm_space *space;
-  uint32_t wait_ms; /* how long a lock may be waited for; 0: a brief spin only */
-  bool prefetched;  /* the caller has asked for the lines of this change (store/prefetch.h) */
+  uint32_t wait_ms;              /* how long a lock may be waited for; 0: a brief spin only */
+  const struct dsm_ahead *ahead; /* NULL, or the lines of this change were asked for, and what was
+                                    seen on the way (store/prefetch.h) */
   dsm_fault fault;
 } dsm_call;
 

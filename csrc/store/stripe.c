@@ -5,6 +5,7 @@
 #include "../mem/lock.h"
 #include "bell.h"
 #include "hold.h"
+#include "prefetch.h"
 
 #define OWED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS) /* to be settled by the next holder */
 
@@ -62,7 +63,8 @@ dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
     return status;
   }
   uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
-  if (DSM_UNLIKELY(!dsm_route_unseal(call->space, word, stripe, route)))
+  bool known = call->ahead && dsm_ahead_route(call->ahead, word, stripe, route);
+  if (DSM_UNLIKELY(!known && !dsm_route_unseal(call->space, word, stripe, route)))
     status = dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
   if (DSM_UNLIKELY(must_repair)) {
     if (status == DSM_OK) status = repair(call, stripe, route);
