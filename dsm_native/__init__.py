@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
+from dsm_native.barriers import Barrier
 from dsm_native.cluster import Cluster, attach, current
 from dsm_native.detection import Detection
 from dsm_native.exceptions import (
@@ -50,7 +51,7 @@ from dsm_native.region import Region
 from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.subscription import Subscription
 from dsm_native.sweep import clean
-from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
+from dsm_native.sync import Condition, Event, Holder, Lock, Semaphore
 from dsm_native.transaction import Transaction, TransactionRegion
 
 __version__ = "0.1.0"

@@ -209,7 +209,7 @@ class Cluster(NamedObjects, Membership):
         those of the existing array raise UsageError; left out, they are taken from it. All memory
         is taken at once: StoreFullError. Waits while another process makes or resizes it.
         """
-        check_region_name(name)
+        check_region_name(name, "an array")
         if order not in (None, "C", "F"):
             raise UsageError(f"order must be 'C' or 'F', not {order!r}")
         if tile_rows is not None:

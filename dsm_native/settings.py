@@ -45,8 +45,8 @@ def check_seconds(name: str, seconds: Any) -> float:
     return float(seconds)
 
 
-def check_region_name(name: Any) -> None:
-    """Refuses what cannot be a region's name."""
+def check_region_name(name: Any, what: str = "a region") -> None:
+    """Refuses what cannot be a region's, or an array's, name."""
     try:
         good = isinstance(name, str) and 0 < len(name.encode()) <= 64
         good = good and not name.startswith(OWN_REGIONS)
@@ -54,7 +54,7 @@ def check_region_name(name: Any) -> None:
         good = False
     if not good:
         raise UsageError(
-            f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
+            f"{what}'s name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
         )
 
 

@@ -25,9 +25,9 @@ C_HEADERS = {
 PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
-    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "atomics",
-    "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
-    "queues", "named", "reports",
+    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
+    "atomics", "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks",
+    "arrays", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
     "workers", "losses", "scheduler", "executor", "cluster",
