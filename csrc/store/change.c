@@ -10,10 +10,9 @@ dsm_status dsm_change_find(dsm_change *self) {
   dsm_table tables[DSM_REPLICAS_MAX];
   for (uint32_t i = 0; i < self->replicas; i++) {
     unsigned node = self->route.nodes[i];
-    const dsm_ahead *ahead = self->call->ahead;
-    if (ahead && dsm_ahead_table(ahead, space, self->stripe, node, i, &tables[i])) continue;
     DSM_TRY(dsm_table_read(self->call, node, self->stripe, &tables[i]));
-    if (!ahead && tables[i].slots) dsm_prefetch_home(space, node, &tables[i], self->key->hash);
+    if (!self->call->prefetched && tables[i].slots)
+      dsm_prefetch_home(space, node, &tables[i], self->key->hash);
   }
   for (uint32_t i = 0; i < self->replicas; i++)
     DSM_TRY(dsm_table_probe(self->call, self->route.nodes[i], self->stripe, &tables[i], self->key,

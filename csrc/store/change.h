@@ -28,7 +28,7 @@ typedef struct dsm_change {
 /* Asks for the lines of the stripe, if the caller has not: as early as can be. */
 static inline void dsm_change_ahead(const dsm_call *call, const dsm_key *key) {
   dsm_ahead ahead;
-  if (!call->ahead) dsm_ahead_heads(&ahead, call->space, key->hash);
+  if (!call->prefetched) dsm_ahead_heads(&ahead, call->space, key->hash);
 }
 
 /* Takes the stripe and finds the key. On failure nothing is held. */

@@ -1,6 +1,5 @@
-/* Asking for the cache lines of a change before they are needed. Hints only: nothing is decided by
- * what is found here. A word that was verified here and is the same under the lock need not be
- * verified again, though; that is all that is trusted later.
+/* Asking for the cache lines of a change before they are needed. Hints only: nothing that is found
+ * here is trusted later, and nothing is decided by it.
  *
  * With some ten thousand keys the time of a call is mostly that of its misses, each of them also in
  * the TLB. What a call will touch follows from the key's hash in steps, each of which needs what
@@ -16,13 +15,9 @@
 /* What the steps know of one key, between them. */
 typedef struct dsm_ahead {
   uint64_t hash;
-  uint32_t stripe;
-  dsm_route route; /* count 0: it did not verify */
-  struct {
-    dsm_table table;
-    uint64_t word;
-    bool known; /* the word verified, and the table is what it says */
-  } seen[DSM_REPLICAS_MAX];
+  uint32_t stripe, count; /* replicas to look at */
+  uint8_t nodes[DSM_REPLICAS_MAX];
+  dsm_table tables[DSM_REPLICAS_MAX];
 } dsm_ahead;
 
 /* The object that the key's home slot names, and the head of its slab. Mostly the key sits at home;
@@ -36,24 +31,6 @@ static inline void dsm_prefetch_home(const dsm_space *space, unsigned node, cons
   __builtin_prefetch(object);
   __builtin_prefetch(object + DSM_LINE_BYTES);
   __builtin_prefetch(space->nodes[node].base + (offset & ~(uint64_t)(DSM_ARENA_PAGE_BYTES - 1)), 1);
-}
-
-/* The route, or a replica's table, if the word that says it is still the one that was seen. */
-static inline bool dsm_ahead_route(const dsm_ahead *ahead, uint64_t word, uint32_t stripe,
-                                   dsm_route *out) {
-  if (!ahead->route.count || ahead->route.word != word || ahead->stripe != stripe) return false;
-  *out = ahead->route;
-  return true;
-}
-
-static inline bool dsm_ahead_table(const dsm_ahead *ahead, const dsm_space *space, uint32_t stripe,
-                                   unsigned node, uint32_t replica, dsm_table *out) {
-  if (ahead->stripe != stripe || replica >= ahead->route.count ||
-      ahead->route.nodes[replica] != node || !ahead->seen[replica].known ||
-      ahead->seen[replica].word != dsm_load_acquire_u64(&dsm_space_sub(space, node, stripe)->table))
-    return false;
-  *out = ahead->seen[replica].table;
-  return true;
 }
 
 void dsm_ahead_heads(dsm_ahead *ahead, const dsm_space *space, uint64_t hash);

@@ -76,12 +76,10 @@ cdef extern from "mem/space.h" nogil:
         uint64_t left
         uint64_t right
         dsm_os_process process
-    ctypedef struct dsm_ahead "struct dsm_ahead":
-        pass
     ctypedef struct dsm_call:
         dsm_space *space
         uint32_t wait_ms
-        const dsm_ahead *ahead
+        cbool prefetched
         dsm_fault fault
     dsm_call dsm_call_make(dsm_space *space, uint32_t wait_ms) noexcept
     uint32_t DSM_NOBODY
@@ -134,6 +132,8 @@ cdef extern from "store/read.h" nogil:
 
 
 cdef extern from "store/prefetch.h" nogil:
+    ctypedef struct dsm_ahead:
+        pass
     void dsm_ahead_heads(dsm_ahead *ahead, const dsm_space *space, uint64_t hash) noexcept
     void dsm_ahead_slots(dsm_ahead *ahead, const dsm_space *space) noexcept
     void dsm_ahead_objects(const dsm_ahead *ahead, const dsm_space *space) noexcept

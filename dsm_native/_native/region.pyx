@@ -29,6 +29,7 @@ cdef enum:
 
 cdef struct Change:
     int kind
+    bint prefetched
     const dsm_key *key
     const dsm_value *value
     dsm_condition condition
@@ -81,6 +82,7 @@ cdef class RegionCore(RegionReader):
         cdef dsm_status status = DSM_LOCK_TIMEOUT
         if change.kind != OP_PUT or change.value.length < UNLOCKED_GIL_BYTES:
             call = dsm_call_make(self.handle.space, 0)
+            call.prefetched = change.prefetched
             status = carry_out(&call, change)
             if status == DSM_OK:
                 return 0
@@ -95,15 +97,17 @@ cdef class RegionCore(RegionReader):
         handle_ready(self.handle)
         if not encode_ascii_key(key, self.handle.space, self.index, &encoded):
             _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
-        return self.store_encoded(&encoded, key, value, if_version, timeout)
+        return self.store_encoded(&encoded, key, value, if_version, timeout, False)
 
     cdef uint64_t store_encoded(self, const dsm_key *encoded, object key, object value,
-                                uint64_t if_version, object timeout) except 0:
+                                uint64_t if_version, object timeout,
+                                bint prefetched) except 0:
         cdef Encoded plain
         cdef dsm_value parts
         cdef Change change
         keep_value = encode_plain(value, &plain)
         change.kind = OP_PUT
+        change.prefetched = prefetched
         change.key = encoded
         change.value = &parts
         change.condition.replicas = self.replication_factor
@@ -164,27 +168,6 @@ cdef class RegionCore(RegionReader):
     def __setitem__(self, key, value):
         self.store(key, value, DSM_ANY_VERSION, None)
 
-    cdef bint store_at_once(self, const Ahead *item, object value) except -1:
-        # The usual item of a batch: a short plain value, and nobody holds the stripe. False leaves
-        # it, and any error, to the long way.
-        cdef Encoded plain
-        cdef dsm_value parts
-        cdef dsm_condition condition
-        cdef dsm_call call
-        cdef uint64_t version
-        handle_ready(self.handle)
-        if encode_plain(value, &plain) is NotImplemented or plain.length >= UNLOCKED_GIL_BYTES:
-            return False
-        parts.parts = plain.parts
-        parts.part_count = 1
-        parts.codec = plain.codec
-        parts.length = plain.length
-        condition.replicas = self.replication_factor
-        condition.if_version = DSM_ANY_VERSION
-        call = dsm_call_make(self.handle.space, 0)
-        call.ahead = &item.ahead
-        return dsm_put(&call, &item.key, &parts, condition, &version) == DSM_OK
-
     cdef int put_batch(self, list keys, list values, Py_ssize_t first, Py_ssize_t count,
                        object timeout) except -1:
         # The look-ups overlap in the memory system: each step is taken for all of them.
@@ -211,9 +194,9 @@ cdef class RegionCore(RegionReader):
         for i in range(count):
             dsm_ahead_objects(&encoded[i].ahead, space)
         for i in range(count):
-            if not self.store_at_once(&encoded[i], values[first + i]):
-                self.store_encoded(&encoded[i].key, keys[first + i], values[first + i],
-                                   DSM_ANY_VERSION, timeout)
+            handle_ready(self.handle)
+            self.store_encoded(&encoded[i].key, keys[first + i], values[first + i],
+                               DSM_ANY_VERSION, timeout, True)
         if failure is not None:
             raise failure
         return 0
@@ -264,6 +247,7 @@ cdef class RegionCore(RegionReader):
         handle_ready(self.handle)
         _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_DELETE
+        change.prefetched = False
         change.key = &encoded
         change.condition.replicas = self.replication_factor
         change.condition.if_version = condition_of(if_version)
@@ -289,6 +273,7 @@ cdef class RegionCore(RegionReader):
         handle_ready(self.handle)
         _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         change.kind = OP_ADD
+        change.prefetched = False
         change.key = &encoded
         change.difference = difference
         change.condition.replicas = self.replication_factor

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "../../csrc/os/os_sim.h"
-#include "../../csrc/store/prefetch.h"
 #include "../../csrc/store/stripe.h"
 #include "check_main.h"
 #include "fixture.h"
@@ -94,56 +93,6 @@ static void test_a_damaged_table_word(void) {
   CHECK_EQUAL(fixture_delete(&self, 1), DSM_OK);
 }
 
-static dsm_ahead ahead_of(uint64_t number) {
-  dsm_ahead ahead;
-  fixture_key key;
-  fixture_key_make(&self, &key, number);
-  memset(&ahead, 0xA5, sizeof ahead); /* as on a stack that others have used */
-  dsm_ahead_heads(&ahead, self.call.space, key.key.hash);
-  dsm_ahead_slots(&ahead, self.call.space);
-  dsm_ahead_objects(&ahead, self.call.space);
-  return ahead;
-}
-
-static void put_with(const dsm_ahead *ahead, uint64_t number, uint64_t seed) {
-  self.call.ahead = ahead;
-  CHECK_EQUAL(fixture_put(&self, number, seed, 24), DSM_OK);
-  self.call.ahead = NULL;
-  CHECK(item_equal(fixture_get(&self, number), (item){ITEM_VALUE, 24, seed}));
-  fixture_check_replicas(&self, number);
-}
-
-/* A put that was prepared before others changed the stripe: what was seen then is believed only
- * while it is so. */
-static void test_what_was_seen_ahead(void) {
-  unsigned moved = 0;
-  for (uint64_t key = 0; key < 400; key++) {
-    dsm_ahead ahead = ahead_of(key), of_old = ahead_of(key / 2);
-    uint32_t before = capacity();
-    CHECK_EQUAL(fixture_put(&self, key + 1000, 1, 24), DSM_OK);
-    CHECK_EQUAL(fixture_put(&self, key + 2000, 1, 24), DSM_OK);
-    moved += capacity() != before;
-    put_with(&ahead, key, key);
-    put_with(&of_old, key / 2, key);
-  }
-  CHECK(moved >= 4);
-  /* Of another route, another stripe, or damaged: nothing of it is used. */
-  dsm_ahead whole = ahead_of(7), wrong = whole;
-  wrong.route.word ^= 1;
-  wrong.route.nodes[0] = whole.route.nodes[1];
-  wrong.route.nodes[1] = whole.route.nodes[0];
-  put_with(&wrong, 7, 70);
-  wrong = whole;
-  wrong.stripe = 5;
-  wrong.seen[0].table.slots = NULL;
-  put_with(&wrong, 7, 71);
-  wrong = whole;
-  wrong.seen[1].word ^= 1;
-  wrong.seen[1].table.slots = NULL;
-  put_with(&wrong, 7, 72);
-  fixture_check_clean(&self);
-}
-
 int main(void) {
   test_sizes();
   dsm_sim_start(31);
@@ -151,7 +100,6 @@ int main(void) {
   test_it_grows_and_goes();
   test_tombstones_are_swept();
   test_a_damaged_table_word();
-  test_what_was_seen_ahead();
   fixture_close(&self, true);
   dsm_sim_stop();
   return check_result("sim_table");
