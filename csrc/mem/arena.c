@@ -15,10 +15,23 @@ static dsm_log arena_log(dsm_call *call, unsigned node) {
   return dsm_log_make(call, dsm_space_arena_intent(call->space, node), ARENA_SALT + node);
 }
 
+/* Damage: the intent is finished or given up, and all that follows from the heads is made anew. The
+ * lock is held, and dropped if that fails. */
+static dsm_status rebuild(dsm_call *call, unsigned node) {
+  dsm_intent_shm *intent = dsm_space_arena_intent(call->space, node);
+  dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
+  if (dsm_intent_recover(call, intent, ARENA_SALT + node) != DSM_OK) dsm_intent_give_up(intent);
+  dsm_status status = dsm__arena_rebuild(call, node);
+  if (status == DSM_OK) return status;
+  dsm_store_release_u32(&lock->quarantined, 1);
+  dsm_lock_drop(lock);
+  return status;
+}
+
 static dsm_status arena_lock(dsm_call *call, unsigned node) {
   bool must_repair;
   dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
-  dsm_status status = dsm_lock_take(call, lock, &must_repair);
+  dsm_status status = dsm_lock_take_any(call, lock, &must_repair);
   if (status != DSM_OK) {
     call->fault.node = (int32_t)node;
     return status;
@@ -31,9 +44,9 @@ static dsm_status arena_lock(dsm_call *call, unsigned node) {
     dsm_store_release_u32(&dsm_space_node(call->space, node)->arena.limbo_hint, 1);
     DSM_CRASH_POINT("arena.recovered");
     dsm_lock_repaired(lock, status);
-    if (status != DSM_OK) dsm_lock_drop(lock);
   }
-  return status;
+  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 0)) return rebuild(call, node);
+  return DSM_OK;
 }
 
 static void arena_unlock(dsm_call *call, unsigned node) {
@@ -231,17 +244,27 @@ static dsm_status warm(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_k
   return status == DSM_STORE_FULL ? full(call, node, pages) : status;
 }
 
+static dsm_status take_locked(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
+                              uint64_t pages, dsm_atomic_u64 *target, uint64_t *cold_page) {
+  dsm_status status = reclaim(call, node);
+  if (status == DSM_OK) status = take_free(call, node, stripe, kind, pages, target);
+  if (status == DSM_NOT_FOUND && pages > CHUNK_PAGES_MAX) {
+    status = take_cold(call, node, stripe, pages, target, cold_page);
+  } else if (status == DSM_NOT_FOUND) {
+    status = grow(call, node, pages);
+    if (status == DSM_OK) status = take_free(call, node, stripe, kind, pages, target);
+  }
+  return status;
+}
+
 dsm_status dsm_arena_take(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
                           uint64_t pages, dsm_atomic_u64 *target) {
   DSM_TRY(arena_lock(call, node));
   uint64_t cold_page = 0;
-  dsm_status status = reclaim(call, node);
-  if (status == DSM_OK) status = take_free(call, node, stripe, kind, pages, target);
-  if (status == DSM_NOT_FOUND && pages > CHUNK_PAGES_MAX) {
-    status = take_cold(call, node, stripe, pages, target, &cold_page);
-  } else if (status == DSM_NOT_FOUND) {
-    status = grow(call, node, pages);
-    if (status == DSM_OK) status = take_free(call, node, stripe, kind, pages, target);
+  dsm_status status = take_locked(call, node, stripe, kind, pages, target, &cold_page);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
+    DSM_TRY(rebuild(call, node));
+    status = take_locked(call, node, stripe, kind, pages, target, &cold_page);
   }
   arena_unlock(call, node);
   if (status == DSM_OK && cold_page)
@@ -283,6 +306,10 @@ static dsm_status give_locked(dsm_call *call, unsigned node, uint32_t stripe,
 dsm_status dsm_arena_give(dsm_call *call, unsigned node, uint32_t stripe, dsm_atomic_u64 *source) {
   DSM_TRY(arena_lock(call, node));
   dsm_status status = give_locked(call, node, stripe, source);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
+    DSM_TRY(rebuild(call, node));
+    status = give_locked(call, node, stripe, source);
+  }
   arena_unlock(call, node);
   return status;
 }
@@ -290,8 +317,19 @@ dsm_status dsm_arena_give(dsm_call *call, unsigned node, uint32_t stripe, dsm_at
 dsm_status dsm_arena_repair(dsm_call *call, unsigned node) {
   DSM_TRY(arena_lock(call, node));
   dsm_status status = reclaim(call, node);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
+    DSM_TRY(rebuild(call, node));
+    status = reclaim(call, node);
+  }
   arena_unlock(call, node);
   return status;
+}
+
+dsm_status dsm_arena_rebuild(dsm_call *call, unsigned node) {
+  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(rebuild(call, node));
+  arena_unlock(call, node);
+  return DSM_OK;
 }
 
 dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *out) {

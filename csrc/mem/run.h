@@ -34,4 +34,7 @@ void dsm_run_merge(dsm_log *log, unsigned node, uint64_t page, uint64_t pages, d
 /* The bin in which a free run of that length belongs. */
 unsigned dsm_run_bin(uint64_t pages);
 
+/* With the arena's lock held (arena_rebuild.c). */
+dsm_status dsm__arena_rebuild(dsm_call *call, unsigned node);
+
 #endif

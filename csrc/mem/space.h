@@ -106,6 +106,15 @@ static inline dsm_atomic_u32 *dsm_space_bell(const dsm_space *space, uint32_t st
   return (dsm_atomic_u32 *)(void *)(space->control.base + space->layout.bells) + stripe;
 }
 
+static inline dsm_recovery_shm *dsm_space_recovery(const dsm_space *space) {
+  return (dsm_recovery_shm *)(void *)(space->control.base + space->layout.recovery);
+}
+
+/* How many objects of the stripe were lost with their keys; sealed, or 0 for none. */
+static inline dsm_atomic_u64 *dsm_space_losses(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.losses) + stripe;
+}
+
 static inline dsm_participant_shm *dsm_space_participant(const dsm_space *space, uint32_t index) {
   return (dsm_participant_shm *)(void *)(space->control.base + space->layout.participants) + index;
 }
@@ -143,6 +152,17 @@ static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, 
 
 static inline dsm_page_shm *dsm_space_page(const dsm_space *space, unsigned node, uint64_t page) {
   return (dsm_page_shm *)(void *)(space->nodes[node].base + space->layout.pages) + page;
+}
+
+/* Copies of what the control segment says, so that it is no single point (I-7). */
+static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
+                                                   uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes) + stripe;
+}
+
+static inline dsm_region_shm *dsm_space_node_region(const dsm_space *space, unsigned node,
+                                                    uint32_t region) {
+  return (dsm_region_shm *)(void *)(space->nodes[node].base + space->layout.node_regions) + region;
 }
 
 static inline dsm_atomic_u64 *dsm_space_unsettled(const dsm_space *space, unsigned node,

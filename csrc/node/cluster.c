@@ -10,6 +10,7 @@
 #include "../mem/lock.h"
 #include "../mem/pin.h"
 #include "../store/array_directory.h"
+#include "headers.h"
 #include "registry.h"
 #include "service.h"
 
@@ -65,12 +66,14 @@ static void unmap(dsm_cluster *cluster) {
   free(cluster);
 }
 
-static dsm_status check_control(dsm_call *call, dsm_cluster *cluster) {
+static dsm_status check_control(dsm_call *call, dsm_cluster *cluster, const char *name) {
   dsm_space *space = call->space;
-  const dsm_control_shm *control = dsm_space_control(space);
+  dsm_control_shm *control = dsm_space_control(space);
   /* A creator may have been killed, or be about, to ask for this page: looking at it would raise
    * SIGBUS where the file system is full (I-9). */
   DSM_TRY(dsm_os_segment_back(&space->control, 0, DSM_PAGE_BYTES));
+  if (control->magic != 0 && !dsm_headers_control_holds(control))
+    dsm_headers_control_restore(name, control);
   if (dsm_load_acquire_u64((const dsm_atomic_u64 *)(const void *)&control->magic) !=
       DSM_CONTROL_MAGIC)
     return dsm_fail(call, control->magic == 0 ? DSM_NO_CLUSTER : DSM_CORRUPT,
@@ -108,13 +111,10 @@ static dsm_status open_node(dsm_call *call, const dsm_cluster *cluster, uint32_t
     return dsm_fail(call, status == DSM_NO_CLUSTER ? DSM_CORRUPT : status,
                     "node segment cannot be opened", (int)node, -1, 0, 0);
   const dsm_node_shm *header = dsm_space_node(space, node);
-  const dsm_control_shm *control = dsm_space_control(space);
   if (space->nodes[node].bytes != space->layout.node_bytes)
     return dsm_fail(call, DSM_CORRUPT, "size of the node segment", (int)node, -1,
                     space->nodes[node].bytes, space->layout.node_bytes);
-  if (header->magic != DSM_NODE_MAGIC || header->layout_version != DSM_LAYOUT_VERSION ||
-      header->node != node || header->config_check != control->config_check ||
-      header->config.cluster_id != control->config.cluster_id)
+  if (!dsm_headers_node_holds(space, node) && !dsm_headers_node_restore(space, node))
     return dsm_fail(call, DSM_CORRUPT, "node segment is not this cluster's", (int)node, -1,
                     header->magic, DSM_NODE_MAGIC);
   return DSM_OK;
@@ -128,8 +128,8 @@ static dsm_status retire_dead(dsm_call *call) {
   return DSM_OK;
 }
 
-static dsm_status attach(dsm_call *call, dsm_cluster *cluster, int node) {
-  DSM_TRY(check_control(call, cluster));
+static dsm_status attach(dsm_call *call, dsm_cluster *cluster, const char *name, int node) {
+  DSM_TRY(check_control(call, cluster, name));
   dsm_cluster_state state = dsm_cluster_state_read(cluster);
   if (state == DSM_STATE_STOPPING)
     return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
@@ -160,7 +160,7 @@ dsm_status dsm_cluster_attach(const char *name, int node, dsm_cluster **out, dsm
   dsm_status status = dsm_os_segment_open(segment, &cluster->space.control);
   if (status == DSM_OK) {
     cluster->fork_flag = dsm_os_fork_flag_open();
-    status = cluster->fork_flag ? attach(&call, cluster, node) : DSM_OS;
+    status = cluster->fork_flag ? attach(&call, cluster, name, node) : DSM_OS;
   }
   if (status != DSM_OK) {
     *fault = call.fault;

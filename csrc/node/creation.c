@@ -58,12 +58,11 @@ static dsm_status create_node(dsm_call *call, const dsm_config_shm *config, uint
   header->node = node;
   header->config = *config;
   header->config_check = dsm_config_checksum(config);
-  dsm_atomic_u64 *routes =
-      (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes);
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     dsm_stripe_init(space, node, stripe);
     /* A copy, sealed like the original, so that the control segment is no single point (I-7). */
-    dsm_store_relaxed_u64(&routes[stripe], dsm_load_relaxed_u64(dsm_space_route(space, stripe)));
+    dsm_store_relaxed_u64(dsm_space_node_route(space, node, stripe),
+                          dsm_load_relaxed_u64(dsm_space_route(space, stripe)));
   }
   DSM_TRY(store_full(call, dsm_arena_init(call, node), (int)node, DSM_PAGE_BYTES));
   header->magic = DSM_NODE_MAGIC;

@@ -108,6 +108,10 @@ dsm_status dsm_table_probe(dsm_call *call, unsigned node, uint32_t stripe, const
 dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
                           dsm_found *out);
 
+/* True if every slot that a look-up of that hash passes names an object with the slot's tag. */
+bool dsm_table_way_holds(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *table,
+                         uint64_t hash);
+
 /* Reads and verifies the header and key of the object in a live slot; its key hash in *hash. */
 dsm_status dsm_slot_object(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,
                            dsm_header *header, uint64_t *hash);

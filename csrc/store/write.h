@@ -33,7 +33,12 @@ dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition conditio
 dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
                    int64_t *result, uint64_t *version);
 
-/* For repairs, with the stripe's lock held: copies the object in `slot` of the source node, with
+/* For repairs, with the stripe's lock held: puts a value under a key that the region counts
+ * already.
+ */
+dsm_status dsm_put_counted(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                           const dsm_route *route, uint32_t copies);
+/* The same: copies the object in `slot` of the source node, with
  * its version, to the target node. A kill leaves the target as before or with the whole object. */
 dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
                         const dsm_key *key, uint64_t slot, const dsm_header *header);
