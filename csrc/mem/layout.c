@@ -36,6 +36,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
   out->recovery = take(&end, sizeof(dsm_recovery_shm));
   out->losses = take(&end, stripes * 8);
+  out->events = take(&end, sizeof(dsm_events_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   /* Memory comes as it is needed. The holds lie where intents may store. */
   out->holds = take(&end, (uint64_t)DSM_DECISIONS_MAX * DSM_HOLDS_MAX * sizeof(dsm_hold_shm));

@@ -277,10 +277,33 @@ typedef struct dsm_array_directory_shm {
   dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
 } dsm_array_directory_shm;
 
+#define DSM_EVENTS_MAX 1024u /* records of the ring; the oldest are overwritten */
+#define DSM_EVENT_WORDS 16u
+#define DSM_FACTS_MAX 16u
+
+/* One record of what happened to the cluster (node/event.h): a checksum, then a dsm_event. */
+typedef struct dsm_event_record_shm {
+  dsm_atomic_u64 words[DSM_EVENT_WORDS];
+} dsm_event_record_shm;
+_Static_assert(sizeof(dsm_event_record_shm) == 128, "one event, two lines");
+
+typedef struct dsm_events_shm {
+  dsm_lock_shm lock;   /* held while a record is written; readers take none */
+  dsm_atomic_u64 head; /* sealed: sequence of the latest record; 0 before the first */
+  dsm_atomic_u32 bell; /* grows with each record; what subscribers sleep on */
+  uint32_t reserved[13];
+  /* Sealed: the highest value that was recorded of each fact, so that it is recorded once. */
+  dsm_atomic_u64 facts[DSM_FACTS_MAX][DSM_PARTICIPANTS_MAX];
+  dsm_event_record_shm ring[DSM_EVENTS_MAX];
+} dsm_events_shm;
+_Static_assert(offsetof(dsm_events_shm, facts) == 128, "a lock and a line, then the facts");
+
 /* Byte offsets of the areas, from the configuration. */
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
-  uint64_t arrays, decisions, bells, recovery, losses;
+  uint64_t arrays, decisions, bells;
+  uint64_t recovery, losses;
+  uint64_t events;
   uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
   uint64_t node_unsettled, node_routes, node_regions, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */

@@ -9,6 +9,7 @@
 #include "../proto/ring.h"
 #include "../store/stripe.h"
 #include "cluster.h"
+#include "event.h"
 #include "registry.h"
 
 static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64_t bytes) {
@@ -23,6 +24,7 @@ static dsm_status init_locks(const dsm_space *space) {
     DSM_TRY(dsm_os_mutex_init(&dsm_space_lock(space, stripe)->mutex));
   for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
     DSM_TRY(dsm_os_mutex_init(&dsm_space_node_lock(space, node)->mutex));
+  DSM_TRY(dsm_event_init(space));
   return dsm_decision_init(space);
 }
 
