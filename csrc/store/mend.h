@@ -29,6 +29,10 @@ typedef struct dsm_mend {
 /* Makes the sub of a replica whole around the valid objects that it has. */
 bool dsm_mend_sub(dsm_mend *mend, uint32_t replica);
 
+/* Verifies what lies at an offset as an object of the stripe, whatever its slot may say. */
+bool dsm_mend_object(dsm_audit *audit, unsigned node, uint64_t offset, dsm_header *header,
+                     uint64_t *hash);
+
 /* The valid objects in the stripe's memory at the node that its table does not have: allocates
  * *found, to be freed. Walks the arena under its lock. */
 uint64_t dsm_mend_orphans(dsm_audit *audit, unsigned node, dsm_mend_orphan **found);

@@ -40,20 +40,18 @@ static void visit(void *context, uint64_t page, const dsm_run *run) {
   self->runs[self->run_count++].run = *run;
 }
 
-/* Verifies what lies at the offset as an object of the stripe. */
-static bool object_at(const finds *self, uint64_t offset, uint64_t room, dsm_header *header,
-                      uint64_t *hash) {
-  const dsm_space *space = self->audit->call->space;
+bool dsm_mend_object(dsm_audit *audit, unsigned node, uint64_t offset, dsm_header *header,
+                     uint64_t *hash) {
+  const dsm_space *space = audit->call->space;
   dsm_key key;
   if (!dsm_offset_fits(space, offset)) return false;
-  const dsm_object_shm *object = dsm_object_at(space, self->node, offset);
+  const dsm_object_shm *object = dsm_object_at(space, node, offset);
   dsm_header_read(object, header);
-  if (header->version == 0 || header->key_kind == 0 || !dsm_object_fits(space, offset, header) ||
-      header->value_offset + header->value_bytes > room)
+  if (header->version == 0 || header->key_kind == 0 || !dsm_object_fits(space, offset, header))
     return false;
   *hash = dsm_key_hash(space, (const uint8_t *)object + header->key_offset, header->key_bytes,
                        header->key_kind, header->region);
-  return dsm_audit_object(self->audit, self->node, dsm_slot_make(offset, *hash), header, &key);
+  return dsm_audit_object(audit, node, dsm_slot_make(offset, *hash), header, &key);
 }
 
 static bool has_slot(const finds *self, uint64_t offset, const dsm_header *header, uint64_t hash) {
@@ -70,7 +68,8 @@ static bool has_slot(const finds *self, uint64_t offset, const dsm_header *heade
 static void keep(finds *self, uint64_t offset, uint64_t room) {
   dsm_header header;
   uint64_t hash;
-  if (!object_at(self, offset, room, &header, &hash) || has_slot(self, offset, &header, hash))
+  if (!dsm_mend_object(self->audit, self->node, offset, &header, &hash) ||
+      header.value_offset + header.value_bytes > room || has_slot(self, offset, &header, hash))
     return;
   if (self->count == self->room) {
     uint64_t more = self->room ? self->room * 2 : 64;

@@ -91,13 +91,34 @@ static bool reset_words(dsm_audit *audit, unsigned node, bool *dead) {
   return mended || *dead;
 }
 
+/* The run of pages that goes with a slot: a value's run of this stripe that holds no valid object
+ * and that no other slot names; 0 for none. */
+static uint64_t run_of(dsm_audit *audit, unsigned node, const dsm_table *table, uint32_t index) {
+  uint64_t slot = dsm_load_relaxed_u64(&table->slots[index]), hash;
+  uint64_t offset = dsm_slot_offset(slot), page = offset / DSM_ARENA_PAGE_BYTES;
+  dsm_header header;
+  dsm_run run;
+  if (slot <= DSM_SLOT_TOMBSTONE || offset % DSM_ARENA_PAGE_BYTES != 0 ||
+      !dsm_offset_fits(audit->call->space, offset) ||
+      dsm_run_read(audit->call, node, page, &run) != DSM_OK || run.kind != DSM_RUN_VALUE ||
+      run.stripe != audit->stripe || dsm_mend_object(audit, node, offset, &header, &hash))
+    return 0;
+  for (uint32_t i = 0; i < table->capacity; i++)
+    if (i != index && dsm_slot_offset(dsm_load_relaxed_u64(&table->slots[i])) == offset) return 0;
+  return page;
+}
+
 /* Empties a slot that names no valid object. */
-static bool drop_slot(dsm_audit *audit, unsigned node, const dsm_atomic_u64 *slot) {
+static bool drop_slot(dsm_audit *audit, unsigned node, const dsm_table *table, uint32_t index) {
   dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
   dsm_log log = mend_log(audit);
-  dsm_log_set(&log, node + 1, slot, DSM_SLOT_TOMBSTONE);
+  uint64_t page = run_of(audit, node, table, index);
+  dsm_log_set(&log, node + 1, &table->slots[index], DSM_SLOT_TOMBSTONE);
   dsm_log_set_sealed(&log, node + 1, &sub->gen, dsm_log_get_sealed(&log, node + 1, &sub->gen) + 1);
-  return dsm_log_commit(&log) == DSM_OK;
+  if (page) dsm_slab_retire(&log, node, audit->stripe, page);
+  if (dsm_log_commit(&log) != DSM_OK) return false;
+  if (page) dsm_stripe_settle(audit->call, audit->stripe, node);
+  return true;
 }
 
 static void remember_key(dsm_mend *mend, unsigned node, uint64_t slot) {
@@ -172,7 +193,7 @@ static bool drop_bad_slots(dsm_mend *mend, unsigned node) {
   for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
     if (slot_holds(audit, node, &table.slots[i])) continue;
     remember_key(mend, node, dsm_load_relaxed_u64(&table.slots[i]));
-    mended |= drop_slot(audit, node, &table.slots[i]);
+    mended |= drop_slot(audit, node, &table, i);
     DSM_CRASH_POINT("mend.dropped");
   }
   return mended;

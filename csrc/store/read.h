@@ -44,6 +44,9 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out);
  * same replica is offered once more if it was mended meanwhile. */
 dsm_status dsm_read_again(dsm_call *call, const dsm_key *key, dsm_read *read);
 
+/* As dsm_read_begin, for who wants the version and no value: it is verified. */
+dsm_status dsm_read_version(dsm_call *call, const dsm_key *key, uint64_t *version);
+
 /* Copies header.value_bytes bytes. DSM_RETRY: begin again. DSM_CORRUPT: checksum differs. */
 dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target);
 

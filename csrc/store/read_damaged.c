@@ -132,3 +132,21 @@ dsm_status dsm_read_again(dsm_call *call, const dsm_key *key, dsm_read *read) {
   read->tried = tried | HEALED;
   return read_elsewhere(call, key, read);
 }
+
+dsm_status dsm_read_version(dsm_call *call, const dsm_key *key, uint64_t *version) {
+  dsm_read read;
+  dsm_status status = dsm_read_begin(call, key, &read);
+  while (status == DSM_OK) {
+    bool lazy = read.header.flags & DSM_OBJECT_LAZY; /* then the header was verified */
+    if (lazy || dsm_read_header_holds(&read, dsm_value_hash(dsm_read_value(call->space, &read),
+                                                            read.header.value_bytes))) {
+      *version = read.header.version;
+      if (lazy || dsm_read_valid(call->space, &read)) return DSM_OK;
+      status = dsm_read_begin(call, key, &read);
+    } else {
+      status = dsm_read_valid(call->space, &read) ? dsm_read_again(call, key, &read)
+                                                  : dsm_read_begin(call, key, &read);
+    }
+  }
+  return status;
+}

@@ -95,8 +95,9 @@ static inline bool dsm_object_fits(const dsm_space *space, uint64_t offset,
          header->value_offset + header->value_bytes <= space->layout.node_bytes - offset;
 }
 
+/* True if the smallest extent of an object, two grains, lies inside the segment. */
 static inline bool dsm_offset_fits(const dsm_space *space, uint64_t offset) {
-  return offset >= space->layout.data && offset + 64 <= space->layout.node_bytes;
+  return offset >= space->layout.data && offset + 2 * DSM_GRAIN_BYTES <= space->layout.node_bytes;
 }
 
 dsm_status dsm_table_read(dsm_call *call, unsigned node, uint32_t stripe, dsm_table *out);

@@ -1,7 +1,7 @@
 # From a status and its fault to a typed exception whose message names both sides of the relation.
 from dsm_native._native.core cimport (
     DSM_ABORTED, DSM_BROKEN, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG,
-    DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_NOT_OWNER, DSM_OS,
+    DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NO_REPLICAS, DSM_NOT_FOUND, DSM_NOT_OWNER, DSM_OS,
     DSM_OVERFLOW, DSM_STATUS_COUNT, DSM_STORE_FULL, DSM_TOO_MANY, DSM_TORN, DSM_USAGE,
     DSM_VERSION_CONFLICT, DSM_WRONG_TYPE, dsm_fault,
     dsm_os_process_state, dsm_os_room_bytes, dsm_status, dsm_status_exception,
@@ -115,6 +115,10 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.CorruptError(
             f"{subject!r}: {fault_text(fault)}. Other stripes are unaffected; "
             f"Cluster.check(repair=True) mends what replicas still tell")
+    if status == DSM_NO_REPLICAS:
+        return exceptions.NoReplicasAvailableError(
+            f"{subject!r}: {fault.what.decode()} ({where(fault)}). Other keys are unaffected; put "
+            f"it anew, or see Cluster.lost() and Cluster.accept_loss()")
     if status == DSM_LAYOUT:
         return exceptions.CorruptError(
             f"{subject!r}: segments have layout version {fault.left}, this package reads "
