@@ -28,6 +28,25 @@
 #define DSM_FIT_COUNT 6u    /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
 #define DSM_RETIRE_MAX 3u   /* page runs that one operation can let go */
 
+/* How a cluster watches its nodes, and what follows; the same in every process (node/peers.h). */
+typedef struct dsm_detection_shm {
+  uint32_t heartbeat_ms; /* between two beats of a service thread, and between two judgements */
+  uint32_t suspect_ms;   /* of silence, then a node is suspected */
+  uint32_t timeout_ms;   /* of silence, then it is taken for hung, and killed */
+  uint32_t accrual;      /* 1: judged by phi accrual, which learns the intervals */
+  uint32_t phi_suspect_milli, phi_dead_milli; /* thousandths */
+  uint32_t pause_ms;                          /* accrual: silence beyond the mean that is fine */
+  uint32_t recovery;                          /* dsm_recovery */
+  uint32_t faults;                            /* 1: faults may be injected */
+  uint32_t reserved;
+} dsm_detection_shm;
+
+typedef enum dsm_recovery {
+  DSM_RECOVERY_ADOPT = 1,   /* the next incarnation takes the segment as it is, and repairs it */
+  DSM_RECOVERY_REBUILD = 2, /* the segment counts as lost */
+  DSM_RECOVERY_NONE = 3,    /* a death is reported, and that is all */
+} dsm_recovery;
+
 typedef struct dsm_config_shm {
   uint64_t cluster_id;         /* random; every segment of the cluster repeats it */
   uint64_t hash_seed;          /* random; keys cannot be chosen to collide */
@@ -39,6 +58,7 @@ typedef struct dsm_config_shm {
   uint32_t replicas;     /* replication factor */
   uint32_t reserved;
   char name[DSM_CLUSTER_NAME_BYTES];
+  dsm_detection_shm detection;
 } dsm_config_shm;
 
 /* Far apart, and not 0: flipped bits and a zeroed word are no state, rather than another one. */
@@ -102,7 +122,14 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 beat_ns;   /* CLOCK_MONOTONIC of the service thread's latest round */
   dsm_atomic_u32 pins_high; /* pins above this index were never used */
   dsm_atomic_u32 ready;
-  uint64_t reserved[11];
+  dsm_atomic_u64
+      struck_ns;          /* CLOCK_MONOTONIC at which somebody of the cluster set out to kill it */
+  dsm_atomic_u64 died_ns; /* at which its end was found, of the latest that had served */
+  dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why; 0: nobody did */
+  dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
+  dsm_atomic_u32 beating;    /* 1: its service thread has begun, so its silence means something */
+  uint32_t reserved_half;
+  uint64_t reserved[7];
 } dsm_participant_shm;
 _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
 

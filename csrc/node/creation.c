@@ -12,6 +12,10 @@
 #include "event.h"
 #include "registry.h"
 
+#define HEARTBEAT_MS 100u
+#define SUSPECT_MS 1000u
+#define TIMEOUT_MS 3000u
+
 static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64_t bytes) {
   return status == DSM_STORE_FULL
              ? dsm_fail(call, status, "no room for the cluster's tables", node, -1, bytes, 0)
@@ -150,6 +154,12 @@ static void configure(dsm_config_shm *config, const dsm_options *options) {
                              .node_count = options->node_count,
                              .stripe_count = options->stripe_count,
                              .replicas = options->replicas};
+  config->detection = options->detection;
+  if (config->detection.heartbeat_ms == 0)
+    config->detection = (dsm_detection_shm){.heartbeat_ms = HEARTBEAT_MS,
+                                            .suspect_ms = SUSPECT_MS,
+                                            .timeout_ms = TIMEOUT_MS,
+                                            .recovery = DSM_RECOVERY_ADOPT};
   strncpy(config->name, options->name, sizeof config->name - 1);
 }
 

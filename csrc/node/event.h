@@ -48,18 +48,17 @@ typedef enum dsm_event_kind {
 /* What makes a record unique, beside its subject. Values grow: an incarnation, a build, an epoch.
  */
 typedef enum dsm_fact {
-  DSM_FACT_NONE = 0, /* recorded as often as posted */
-  DSM_FACT_SUSPICION =
-      1,                 /* by participant: DSM_SUSPICION of incarnation and turn; odd: suspected */
-  DSM_FACT_FENCED = 2,   /* by participant: incarnation */
-  DSM_FACT_DEATH = 3,    /* by participant: incarnation */
-  DSM_FACT_REPAIR = 4,   /* by participant: incarnation */
-  DSM_FACT_EXIT = 5,     /* by participant: incarnation */
-  DSM_FACT_SERVING = 6,  /* by participant: incarnation */
-  DSM_FACT_DRAINING = 7, /* by node: epoch */
-  DSM_FACT_LEFT = 8,     /* by node: epoch */
-  DSM_FACT_LOST = 9,     /* by node: build that was lost */
-  DSM_FACT_REBUILD = 10, /* by node: build << 1, | 1 when done */
+  DSM_FACT_NONE = 0,      /* recorded as often as posted */
+  DSM_FACT_SUSPICION = 1, /* by participant: dsm_suspicion of incarnation and turn */
+  DSM_FACT_FENCED = 2,    /* by participant: incarnation */
+  DSM_FACT_DEATH = 3,     /* by participant: incarnation */
+  DSM_FACT_REPAIR = 4,    /* by participant: incarnation */
+  DSM_FACT_EXIT = 5,      /* by participant: incarnation */
+  DSM_FACT_SERVING = 6,   /* by participant: incarnation */
+  DSM_FACT_DRAINING = 7,  /* by node: epoch */
+  DSM_FACT_LEFT = 8,      /* by node: epoch */
+  DSM_FACT_LOST = 9,      /* by node: build that was lost */
+  DSM_FACT_REBUILD = 10,  /* by node: build << 1, | 1 when done */
   DSM_FACT_REBALANCE = 11 /* by 0: epoch << 1, | 1 when done */
 } dsm_fact;
 _Static_assert(DSM_FACT_REBALANCE < DSM_FACTS_MAX, "facts fit their table");
@@ -68,8 +67,9 @@ typedef enum dsm_finding {
   DSM_FINDING_UNSAID = 0,
   DSM_FINDING_KERNEL = 1,    /* the kernel reported the end (pidfd) */
   DSM_FINDING_HEARTBEAT = 2, /* no heartbeat came */
-  DSM_FINDING_PARENT = 3,   /* who started it asked for its end (a task's time-out, a vain start) */
-  DSM_FINDING_CHECKSUM = 4, /* bytes did not verify */
+  DSM_FINDING_PARENT = 3,    /* who started it ended it: a task's time-out, a vain start */
+  DSM_FINDING_CHECKSUM = 4,  /* bytes did not verify */
+  DSM_FINDING_INJECTED = 5,  /* cluster.faults did it */
 } dsm_finding;
 
 /* A record as it is posted and read. Zero what does not apply; node -1 for no node. */
@@ -97,8 +97,9 @@ _Static_assert(sizeof(dsm_event) == (DSM_EVENT_WORDS - 1) * 8, "an event fills i
 
 #define DSM_STATUS_UNKNOWN INT32_MIN
 
+/* Odd turns are suspicions, even ones their ends. */
 static inline uint64_t dsm_suspicion(uint32_t incarnation, uint32_t turn) {
-  return (uint64_t)(incarnation & 0xFFFFFFF) << 16 | (turn & 0xFFFF);
+  return (uint64_t)(incarnation & 0xFFFFFF) << 20 | (turn & 0xFFFFF);
 }
 
 dsm_status dsm_event_init(const dsm_space *space);
