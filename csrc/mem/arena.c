@@ -53,34 +53,29 @@ static void arena_unlock(dsm_call *call, unsigned node) {
   dsm_lock_drop(dsm_space_node_lock(call->space, node));
 }
 
-static void seal_store(const dsm_space *space, unsigned segment, dsm_atomic_u64 *word,
-                       uint64_t value) {
-  dsm_store_release_u64(word, dsm_seal(value, dsm_space_locator(space, segment, word)));
-}
-
 dsm_status dsm_arena_init(dsm_call *call, unsigned node) {
   dsm_space *space = call->space;
   dsm_arena_shm *arena = &dsm_space_node(space, node)->arena;
   const dsm_layout *layout = &space->layout;
   uint64_t first = layout->data_page, pages = layout->page_count - first;
-  for (unsigned i = 0; i < DSM_BIN_COUNT; i++) seal_store(space, node + 1, &arena->bins[i], 0);
+  for (unsigned i = 0; i < DSM_BIN_COUNT; i++) dsm_run_store(space, node + 1, &arena->bins[i], 0);
   for (unsigned i = 0; i < DSM_BIN_COUNT / 28; i++)
-    seal_store(space, node + 1, &arena->occupied[i], 0);
-  seal_store(space, node + 1, &arena->limbo, 0);
-  seal_store(space, node + 1, &arena->free_pages, 0);
-  seal_store(space, node + 1, &arena->limbo_pages, 0);
-  seal_store(space, node + 1, &arena->unbacked_pages, pages);
-  seal_store(space, node + 1, &arena->unbacked, first);
+    dsm_run_store(space, node + 1, &arena->occupied[i], 0);
+  dsm_run_store(space, node + 1, &arena->limbo, 0);
+  dsm_run_store(space, node + 1, &arena->free_pages, 0);
+  dsm_run_store(space, node + 1, &arena->limbo_pages, 0);
+  dsm_run_store(space, node + 1, &arena->unbacked_pages, pages);
+  dsm_run_store(space, node + 1, &arena->unbacked, first);
   dsm_page_shm *head = dsm_space_page(space, node, first);
   dsm_page_shm *tail = dsm_space_page(space, node, layout->page_count - 1);
   uint64_t base = layout->pages;
   DSM_TRY(dsm_os_segment_back(&space->nodes[node], base + first * sizeof *head, sizeof *head));
   DSM_TRY(dsm_os_segment_back(&space->nodes[node], base + (layout->page_count - 1) * sizeof *head,
                               sizeof *head));
-  seal_store(space, node + 1, &head->run, (uint64_t)DSM_RUN_UNBACKED << 28 | pages);
+  dsm_run_store(space, node + 1, &head->run, (uint64_t)DSM_RUN_UNBACKED << 28 | pages);
   dsm_store_release_u64(&head->link,
                         dsm_link_seal(0, dsm_space_locator(space, node + 1, &head->link)));
-  if (pages > 1) seal_store(space, node + 1, &tail->run, (uint64_t)DSM_RUN_TAIL << 28 | pages);
+  if (pages > 1) dsm_run_store(space, node + 1, &tail->run, (uint64_t)DSM_RUN_TAIL << 28 | pages);
   return DSM_OK;
 }
 
@@ -236,8 +231,8 @@ static dsm_status warm(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_k
   dsm_status status = back_pages(call, node, page, pages);
   DSM_CRASH_POINT("arena.warm");
   if (status == DSM_OK) {
-    seal_store(call->space, node + 1, &dsm_space_page(call->space, node, page)->run,
-               (uint64_t)kind << 28 | pages);
+    dsm_run_store(call->space, node + 1, &dsm_space_page(call->space, node, page)->run,
+                  (uint64_t)kind << 28 | pages);
     return DSM_OK;
   }
   DSM_TRY(dsm_arena_give(call, node, stripe, target));

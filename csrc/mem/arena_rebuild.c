@@ -9,11 +9,6 @@
 #include "arena.h"
 #include "run.h"
 
-static void seal_store(const dsm_space *space, unsigned segment, dsm_atomic_u64 *word,
-                       uint64_t value) {
-  dsm_store_release_u64(word, dsm_seal(value, dsm_space_locator(space, segment, word)));
-}
-
 static void link_store(const dsm_space *space, unsigned node, uint64_t page, uint64_t value) {
   dsm_atomic_u64 *link = &dsm_space_page(space, node, page)->link;
   dsm_store_release_u64(link, dsm_link_seal(value, dsm_space_locator(space, node + 1, link)));
@@ -48,22 +43,22 @@ static void push(const dsm_space *space, unsigned node, dsm_atomic_u64 *list, ui
         dsm_link_unseal(dsm_load_relaxed_u64(link), dsm_space_locator(space, node + 1, link), &ok);
     link_store(space, node, old, value >> 28 << 28 | page);
   }
-  seal_store(space, node + 1, list, page);
+  dsm_run_store(space, node + 1, list, page);
 }
 
 static void clear(const dsm_space *space, unsigned node, dsm_arena_shm *arena) {
-  for (unsigned i = 0; i < DSM_BIN_COUNT; i++) seal_store(space, node + 1, &arena->bins[i], 0);
+  for (unsigned i = 0; i < DSM_BIN_COUNT; i++) dsm_run_store(space, node + 1, &arena->bins[i], 0);
   for (unsigned i = 0; i < DSM_BIN_COUNT / 28; i++)
-    seal_store(space, node + 1, &arena->occupied[i], 0);
-  seal_store(space, node + 1, &arena->unbacked, 0);
-  seal_store(space, node + 1, &arena->limbo, 0);
+    dsm_run_store(space, node + 1, &arena->occupied[i], 0);
+  dsm_run_store(space, node + 1, &arena->unbacked, 0);
+  dsm_run_store(space, node + 1, &arena->limbo, 0);
 }
 
 static void add(const dsm_space *space, unsigned node, dsm_arena_shm *arena, uint64_t page,
                 const dsm_run *run, dsm_arena_usage *seen) {
   if (run->pages > 1)
-    seal_store(space, node + 1, &dsm_space_page(space, node, page + run->pages - 1)->run,
-               (uint64_t)DSM_RUN_TAIL << 28 | run->pages);
+    dsm_run_store(space, node + 1, &dsm_space_page(space, node, page + run->pages - 1)->run,
+                  (uint64_t)DSM_RUN_TAIL << 28 | run->pages);
   if (run->kind == DSM_RUN_FREE) {
     unsigned bin = dsm_run_bin(run->pages);
     dsm_atomic_u64 *word = &arena->occupied[bin / 28];
@@ -71,7 +66,7 @@ static void add(const dsm_space *space, unsigned node, dsm_arena_shm *arena, uin
     uint64_t bits =
         dsm_unseal(dsm_load_relaxed_u64(word), dsm_space_locator(space, node + 1, word), &ok);
     push(space, node, &arena->bins[bin], page);
-    seal_store(space, node + 1, word, bits | 1ull << bin % 28);
+    dsm_run_store(space, node + 1, word, bits | 1ull << bin % 28);
     seen->free_pages += run->pages;
   } else if (run->kind == DSM_RUN_UNBACKED) {
     push(space, node, &arena->unbacked, page);
@@ -99,9 +94,9 @@ dsm_status dsm__arena_rebuild(dsm_call *call, unsigned node) {
     add(space, node, arena, page, &run, &seen);
     DSM_CRASH_POINT("arena.rebuilding");
   }
-  seal_store(space, node + 1, &arena->free_pages, seen.free_pages);
-  seal_store(space, node + 1, &arena->unbacked_pages, seen.unbacked_pages);
-  seal_store(space, node + 1, &arena->limbo_pages, seen.limbo_pages);
+  dsm_run_store(space, node + 1, &arena->free_pages, seen.free_pages);
+  dsm_run_store(space, node + 1, &arena->unbacked_pages, seen.unbacked_pages);
+  dsm_run_store(space, node + 1, &arena->limbo_pages, seen.limbo_pages);
   dsm_store_release_u32(&arena->limbo_hint, 1);
   DSM_CRASH_POINT("arena.rebuilt");
   dsm_store_release_u32(&dsm_space_node_lock(call->space, node)->quarantined, 0);

@@ -15,8 +15,9 @@ from dsm_native._native.codec cimport (
     encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
-    DSM_ABORTED, DSM_ANY_VERSION, DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK,
-    DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop, dsm_cluster_forked,
+    DSM_ABORTED, DSM_ANY_VERSION, DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT,
+    DSM_NOT_FOUND, DSM_OK, DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
+    dsm_cluster_forked,
     dsm_cluster_hold, dsm_heal, dsm_key, dsm_os_monotonic_ns, dsm_part, dsm_read_copy, dsm_space,
     dsm_status, uint16_t, uint32_t, uint64_t,
 )
