@@ -12,7 +12,8 @@
 #define DSM_GRAIN_BYTES 16u /* unit of an extent's offset in a slot */
 #define DSM_NODES_MAX 63u   /* 6 bits in a route, one value means "none" */
 #define DSM_REPLICAS_MAX 5u /* preference list that fits a route word */
-#define DSM_PARTICIPANTS_MAX 256u  /* attached processes, nodes and owner included */
+#define DSM_PARTICIPANTS_MAX 256u  /* slots: owner, nodes, attached processes */
+#define DSM_CLIENTS_FIRST 64u      /* slots below are those of the owner and of all node ids */
 #define DSM_REGIONS_MAX 256u       /* namespaces of one cluster */
 #define DSM_ARRAYS_MAX 1024u       /* names in the directory of arrays */
 #define DSM_PINS_MAX 4096u         /* pinned extents of one process */

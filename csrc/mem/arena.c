@@ -3,6 +3,7 @@
 
 #include "../base/crash.h"
 #include "lock.h"
+#include "nodes.h"
 #include "pin.h"
 #include "run.h"
 
@@ -28,13 +29,24 @@ static dsm_status rebuild(dsm_call *call, unsigned node) {
   return status;
 }
 
-static dsm_status arena_lock(dsm_call *call, unsigned node) {
+dsm_status dsm__arena_lock(dsm_call *call, unsigned node) {
   bool must_repair;
   dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
-  dsm_status status = dsm_lock_take_any(call, lock, &must_repair);
-  if (status != DSM_OK) {
-    call->fault.node = (int32_t)node;
-    return status;
+  dsm_status status;
+  /* Under this lock the id keeps its segment (mem/nodes.h), once we have seen that we have it. */
+  for (;;) {
+    status = dsm_lock_take_any(call, lock, &must_repair);
+    if (status != DSM_OK) {
+      call->fault.node = (int32_t)node;
+      return status;
+    }
+    if (DSM_LIKELY(dsm_space_current(call->space, dsm_space_epoch(call->space)))) break;
+    dsm_lock_drop(lock);
+    dsm_nodes_follow(call);
+  }
+  if (DSM_UNLIKELY(!dsm_space_present(call->space, node))) {
+    dsm_lock_drop(lock);
+    return dsm_fail(call, DSM_CORRUPT, "there is no such node", (int)node, -1, 0, 0);
   }
   if (DSM_UNLIKELY(must_repair)) {
     status = dsm_intent_recover(call, dsm_space_arena_intent(call->space, node), ARENA_SALT + node);
@@ -49,7 +61,7 @@ static dsm_status arena_lock(dsm_call *call, unsigned node) {
   return DSM_OK;
 }
 
-static void arena_unlock(dsm_call *call, unsigned node) {
+void dsm__arena_unlock(dsm_call *call, unsigned node) {
   dsm_lock_drop(dsm_space_node_lock(call->space, node));
 }
 
@@ -254,14 +266,14 @@ static dsm_status take_locked(dsm_call *call, unsigned node, uint32_t stripe, ds
 
 dsm_status dsm_arena_take(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
                           uint64_t pages, dsm_atomic_u64 *target) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   uint64_t cold_page = 0;
   dsm_status status = take_locked(call, node, stripe, kind, pages, target, &cold_page);
   if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
     DSM_TRY(rebuild(call, node));
     status = take_locked(call, node, stripe, kind, pages, target, &cold_page);
   }
-  arena_unlock(call, node);
+  dsm__arena_unlock(call, node);
   if (status == DSM_OK && cold_page)
     status = warm(call, node, stripe, kind, cold_page, pages, target);
   return status;
@@ -299,31 +311,31 @@ static dsm_status give_locked(dsm_call *call, unsigned node, uint32_t stripe,
 }
 
 dsm_status dsm_arena_give(dsm_call *call, unsigned node, uint32_t stripe, dsm_atomic_u64 *source) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   dsm_status status = give_locked(call, node, stripe, source);
   if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
     DSM_TRY(rebuild(call, node));
     status = give_locked(call, node, stripe, source);
   }
-  arena_unlock(call, node);
+  dsm__arena_unlock(call, node);
   return status;
 }
 
 dsm_status dsm_arena_repair(dsm_call *call, unsigned node) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   dsm_status status = reclaim(call, node);
   if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
     DSM_TRY(rebuild(call, node));
     status = reclaim(call, node);
   }
-  arena_unlock(call, node);
+  dsm__arena_unlock(call, node);
   return status;
 }
 
 dsm_status dsm_arena_rebuild(dsm_call *call, unsigned node) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   DSM_TRY(rebuild(call, node));
-  arena_unlock(call, node);
+  dsm__arena_unlock(call, node);
   return DSM_OK;
 }
 
@@ -343,9 +355,9 @@ dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *o
 }
 
 dsm_status dsm_arena_look(dsm_call *call, unsigned node, uint64_t page, dsm_run *out) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   dsm_status status = dsm_run_read(call, node, page, out);
-  arena_unlock(call, node);
+  dsm__arena_unlock(call, node);
   return status;
 }
 
@@ -357,40 +369,4 @@ dsm_status dsm_arena_usage_read(dsm_call *call, unsigned node, dsm_arena_usage *
   out->unbacked_pages = dsm_log_get_sealed(&log, node + 1, &arena->unbacked_pages);
   out->limbo_pages = dsm_log_get_sealed(&log, node + 1, &arena->limbo_pages);
   return log.status;
-}
-
-dsm_status dsm_arena_valid(dsm_call *call, unsigned node,
-                           void (*visit)(void *context, uint64_t page, const dsm_run *run),
-                           void *context) {
-  DSM_TRY(arena_lock(call, node));
-  const dsm_layout *layout = &call->space->layout;
-  dsm_arena_usage usage, seen = {0};
-  dsm_status status = dsm_arena_usage_read(call, node, &usage);
-  dsm_run run = {.kind = DSM_RUN_NONE};
-  for (uint64_t page = layout->data_page; status == DSM_OK && page < layout->page_count;
-       page += run.pages) {
-    status = dsm_run_read(call, node, page, &run);
-    if (status == DSM_OK && run.kind == DSM_RUN_TAIL)
-      status = dsm_fail(call, DSM_CORRUPT, "run begins with a tail", (int)node, -1, page, 0);
-    if (status != DSM_OK) break;
-    if (run.pages > 1) {
-      dsm_run tail;
-      status = dsm_run_read(call, node, page + run.pages - 1, &tail);
-      if (status == DSM_OK && (tail.kind != DSM_RUN_TAIL || tail.pages != run.pages))
-        status = dsm_fail(call, DSM_CORRUPT, "head and tail differ", (int)node, -1, run.pages,
-                          tail.pages);
-      if (status != DSM_OK) break;
-    }
-    if (run.kind == DSM_RUN_FREE) seen.free_pages += run.pages;
-    if (run.kind == DSM_RUN_UNBACKED) seen.unbacked_pages += run.pages;
-    if (run.kind == DSM_RUN_LIMBO) seen.limbo_pages += run.pages;
-    if (visit) visit(context, page, &run);
-  }
-  if (status == DSM_OK &&
-      (seen.free_pages != usage.free_pages || seen.unbacked_pages != usage.unbacked_pages ||
-       seen.limbo_pages != usage.limbo_pages))
-    status = dsm_fail(call, DSM_CORRUPT, "page counters differ from the map", (int)node, -1,
-                      seen.free_pages, usage.free_pages);
-  arena_unlock(call, node);
-  return status;
 }

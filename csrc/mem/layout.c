@@ -36,6 +36,10 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
   out->recovery = take(&end, sizeof(dsm_recovery_shm));
   out->losses = take(&end, stripes * 8);
+  out->node_table = take(&end, sizeof(dsm_node_table_shm));
+  out->strays = take(&end, stripes * 8);
+  out->balance = take(&end, sizeof(dsm_balance_shm));
+  out->targets = take(&end, stripes * 8);
   out->events = take(&end, sizeof(dsm_events_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   /* Memory comes as it is needed. The holds lie where intents may store. */
@@ -53,6 +57,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->node_unsettled = take(&end, (stripes + 63) / 64 * 8);
   out->node_routes = take(&end, stripes * 8);
   out->node_regions = take(&end, DSM_REGIONS_MAX * sizeof(dsm_region_shm));
+  out->node_table_copy = take(&end, sizeof(dsm_node_table_shm));
   out->subs = take(&end, stripes * sizeof(dsm_sub_shm));
   out->page_count = config->node_segment_bytes / DSM_ARENA_PAGE_BYTES;
   out->pages = take(&end, out->page_count * sizeof(dsm_page_shm));

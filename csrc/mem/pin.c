@@ -40,7 +40,8 @@ void dsm_pin_release(dsm_space *space, uint32_t index) {
   uint64_t node = (dsm_load_relaxed_u64(pin) >> 32) - 1;
   dsm_store_seq_cst_u64(pin, 0);
   DSM_CRASH_POINT("pin.released");
-  if (node < space->node_count) hint_if_limbo(space, (unsigned)node);
+  if (node < DSM_NODES_MAX && dsm_space_present(space, (unsigned)node))
+    hint_if_limbo(space, (unsigned)node);
 }
 
 void dsm_pin_clear(dsm_space *space, uint32_t participant) {
@@ -55,7 +56,8 @@ void dsm_pin_clear(dsm_space *space, uint32_t participant) {
   dsm_fence_seq_cst();
   /* Every node, not those of the pins just dropped: the process may have died between dropping one
    * and the hint, in dsm_pin_release or here. */
-  for (uint32_t node = 0; node < space->node_count; node++) hint_if_limbo(space, node);
+  for (uint32_t node = 0; node < space->node_count; node++)
+    if (dsm_space_present(space, node)) hint_if_limbo(space, node);
   dsm_store_release_u32(&slot->pins_high, 0);
 }
 

@@ -40,7 +40,10 @@ static inline void dsm_run_store(const dsm_space *space, unsigned segment, dsm_a
   dsm_store_release_u64(word, dsm_seal(value, dsm_space_locator(space, segment, word)));
 }
 
-/* With the arena's lock held (arena_rebuild.c). */
+/* The arena's lock, repaired; DSM_CORRUPT if the arena cannot be rebuilt. */
+dsm_status dsm__arena_lock(dsm_call *call, unsigned node);
+void dsm__arena_unlock(dsm_call *call, unsigned node);
+/* With the lock held (arena_rebuild.c). */
 dsm_status dsm__arena_rebuild(dsm_call *call, unsigned node);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "../base/crash.h"
-#include "../mem/lock.h"
+#include "../mem/nodes.h"
 #include "../store/heal.h"
 #include "../store/region_record.h"
 
@@ -79,12 +79,9 @@ dsm_status dsm_region_open(dsm_call *call, const char *name, uint32_t name_bytes
   if (name_bytes == 0 || name_bytes > DSM_REGION_NAME_BYTES)
     return dsm_fail(call, DSM_USAGE, "bytes of the region's name", -1, -1, name_bytes,
                     DSM_REGION_NAME_BYTES);
-  bool must_repair;
-  dsm_lock_shm *lock = &dsm_space_control(call->space)->registry;
-  DSM_TRY(dsm_lock_take(call, lock, &must_repair));
-  if (must_repair) dsm_lock_repaired(lock, DSM_OK);
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = open_locked(call, name, name_bytes, settings, match, region, actual);
-  dsm_lock_drop(lock);
+  dsm_registry_drop(call);
   return status;
 }
 

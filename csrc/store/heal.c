@@ -24,9 +24,10 @@ bool dsm_audit_stripe(dsm_audit *audit, uint32_t *unsound) {
   read_regions(audit);
   memset(audit->region_objects, 0, sizeof audit->region_objects);
   for (uint32_t replica = 0; replica < audit->route.count; replica++) {
-    if (!dsm_audit_sub(audit, replica)) *unsound |= 1u << replica;
+    if (!dsm_audit_sub(audit, audit->route.nodes[replica])) *unsound |= 1u << replica;
   }
-  return dsm_audit_replicas(audit) && *unsound == 0;
+  bool strays = dsm_audit_strays(audit);
+  return dsm_audit_replicas(audit) && strays && *unsound == 0;
 }
 
 bool dsm_audit_mended(dsm_audit *audit, uint32_t unsound) {

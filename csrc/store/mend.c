@@ -121,6 +121,8 @@ bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
   forget_keys(&mend);
   if (mended) {
     audit->report->repaired++;
+    /* What was put back may have an old version: a move that compares by version begins again. */
+    dsm_fetch_add_relaxed_u32(&dsm_space_lock(space, audit->stripe)->repairs, 1);
     dsm_fetch_add_relaxed_u64(&dsm_space_recovery(space)->stripes_mended, 1);
   }
   return mended;

@@ -5,6 +5,7 @@
 #include "../base/crash.h"
 #include "hold.h"
 #include "mend.h"
+#include "route.h"
 #include "stripe.h"
 
 #define GEN_LEAP (1ull << 32) /* above any generation that a damaged word can have had */
@@ -231,15 +232,14 @@ static void remember_orphan(dsm_audit *audit, const dsm_mend_orphan *orphan) {
 
 /* Rebuilds bits and lists of the sub's slabs from the extents that are referred to, or will be.
  * Slabs without any become unclaimed runs, which the walk over the arena gives back. */
-static bool rebuild_slabs(dsm_audit *audit, uint32_t replica, const dsm_mend_orphan *orphans,
+static bool rebuild_slabs(dsm_audit *audit, unsigned node, const dsm_mend_orphan *orphans,
                           uint64_t orphan_count) {
   dsm_space *space = audit->call->space;
-  unsigned node = audit->route.nodes[replica];
   dsm_sub_shm *sub = dsm_space_sub(space, node, audit->stripe);
   dsm_check_tell *tell = audit->tell;
   dsm_check_report report = *audit->report;
   audit->tell = NULL;
-  bool sound = dsm_audit_sub(audit, replica);
+  bool sound = dsm_audit_sub(audit, node);
   audit->tell = tell;
   *audit->report = report;
   if (sound && orphan_count == 0) return false;
@@ -276,7 +276,7 @@ bool dsm_mend_sub(dsm_mend *mend, uint32_t replica) {
   /* The one who mended before may have been killed between dropping a slot and this. */
   if (dead || mend->resumed || mend->unknown > unknown)
     count = dsm_mend_orphans(audit, node, &orphans);
-  mended |= rebuild_slabs(audit, replica, orphans, count);
+  mended |= rebuild_slabs(audit, node, orphans, count);
   for (uint64_t i = 0; i < count; i++) {
     if (!dsm_mend_attach(audit, node, &orphans[i])) continue;
     mended = true;
@@ -288,4 +288,22 @@ bool dsm_mend_sub(dsm_mend *mend, uint32_t replica) {
   dsm_atomic_u64 *gen = &dsm_space_sub(audit->call->space, node, audit->stripe)->gen;
   store_sealed(audit, node, gen, unsealed(audit, node, gen, &dead) + 1);
   return mended;
+}
+
+/* A sub that the route does not name: it becomes empty, and its runs are found unclaimed by the
+ * walk over the arena. */
+static void give_up(dsm_audit *audit, unsigned node) {
+  dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
+  uint64_t gen = next_gen(audit);
+  dsm_holds_forget(audit->call, audit->stripe, node);
+  dsm_stripe_init(audit->call->space, node, audit->stripe);
+  store_sealed(audit, node, &sub->gen, gen);
+}
+
+void dsm_mend_stray(dsm_audit *audit, unsigned node) {
+  if (dsm_strays_read(audit->call->space, audit->stripe) >> node & 1)
+    give_up(audit, node);
+  else
+    dsm_strays_add(audit->call->space, audit->stripe, 1ull << node); /* the next move tidies it */
+  audit->report->repaired++;
 }

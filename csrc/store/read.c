@@ -2,8 +2,9 @@
 #include "read.h"
 
 #include "../base/crash.h"
+#include "../mem/nodes.h"
 #include "../mem/pin.h"
-#include "route.h"
+#include "route_restore.h"
 
 #define RETRIES_BEFORE_YIELD 256
 
@@ -97,6 +98,7 @@ static inline dsm_status look(dsm_call *call, const dsm_key *key, bool alone, ds
 
 dsm_status dsm_read_look(dsm_call *call, const dsm_key *key, uint32_t replica, dsm_read *out) {
   dsm_route route;
+  out->epoch = dsm_space_epoch(call->space);
   out->route_word = dsm_load_acquire_u64(dsm_space_route(call->space, out->stripe));
   if (!dsm_route_unseal(call->space, out->route_word, out->stripe, &route))
     return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, out->route_word,
@@ -117,10 +119,11 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
   out->pin = DSM_PIN_NONE;
   out->tried = 0;
   for (unsigned retries = 1;; retries++) {
+    out->epoch = dsm_space_epoch(space);
     out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
     int primary = dsm_route_primary(space, out->route_word, out->stripe);
     if (DSM_UNLIKELY(primary < 0)) {
-      if (dsm_route_restore(space, out->stripe)) continue;
+      if (dsm_nodes_catch_up(call) || dsm_route_restore(space, out->stripe)) continue;
       return dsm_fail(call, DSM_CORRUPT, "neither the route nor a copy of it verifies", -1,
                       out->stripe, out->route_word, 0);
     }
@@ -131,6 +134,7 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
       status = dsm_read_doubted(call, key, status, out);
       if (status != DSM_RETRY) return status;
     }
+    dsm_nodes_catch_up(call);
     if (retries % RETRIES_BEFORE_YIELD == 0) dsm_os_yield();
   }
 }
@@ -140,14 +144,17 @@ static dsm_status damaged(dsm_call *call, const dsm_read *read, const char *what
                   read->header.version);
 }
 
+static uint64_t settled_of(const dsm_space *space, const dsm_read *read) {
+  const uint8_t *object = dsm_read_object(space, read);
+  return dsm_load_relaxed_u64((const dsm_atomic_u64 *)(const void *)object + 3);
+}
+
 dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   const dsm_space *space = call->space;
   const dsm_header *header = &read->header;
   dsm_copy_out(target, dsm_read_value(space, read), header->value_bytes);
   uint64_t settled = 0;
-  if (header->flags & DSM_OBJECT_LAZY)
-    settled =
-        dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  if (header->flags & DSM_OBJECT_LAZY) settled = settled_of(space, read);
   if (read->pin == DSM_PIN_NONE && DSM_UNLIKELY(!dsm_read_valid(space, read))) return DSM_RETRY;
   if (header->flags & DSM_OBJECT_LAZY) {
     if (DSM_UNLIKELY(!dsm_read_header_holds(read, 0)))
@@ -192,8 +199,7 @@ dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
   if (!(read->header.flags & DSM_OBJECT_LAZY))
     return dsm_read_header_holds(read, hash) ? DSM_OK
                                              : damaged(call, read, "object's checksum differs");
-  expected =
-      dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  expected = settled_of(space, read);
   return expected == 0 || expected == hash ? DSM_OK
                                            : damaged(call, read, "value's checksum differs");
 }

@@ -1,4 +1,5 @@
 /* Reads that met damage, or what may be damage (read.h): mending, and reading at a backup. */
+#include "../mem/nodes.h"
 #include "heal.h"
 #include "read.h"
 #include "region_record.h"
@@ -20,8 +21,10 @@ static uint32_t copies_of(const dsm_space *space, const dsm_key *key, uint32_t r
 static dsm_status look_patiently(dsm_call *call, const dsm_key *key, uint32_t replica,
                                  dsm_read *out) {
   dsm_status status = DSM_RETRY;
-  for (int looks = 0; looks < LOOKS && status == DSM_RETRY; looks++)
+  for (int looks = 0; looks < LOOKS && status == DSM_RETRY; looks++) {
+    dsm_nodes_catch_up(call);
     status = dsm_read_look(call, key, replica, out);
+  }
   return status;
 }
 

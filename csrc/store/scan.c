@@ -1,9 +1,10 @@
 /* Listing keys. */
 #include "scan.h"
 
+#include "../mem/nodes.h"
 #include "heal.h"
 #include "region_record.h"
-#include "route.h"
+#include "route_restore.h"
 #include "stripe.h"
 
 #define UNLOCKED_TRIES 16
@@ -94,8 +95,13 @@ dsm_status dsm_scan_stripe(dsm_call *call, uint16_t region, uint32_t stripe, uin
   dsm_route route;
   dsm_status status = DSM_RETRY;
   for (int tries = 0; tries < UNLOCKED_TRIES; tries++) {
+    uint64_t epoch = dsm_space_epoch(call->space);
     DSM_TRY(dsm_route_read(call, stripe, &route));
     status = scan_at(call, region, stripe, &route, 0, buffer, capacity, used);
+    if (!dsm_space_current(call->space, epoch)) {
+      dsm_nodes_catch_up(call);
+      continue;
+    }
     if (status == DSM_CORRUPT || !settled(call->space, stripe)) break;
     if (status != DSM_RETRY) return status;
   }

@@ -38,9 +38,12 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
  */
 dsm_status dsm_put_counted(dsm_call *call, const dsm_key *key, const dsm_value *value,
                            const dsm_route *route, uint32_t copies);
-/* The same: copies the object in `slot` of the source node, with
- * its version, to the target node. A kill leaves the target as before or with the whole object. */
+/* For repairs and moves, with the stripe's lock held: copies the object in `slot` of the source
+ * node as it is, version and checksum included, to the target node. A kill leaves the target as
+ * before or with the whole object. The counters of the regions stay. */
 dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
                         const dsm_key *key, uint64_t slot, const dsm_header *header);
+/* For moves, with the stripe's lock held: the key at one node ends, the counters stay. */
+dsm_status dsm_erase(dsm_call *call, uint32_t stripe, unsigned node, const dsm_key *key);
 
 #endif

@@ -21,7 +21,7 @@ void stage_unlink_all(void) {
   char name[DSM_CLUSTER_NAME_BYTES];
   for (unsigned role = 0; role < 3; role++) {
     role_name(name, sizeof name, role);
-    dsm_cluster_unlink(name, SEGMENTS_MAX - 1);
+    dsm_cluster_unlink(name);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "../base/copy.h"
 #include "../base/crash.h"
+#include "nodes.h"
 
 bool dsm_headers_control_holds(const dsm_control_shm *control) {
   return control->magic == DSM_CONTROL_MAGIC && control->layout_version == DSM_LAYOUT_VERSION &&
@@ -21,7 +22,7 @@ static bool node_config_holds(const dsm_node_shm *header, uint32_t node) {
 static bool told_by(const char *cluster, uint32_t node, dsm_config_shm *out) {
   char name[DSM_SEGMENT_NAME_BYTES];
   dsm_os_segment segment = {0};
-  dsm_cluster_segment_name(name, cluster, (int)node);
+  dsm_segment_name(name, cluster, (int)node);
   if (dsm_os_segment_open(name, &segment) != DSM_OK) return false;
   const dsm_node_shm *header = (const dsm_node_shm *)(const void *)segment.base;
   bool told = segment.bytes >= DSM_PAGE_BYTES &&
@@ -58,24 +59,24 @@ bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control) 
   return dsm_headers_control_holds(control);
 }
 
-bool dsm_headers_node_holds(const dsm_space *space, uint32_t node) {
-  const dsm_node_shm *header = dsm_space_node(space, node);
+bool dsm_headers_node_holds(const dsm_space *space, const dsm_node_shm *header, uint32_t node) {
   const dsm_control_shm *control = dsm_space_control(space);
   return node_config_holds(header, node) && header->config_check == control->config_check &&
          header->config.cluster_id == control->config.cluster_id;
 }
 
-bool dsm_headers_node_restore(const dsm_space *space, uint32_t node) {
-  dsm_node_shm *header = dsm_space_node(space, node);
+bool dsm_headers_node_restore(const dsm_space *space, dsm_node_shm *header, uint32_t node,
+                              uint32_t build) {
   const dsm_control_shm *control = dsm_space_control(space);
   if (dsm_config_checksum(&header->config) == header->config_check &&
       header->config_check != control->config_check)
     return false;
   header->layout_version = DSM_LAYOUT_VERSION;
   header->node = node;
+  header->build = build;
   dsm_copy_in(&header->config, &control->config, sizeof header->config);
   header->config_check = control->config_check;
   DSM_CRASH_POINT("headers.node");
   dsm_store_release_u64((dsm_atomic_u64 *)(void *)&header->magic, DSM_NODE_MAGIC);
-  return dsm_headers_node_holds(space, node);
+  return dsm_headers_node_holds(space, header, node);
 }
