@@ -50,6 +50,12 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->syncs = take(&end, DSM_SYNCS_MAX * sizeof(dsm_sync_shm));
   out->sync_heap = take(&end, DSM_SYNC_HEAP_BYTES);
   out->mailboxes = take(&end, sizeof(dsm_mailboxes_shm));
+  out->cut = take(&end, sizeof(dsm_cut_shm));
+  out->cut_stripes = take(&end, stripes * sizeof(dsm_cut_stripe_shm));
+  out->cut_pins = take(&end, (uint64_t)DSM_CUT_PINS_MAX * 8);
+  /* Address space; memory comes with what writers replace while a checkpoint runs. */
+  out->saved_bytes = config->node_segment_bytes;
+  out->saved = take(&end, out->saved_bytes);
   out->control_bytes = end;
 
   end = 0;

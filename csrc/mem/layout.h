@@ -99,7 +99,8 @@ typedef struct dsm_control_shm {
   dsm_atomic_u64 region_count;      /* sealed: records below this are in use, and must verify */
   dsm_atomic_u32 participants_high; /* slots above this index were never taken */
   uint32_t reserved;
-  dsm_atomic_u64 sync_count;          /* sealed: as region_count, of the synchronisation records */
+  dsm_atomic_u64 sync_count; /* sealed: as region_count, of the synchronisation records */
+  dsm_atomic_u64 cut;        /* 0, or the sealed number of the checkpoint that runs (store/cut.h) */
   _Alignas(64) dsm_lock_shm registry; /* protects participants, regions, making of records */
 } dsm_control_shm;
 _Static_assert(sizeof(dsm_control_shm) <= DSM_PAGE_BYTES, "the control header fits its page");
@@ -327,6 +328,28 @@ typedef struct dsm_array_directory_shm {
   dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
 } dsm_array_directory_shm;
 
+/* The one checkpoint that may run (store/cut.h), and how much of its areas is used. */
+typedef struct dsm_cut_shm {
+  dsm_atomic_u64 owner;   /* who takes it: participant + 1 | incarnation << 32; 0: nobody */
+  dsm_atomic_u64 number;  /* sealed: of the latest one */
+  dsm_atomic_u64 spoiled; /* sealed number of one of which something could not be kept */
+  uint64_t reserved[5];
+  dsm_atomic_u64 saved_bytes; /* of the area of saved objects: handed out */
+  dsm_atomic_u64 backed_bytes;
+  dsm_atomic_u64 pin_count;
+  uint64_t reserved_words[5];
+} dsm_cut_shm;
+_Static_assert(sizeof(dsm_cut_shm) == 128, "what writers add to has its own line");
+
+/* What the running checkpoint knows of a stripe. Under the stripe's lock. */
+typedef struct dsm_cut_stripe_shm {
+  dsm_atomic_u64 state; /* sealed: number << 1 | walked; 0: never used */
+  dsm_atomic_u64 gen;   /* sealed: of the stripe at the cut */
+  dsm_atomic_u64 saved; /* sealed: offset of the latest saved object of the stripe; 0: none */
+  uint64_t reserved;
+} dsm_cut_stripe_shm;
+_Static_assert(sizeof(dsm_cut_stripe_shm) == 32, "two to a line");
+
 #define DSM_EVENTS_MAX 1024u /* records of the ring; the oldest are overwritten */
 #define DSM_EVENT_WORDS 16u
 #define DSM_FACTS_MAX 16u
@@ -356,7 +379,8 @@ typedef struct dsm_layout {
   uint64_t balance, targets;   /* a rebalance, and where each stripe is to be */
   uint64_t recovery, losses;
   uint64_t events;
-  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
+  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes;
+  uint64_t cut, cut_stripes, cut_pins, saved, saved_bytes, control_bytes;
   uint64_t node_unsettled, node_routes, node_regions, node_table_copy, subs, pages, data;
   uint64_t node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */

@@ -192,6 +192,18 @@ static inline dsm_mailboxes_shm *dsm_space_mailboxes(const dsm_space *space) {
   return (dsm_mailboxes_shm *)(void *)(space->control.base + space->layout.mailboxes);
 }
 
+static inline dsm_cut_shm *dsm_space_cut(const dsm_space *space) {
+  return (dsm_cut_shm *)(void *)(space->control.base + space->layout.cut);
+}
+
+static inline dsm_cut_stripe_shm *dsm_space_cut_stripe(const dsm_space *space, uint32_t stripe) {
+  return (dsm_cut_stripe_shm *)(void *)(space->control.base + space->layout.cut_stripes) + stripe;
+}
+
+static inline dsm_atomic_u64 *dsm_space_cut_pins(const dsm_space *space) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.cut_pins);
+}
+
 static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, uint32_t stripe) {
   return (dsm_sub_shm *)(void *)(space->nodes[node].base + space->layout.subs) + stripe;
 }

@@ -250,6 +250,9 @@ static dsm_status remove_locked(dsm_call *call, unsigned node) {
   if (entry.state != DSM_NODE_LEAVING) return no_such_node(call, node);
   if (has_process(space, node))
     return dsm_fail(call, DSM_RETRY, "the node's process is alive", (int)node, -1, 0, 0);
+  /* Its runs may be what writers keep for the checkpoint. */
+  if (dsm_load_acquire_u64(&dsm_space_control(space)->cut))
+    return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
   dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
   dsm_os_segment_unlink(name);
   DSM_CRASH_POINT("remove.unlinked");

@@ -23,7 +23,7 @@ typedef struct dsm_change {
   uint64_t version;  /* of the object that is put */
   uint64_t transfer; /* 0, or the version that a transferred object keeps */
   bool verified;     /* the primary's old object has been compared with its checksum */
-  bool counted;      /* the region's count has this key already */
+  bool copies;       /* a copy for one replica: the number of the region's keys stays as it is */
   bool healed;       /* the stripe was mended, or could not be, within this change */
 } dsm_change;
 

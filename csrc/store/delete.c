@@ -58,7 +58,8 @@ dsm_status dsm_erase(dsm_call *call, uint32_t stripe, unsigned node, const dsm_k
                      .key = key,
                      .stripe = stripe,
                      .replicas = 1,
-                     .route = {.count = 1, .nodes = {(uint8_t)node}}};
+                     .route = {.count = 1, .nodes = {(uint8_t)node}},
+                     .copies = true};
   DSM_TRY(dsm_change_find(&self));
   if (!self.found[0].offset) return DSM_OK;
   DSM_TRY(dsm_change_next(&self));

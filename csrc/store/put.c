@@ -119,7 +119,7 @@ static dsm_status put_locked(put *self) {
   DSM_TRY(dsm_change_next(change));
   dsm_log log = dsm_change_log(change);
   for (uint32_t i = change->replicas; i-- > 0;) list_put(self, &log, i);
-  if (!change->found[0].offset && !change->counted) dsm_change_count(change, &log, 1);
+  if (!change->found[0].offset && !change->copies) dsm_change_count(change, &log, 1);
   DSM_TRY(dsm_log_commit(&log));
   if (self->wanted.flags & DSM_OBJECT_LAZY)
     for (uint32_t i = 0; i < change->replicas; i++)
@@ -189,6 +189,22 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
   return dsm_change_end(&self.change, status);
 }
 
+dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                        uint64_t version, uint32_t replicas, bool *stored) {
+  put self;
+  dsm_change_ahead(call, key);
+  self.value = value;
+  self.whole = NULL;
+  *stored = false;
+  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
+  DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
+  self.change.transfer = version;
+  *stored = !self.change.found[0].offset;
+  dsm_status status = *stored ? put_locked(&self) : DSM_OK;
+  *stored &= status == DSM_OK;
+  return dsm_change_end(&self.change, status);
+}
+
 dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
                         const dsm_key *key, uint64_t slot, const dsm_header *header) {
   const dsm_object_shm *object = dsm_object_at(call->space, source, dsm_slot_offset(slot));
@@ -198,7 +214,7 @@ dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsign
                          .replicas = 1,
                          .route = {.count = 1, .nodes = {(uint8_t)target}},
                          .transfer = header->version,
-                         .counted = true},
+                         .copies = true},
               .whole = object,
               .wanted = dsm_draft_of(header)};
   DSM_TRY(dsm_change_find(&self.change));
@@ -213,7 +229,7 @@ dsm_status dsm_put_counted(dsm_call *call, const dsm_key *key, const dsm_value *
                          .stripe = dsm_key_stripe(call->space, key->hash),
                          .replicas = copies < route->count ? copies : route->count,
                          .route = *route,
-                         .counted = true},
+                         .copies = true},
               .value = value};
   DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
   DSM_TRY(dsm_change_find(&self.change));

@@ -2,22 +2,20 @@
  *
  * dsm_read_begin walks route → sub → slot → object of the primary and returns a header that was
  * true at one instant. The value is then copied and validated (dsm_read_copy), or pinned and used
- * where it lies (dsm_read_pin). What validates is memory that never changes its type: the route and
+ * where it lies (dsm_read_pin). What validates is memory that never changes its type: the route,
  * the sub's generation, and the epoch of the node table, by which both were found. A writer raises
- * the generation between unlinking an extent and reusing it, so an unchanged generation says that
- * nothing read in between was overwritten. A reader repeats only when some writer has finished a
- * change meanwhile, the stripe has moved, or a node has come or gone.
+ * the generation between unlinking an extent and reusing it. A reader repeats only when some writer
+ * has finished a change meanwhile, the stripe has moved, or a node has come or gone.
  *
- * Damage at the primary is mended at once if nobody holds the stripe (heal.h), and read around if
- * somebody does: a backup that validates has what the primary had (I-3), and whoever reads this key
- * meets the same damage, so that nothing is un-read. A miss is believed only if a backup, or with
- * one copy the slots that were passed, bear it out: a slot that lost its tag would say so too.
+ * Damage at the primary is mended at once if nobody holds the stripe (heal.h), and otherwise read
+ * around: a backup that validates has what the primary had (I-3), and whoever reads this key meets
+ * the same damage. A miss is believed only if a backup, or with one copy the slots that were
+ * passed, bear it out.
  *
- * operation         by           blocks   killed
- * dsm_read_begin    any thread   no       leaves nothing; while it mends: heal.h
- * dsm_read_again    any thread   no       as above
- * dsm_read_copy     any thread   no       leaves nothing
- * dsm_read_pin      any thread   no       leaves a pin, cleared when the participant is retired
+ * operation              by           blocks   killed
+ * dsm_read_begin, again  any thread   no       leaves nothing; while it mends: heal.h
+ * dsm_read_copy          any thread   no       leaves nothing
+ * dsm_read_pin           any thread   no       leaves a pin, cleared as the participant is retired
  */
 #ifndef DSM_STORE_READ_H
 #define DSM_STORE_READ_H
