@@ -10,6 +10,7 @@ from __future__ import annotations
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
 from dsm_native.barriers import Barrier
+from dsm_native.checkpoint import CheckpointReport
 from dsm_native.cluster import Cluster, attach, current
 from dsm_native.detection import Detection
 from dsm_native.exceptions import (
@@ -30,6 +31,7 @@ from dsm_native.exceptions import (
     LimitError,
     LockTimeoutError,
     NodeLostError,
+    NoReplicasAvailableError,
     NotOwnerError,
     QueueEmptyError,
     QueueFullError,
@@ -49,6 +51,7 @@ from dsm_native.key_lock import KeyLock
 from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport, NodeInfo
+from dsm_native.restore import VerifyReport, restore, verify
 from dsm_native.subscription import Subscription
 from dsm_native.sweep import clean
 from dsm_native.sync import Condition, Event, Holder, Lock, Semaphore
@@ -62,6 +65,7 @@ __all__ = [
     "Barrier",
     "BrokenBarrierError",
     "CheckReport",
+    "CheckpointReport",
     "ClockOffsetError",
     "ClockOverflowError",
     "ClosedError",
@@ -88,6 +92,7 @@ __all__ = [
     "LimitError",
     "Lock",
     "LockTimeoutError",
+    "NoReplicasAvailableError",
     "NodeEvent",
     "NodeInfo",
     "NodeLostError",
@@ -107,10 +112,13 @@ __all__ = [
     "TransactionRegion",
     "UsageError",
     "ValueTypeError",
+    "VerifyReport",
     "VersionConflictError",
     "WaitTimeoutError",
     "WorkerLostError",
     "attach",
     "clean",
     "current",
+    "restore",
+    "verify",
 ]

@@ -29,6 +29,7 @@
 #define DSM_SYNCS_MAX 1024u              /* locks, queues and the like of one cluster */
 #define DSM_SYNC_NAME_BYTES 64u          /* UTF-8 */
 #define DSM_SYNC_HEAP_BYTES (128u << 20) /* address space for their rings and tables */
+#define DSM_CUT_PINS_MAX 16384u          /* large values replaced while a checkpoint waits */
 #define DSM_LOCK_SLICE_MS 50u            /* longest wait without a re-check (I-4) */
 #define DSM_SMALL_BYTES_MAX 992u /* what an arena page holds beside its header; above, a run */
 #define DSM_VALUE_BYTES_MAX (1ull << 40)

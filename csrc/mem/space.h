@@ -105,11 +105,6 @@ static inline dsm_atomic_u64 *dsm_space_target(const dsm_space *space, uint32_t 
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.targets) + stripe;
 }
 
-static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
-                                                   uint32_t stripe) {
-  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes) + stripe;
-}
-
 static inline dsm_node_table_shm *dsm_space_node_table_copy(const dsm_space *space, unsigned node) {
   return (dsm_node_table_shm *)(void *)(space->nodes[node].base + space->layout.node_table_copy);
 }
@@ -153,6 +148,15 @@ static inline dsm_atomic_u32 *dsm_space_bell(const dsm_space *space, uint32_t st
   return (dsm_atomic_u32 *)(void *)(space->control.base + space->layout.bells) + stripe;
 }
 
+static inline dsm_recovery_shm *dsm_space_recovery(const dsm_space *space) {
+  return (dsm_recovery_shm *)(void *)(space->control.base + space->layout.recovery);
+}
+
+/* How many objects of the stripe were lost with their keys; sealed, or 0 for none. */
+static inline dsm_atomic_u64 *dsm_space_losses(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.losses) + stripe;
+}
+
 static inline dsm_events_shm *dsm_space_events(const dsm_space *space) {
   return (dsm_events_shm *)(void *)(space->control.base + space->layout.events);
 }
@@ -188,12 +192,35 @@ static inline dsm_mailboxes_shm *dsm_space_mailboxes(const dsm_space *space) {
   return (dsm_mailboxes_shm *)(void *)(space->control.base + space->layout.mailboxes);
 }
 
+static inline dsm_cut_shm *dsm_space_cut(const dsm_space *space) {
+  return (dsm_cut_shm *)(void *)(space->control.base + space->layout.cut);
+}
+
+static inline dsm_cut_stripe_shm *dsm_space_cut_stripe(const dsm_space *space, uint32_t stripe) {
+  return (dsm_cut_stripe_shm *)(void *)(space->control.base + space->layout.cut_stripes) + stripe;
+}
+
+static inline dsm_atomic_u64 *dsm_space_cut_pins(const dsm_space *space) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.cut_pins);
+}
+
 static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, uint32_t stripe) {
   return (dsm_sub_shm *)(void *)(space->nodes[node].base + space->layout.subs) + stripe;
 }
 
 static inline dsm_page_shm *dsm_space_page(const dsm_space *space, unsigned node, uint64_t page) {
   return (dsm_page_shm *)(void *)(space->nodes[node].base + space->layout.pages) + page;
+}
+
+/* Copies of what the control segment says, so that it is no single point (I-7). */
+static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
+                                                   uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes) + stripe;
+}
+
+static inline dsm_region_shm *dsm_space_node_region(const dsm_space *space, unsigned node,
+                                                    uint32_t region) {
+  return (dsm_region_shm *)(void *)(space->nodes[node].base + space->layout.node_regions) + region;
 }
 
 static inline dsm_atomic_u64 *dsm_space_unsettled(const dsm_space *space, unsigned node,

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "birth.h"
 
+#include "../base/copy.h"
 #include "../base/crash.h"
 #include "../mem/arena.h"
 #include "../mem/lock.h"
@@ -31,6 +32,9 @@ static dsm_status fill(dsm_call *call, unsigned node, uint32_t build) {
     dsm_store_relaxed_u64(dsm_space_node_route(space, node, stripe),
                           dsm_load_relaxed_u64(dsm_space_route(space, stripe)));
   }
+  for (uint32_t region = 0; region < DSM_REGIONS_MAX; region++)
+    dsm_copy_in(dsm_space_node_region(space, node, region), dsm_space_region(space, region),
+                sizeof(dsm_region_shm));
   dsm_nodes_copy(space, node);
   DSM_TRY(store_full(call, dsm_arena_init(call, node), node, DSM_PAGE_BYTES));
   header->magic = DSM_NODE_MAGIC;
@@ -255,6 +259,9 @@ static dsm_status remove_locked(dsm_call *call, unsigned node) {
   if (entry.state != DSM_NODE_LEAVING) return no_such_node(call, node);
   if (has_process(space, node))
     return dsm_fail(call, DSM_RETRY, "the node's process is alive", (int)node, -1, 0, 0);
+  /* Its runs may be what writers keep for the checkpoint. */
+  if (dsm_load_acquire_u64(&dsm_space_control(space)->cut))
+    return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
   dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
   dsm_os_segment_unlink(name);
   DSM_CRASH_POINT("remove.unlinked");

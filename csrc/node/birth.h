@@ -25,7 +25,8 @@ dsm_status dsm_node_add(dsm_call *call, uint32_t weight, unsigned *node);
 dsm_status dsm_node_drain(dsm_call *call, unsigned node);
 /* DSM_RETRY if a route still names it. */
 dsm_status dsm_node_leave(dsm_call *call, unsigned node);
-/* DSM_RETRY while it has a living process. Nothing if there is no such node any more. */
+/* DSM_RETRY while it has a living process, or a checkpoint is being taken. Nothing if there is no
+ * such node any more. */
 dsm_status dsm_node_remove(dsm_call *call, unsigned node);
 /* Sets the weight of a node that is on the ring. DSM_USAGE. */
 dsm_status dsm_node_weigh(dsm_call *call, unsigned node, uint32_t weight);

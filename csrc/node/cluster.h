@@ -31,10 +31,14 @@ typedef struct dsm_options {
   uint32_t node_count, replicas, stripe_count;
   uint64_t node_segment_bytes; /* reserved, not taken; 0: as much as the file system holds */
   dsm_detection_shm detection; /* zeros: 100 ms between beats, suspected after 1 s, hung after 3 */
+  uint64_t hash_seed;          /* of an earlier cluster that is to be filled again; 0: random */
 } dsm_options;
 
 /* DSM_EXISTS, DSM_STORE_FULL, DSM_USAGE. The caller becomes the owner, with one reference. */
 dsm_status dsm_cluster_create(const dsm_options *options, dsm_cluster **out, dsm_fault *fault);
+
+/* With a seed given, nobody can attach until this is called: who is filled again appears whole. */
+void dsm_cluster_reveal(dsm_cluster *cluster);
 
 /* Attaches as a client (node < 0) or as the process of a node. DSM_NO_CLUSTER, DSM_CORRUPT,
  * DSM_LAYOUT, DSM_TOO_MANY. */

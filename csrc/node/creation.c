@@ -44,6 +44,9 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   DSM_TRY(store_full(call,
                      dsm_os_segment_back(&space->control, space->layout.mailboxes, mailbox_bytes),
                      -1, mailbox_bytes));
+  DSM_TRY(store_full(call,
+                     dsm_os_segment_back(&space->control, space->layout.cut, sizeof(dsm_cut_shm)),
+                     -1, sizeof(dsm_cut_shm)));
   control->layout_version = DSM_LAYOUT_VERSION;
   control->word_bytes = sizeof(void *);
   control->config = *config;
@@ -82,8 +85,12 @@ static dsm_status create(dsm_call *call, const dsm_config_shm *config) {
   dsm_control_shm *control = dsm_space_control(space);
   dsm_store_release_u32(&control->state, DSM_STATE_RUNNING);
   DSM_CRASH_POINT("create.filled");
-  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&control->magic, DSM_CONTROL_MAGIC);
   return DSM_OK;
+}
+
+void dsm_cluster_reveal(dsm_cluster *cluster) {
+  dsm_control_shm *control = dsm_space_control(&cluster->space);
+  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&control->magic, DSM_CONTROL_MAGIC);
 }
 
 /* Removes what a killed cluster of that name left; DSM_EXISTS if somebody is attached to it. */
@@ -105,15 +112,15 @@ static dsm_status make_way(dsm_call *call, const char *cluster) {
 static void configure(dsm_config_shm *config, const dsm_options *options) {
   uint64_t bytes =
       options->node_segment_bytes ? options->node_segment_bytes : dsm_os_capacity_bytes();
-  *config = (dsm_config_shm){.cluster_id = dsm_os_random_u64(),
-                             .hash_seed = dsm_os_random_u64(),
-                             .pid_namespace = dsm_os_pid_namespace(),
-                             .created_ns = dsm_os_realtime_ns(),
-                             .node_segment_bytes =
-                                 (bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1),
-                             .node_count = options->node_count,
-                             .stripe_count = options->stripe_count,
-                             .replicas = options->replicas};
+  *config = (dsm_config_shm){
+      .cluster_id = dsm_os_random_u64(),
+      .hash_seed = options->hash_seed ? options->hash_seed : dsm_os_random_u64(),
+      .pid_namespace = dsm_os_pid_namespace(),
+      .created_ns = dsm_os_realtime_ns(),
+      .node_segment_bytes = (bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1),
+      .node_count = options->node_count,
+      .stripe_count = options->stripe_count,
+      .replicas = options->replicas};
   config->detection = options->detection;
   if (config->detection.heartbeat_ms == 0)
     config->detection = (dsm_detection_shm){.heartbeat_ms = HEARTBEAT_MS,
@@ -152,6 +159,7 @@ dsm_status dsm_cluster_create(const dsm_options *options, dsm_cluster **out, dsm
   }
   memcpy(cluster->name, config.name, sizeof cluster->name);
   dsm_store_relaxed_u32(&cluster->references, 1);
+  if (!options->hash_seed) dsm_cluster_reveal(cluster);
   *out = cluster;
   return DSM_OK;
 }

@@ -9,6 +9,7 @@
 #include "../store/array_session.h"
 #include "../store/bell.h"
 #include "../store/claim.h"
+#include "../store/cut.h"
 #include "../store/route.h"
 #include "../store/stripe.h"
 #include "report.h"
@@ -174,6 +175,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
+  dsm_cut_bury(call);
   dsm_report_repair(call, participant, incarnation);
   DSM_TRY(dsm_registry_take(call));
   /* A slot must not be taken anew while something is still held in its name. */

@@ -60,6 +60,15 @@ bool dsm_array_alive(const dsm_space *space, uint64_t self, dsm_os_process *proc
   return dsm_os_process_alive(&found);
 }
 
+uint64_t dsm_array_directory_sum(const dsm_space *space) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < dsm_array_entries(space); i++) {
+    uint64_t build = dsm_array_current(space, i);
+    if (build) sum += dsm_hash64(&build, sizeof build, i);
+  }
+  return sum;
+}
+
 static dsm_status damaged(dsm_call *call, uint32_t entry) {
   return dsm_fail(call, DSM_CORRUPT, "entry of the directory of arrays", -1, -1, entry, 0);
 }

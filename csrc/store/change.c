@@ -1,6 +1,8 @@
 /* Beginning and ending a change; what every change lists. */
 #include "change.h"
 
+#include "cut.h"
+#include "heal.h"
 #include "stripe.h"
 
 /* Two passes, so that the misses of all replicas overlap: where the objects lie, then the objects.
@@ -20,16 +22,59 @@ dsm_status dsm_change_find(dsm_change *self) {
   return DSM_OK;
 }
 
+bool dsm_change_heal(dsm_change *self) {
+  if (self->healed) return false;
+  self->healed = true;
+  self->verified = false;
+  return dsm_heal_locked(self->call, self->stripe, &self->route) == DSM_OK &&
+         dsm_change_find(self) == DSM_OK;
+}
+
+/* One copy: the slots on the way to where the key would go must be true ones, or one of them may be
+ * the key's. */
+static bool way_holds(dsm_change *self) {
+  dsm_table table;
+  unsigned node = self->route.nodes[0];
+  return dsm_table_read(self->call, node, self->stripe, &table) == DSM_OK &&
+         dsm_table_way_holds(self->call, node, self->stripe, &table, self->key->hash);
+}
+
+/* What no kill leaves behind: replicas that disagree about the key. */
+static inline bool doubtful(dsm_change *self) {
+  const dsm_found *first = &self->found[0];
+  if (DSM_UNLIKELY(self->replicas == 1)) return !first->offset && !way_holds(self);
+  for (uint32_t i = 1; i < self->replicas; i++) {
+    const dsm_found *found = &self->found[i];
+    if (DSM_UNLIKELY(!found->offset != !first->offset ||
+                     (found->offset && found->header.version != first->header.version)))
+      return true;
+  }
+  return false;
+}
+
+dsm_status dsm_change_known(dsm_change *self) {
+  const dsm_found *found = &self->found[0];
+  if (found->offset ? found->header.codec != DSM_CODEC_LOST
+                    : dsm_heal_losses(self->call->space, self->stripe) == 0)
+    return DSM_OK;
+  return dsm_fail(self->call, DSM_NO_REPLICAS,
+                  found->offset ? "the object was lost with its last replica"
+                                : "keys of the stripe were lost, and this may be one of them",
+                  self->route.nodes[0], self->stripe, found->offset, 0);
+}
+
 dsm_status dsm_change_begin(dsm_change *self, dsm_call *call, const dsm_key *key,
                             uint32_t replicas) {
   self->call = call;
   self->key = key;
   self->stripe = dsm_key_stripe(call->space, key->hash);
   self->transfer = 0;
-  self->verified = false;
+  self->verified = self->copies = self->healed = false;
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
   dsm_status status = dsm_change_find(self);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT || (status == DSM_OK && doubtful(self))))
+    status = dsm_change_heal(self) ? DSM_OK : DSM_CORRUPT;
   if (DSM_UNLIKELY(status != DSM_OK)) dsm_stripe_drop(call, self->stripe, &self->route);
   return status;
 }
@@ -37,6 +82,18 @@ dsm_status dsm_change_begin(dsm_change *self, dsm_call *call, const dsm_key *key
 dsm_status dsm_change_end(dsm_change *self, dsm_status status) {
   dsm_stripe_drop(self->call, self->stripe, &self->route);
   return status;
+}
+
+/* For the checkpoint that runs: the lock is held, and nothing has changed yet. */
+static void keep(dsm_change *self, uint64_t cut) {
+  dsm_replaced replaced = {.stripe = self->stripe,
+                           .count = self->replicas,
+                           .gen = self->gen - 1,
+                           .nodes = self->route.nodes,
+                           .found = self->found,
+                           .region = self->key->region,
+                           .key_hash = self->key->hash};
+  dsm_cut_keep(self->call, cut, &replaced);
 }
 
 dsm_status dsm_change_next(dsm_change *self) {
@@ -59,6 +116,8 @@ dsm_status dsm_change_next(dsm_change *self) {
   if (self->found[0].offset && !self->transfer && old->version >= self->gen)
     return dsm_fail(self->call, DSM_CORRUPT, "object is newer than its stripe",
                     self->route.nodes[0], self->stripe, old->version, self->gen);
+  uint64_t cut = dsm_cut_word(self->call->space);
+  if (DSM_UNLIKELY(cut != 0) && !self->copies) keep(self, cut);
   return DSM_OK;
 }
 
@@ -82,7 +141,9 @@ dsm_status dsm_change_verify(dsm_change *self, uint32_t replica) {
 
 dsm_status dsm_change_check(dsm_change *self, uint64_t if_version, uint64_t *version) {
   uint64_t present = self->found[0].offset ? self->found[0].header.version : 0;
-  if (if_version == DSM_ANY_VERSION || if_version == present) return DSM_OK;
+  if (DSM_LIKELY(if_version == DSM_ANY_VERSION)) return DSM_OK;
+  if (present == 0) DSM_TRY(dsm_change_known(self));
+  if (if_version == present) return DSM_OK;
   if (present) DSM_TRY(dsm_change_verify(self, 0));
   *version = present;
   return dsm_fail(self->call, DSM_VERSION_CONFLICT, "version", self->route.nodes[0], self->stripe,

@@ -40,8 +40,15 @@ dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition conditio
   dsm_change self;
   dsm_change_ahead(call, key);
   DSM_TRY(dsm_change_begin(&self, call, key, condition.replicas));
-  dsm_status status = dsm_change_check(&self, condition.if_version, version);
-  if (status == DSM_OK) status = self.found[0].offset ? delete_locked(&self) : DSM_NOT_FOUND;
+  dsm_status status;
+  do {
+    status = dsm_change_check(&self, condition.if_version, version);
+    if (status == DSM_OK && !self.found[0].offset) {
+      status = dsm_change_known(&self);
+      if (status == DSM_OK) status = DSM_NOT_FOUND;
+    }
+    if (status == DSM_OK) status = delete_locked(&self);
+  } while (DSM_UNLIKELY(status == DSM_CORRUPT) && dsm_change_heal(&self));
   if (status == DSM_OK) *version = self.gen;
   return dsm_change_end(&self, status);
 }
@@ -51,7 +58,8 @@ dsm_status dsm_erase(dsm_call *call, uint32_t stripe, unsigned node, const dsm_k
                      .key = key,
                      .stripe = stripe,
                      .replicas = 1,
-                     .route = {.count = 1, .nodes = {(uint8_t)node}}};
+                     .route = {.count = 1, .nodes = {(uint8_t)node}},
+                     .copies = true};
   DSM_TRY(dsm_change_find(&self));
   if (!self.found[0].offset) return DSM_OK;
   DSM_TRY(dsm_change_next(&self));

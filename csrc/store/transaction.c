@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
+#include "cut.h"
+#include "heal.h"
 #include "transaction_steps.h"
 
 #define INSERTION_SORT_MAX 16u
@@ -112,10 +114,31 @@ static dsm_status validate(dsm_commit *self) {
   return DSM_OK;
 }
 
+/* For the checkpoint that runs: what is about to be replaced, all of it before the decision. */
+static void keep(const dsm_commit *self, uint64_t cut) {
+  for (uint32_t i = 0; i < self->count; i += dsm_commit_members(self, i)) {
+    const dsm_access_group *group = &self->accesses[i]->group;
+    for (uint32_t at = i; at < i + group->members; at++) {
+      const dsm_access *access = self->accesses[at];
+      dsm_replaced replaced = {.stripe = access->stripe,
+                               .count = access->replicas,
+                               .gen = group->gen - 1,
+                               .nodes = group->route.nodes,
+                               .found = access->found,
+                               .region = access->key.region,
+                               .key_hash = access->key.hash};
+      if (access->kind != DSM_ACCESS_READ) dsm_cut_keep(self->call, cut, &replaced);
+    }
+  }
+}
+
 static dsm_status locked(dsm_commit *self) {
+  /* All locks are held: the one look at whether a checkpoint runs. */
+  uint64_t cut = dsm_cut_word(self->call->space);
   DSM_TRY(validate(self));
   if (self->hold_count == 0) return DSM_OK;
   DSM_TRY(dsm_commit_prepare(self));
+  if (DSM_UNLIKELY(cut != 0)) keep(self, cut);
   dsm_status status = dsm_commit_publish(self);
   bool clean = dsm_commit_give_back(self);
   /* A failure before the decision leaves the new objects in the holds; after it nothing fails. */
@@ -123,8 +146,8 @@ static dsm_status locked(dsm_commit *self) {
   return status;
 }
 
-dsm_status dsm_transaction_commit(dsm_call *call, dsm_access **accesses, uint32_t count,
-                                  dsm_access **culprit) {
+static dsm_status commit(dsm_call *call, dsm_access **accesses, uint32_t count,
+                         dsm_access **culprit) {
   dsm_commit self = {.call = call, .accesses = accesses, .count = count};
   dsm_status status = arrange(&self);
   bool claims = self.hold_count > 0;
@@ -139,5 +162,24 @@ dsm_status dsm_transaction_commit(dsm_call *call, dsm_access **accesses, uint32_
     if (claims) dsm_claim_end(call, &self.claim, self.hold_count != UINT32_MAX);
   }
   *culprit = self.culprit;
+  return status;
+}
+
+/* Damage is mended where it may be: once, in all stripes of the transaction. */
+static bool heal(dsm_call *call, dsm_access **accesses, uint32_t count) {
+  bool healed = false;
+  for (uint32_t i = 0; i < count; i++) {
+    if (i > 0 && accesses[i]->stripe == accesses[i - 1]->stripe) continue;
+    dsm_call own = dsm_call_make(call->space, call->wait_ms);
+    healed |= dsm_heal(&own, accesses[i]->stripe) == DSM_OK;
+  }
+  return healed;
+}
+
+dsm_status dsm_transaction_commit(dsm_call *call, dsm_access **accesses, uint32_t count,
+                                  dsm_access **culprit) {
+  dsm_status status = commit(call, accesses, count, culprit);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT) && heal(call, accesses, count))
+    status = commit(call, accesses, count, culprit);
   return status;
 }

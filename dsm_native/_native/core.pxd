@@ -23,6 +23,7 @@ cdef extern from "base/status.h" nogil:
         DSM_TOO_MANY
         DSM_TORN
         DSM_CORRUPT
+        DSM_NO_REPLICAS
         DSM_LAYOUT
         DSM_NOT_OWNER
         DSM_BROKEN
@@ -55,6 +56,7 @@ cdef extern from "os/os.h" nogil:
     char dsm_os_process_state(const dsm_os_process *process) noexcept
     cbool dsm_os_process_alive(const dsm_os_process *process) noexcept
     uint64_t dsm_os_monotonic_ns() noexcept
+    uint64_t dsm_os_random_u64() noexcept
     uint64_t dsm_os_room_bytes() noexcept
     unsigned dsm_os_user() noexcept
     dsm_status dsm_os_segment_alone(const char *name, cbool *alone) noexcept
@@ -124,6 +126,8 @@ cdef extern from "store/read.h" nogil:
         uint32_t stripe
         uint32_t pin
     dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) noexcept
+    dsm_status dsm_read_again(dsm_call *call, const dsm_key *key, dsm_read *read) noexcept
+    dsm_status dsm_read_version(dsm_call *call, const dsm_key *key, uint64_t *version) noexcept
     dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) noexcept
     dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) noexcept
     void dsm_read_unpin(dsm_space *space, dsm_read *read) noexcept
@@ -188,6 +192,10 @@ cdef extern from "store/check.h" nogil:
                          dsm_check_report *report) noexcept
 
 
+cdef extern from "store/heal.h" nogil:
+    dsm_status dsm_heal(dsm_call *call, uint32_t stripe) noexcept
+
+
 cdef extern from "mem/arena.h" nogil:
     ctypedef struct dsm_arena_usage:
         uint64_t total_pages
@@ -229,6 +237,8 @@ cdef extern from "node/cluster.h" nogil:
         uint32_t stripe_count
         uint64_t node_segment_bytes
         dsm_detection_shm detection
+        uint64_t hash_seed
+    void dsm_cluster_reveal(dsm_cluster *cluster) noexcept
     ctypedef enum dsm_cluster_state:
         DSM_STATE_STARTING
         DSM_STATE_RUNNING
