@@ -282,7 +282,7 @@ def test_transactions_and_waits_go_across(cluster):
         assert kept["a"] + kept["b"] == 100
         kept["a"], kept["b"] = 10, 90
     assert (region["a"], region["b"]) == (10, 90)
-    with pytest.raises(dsm.TransactionAbortedError), cluster.transaction() as late:
+    with pytest.raises(dsm.TransactionAbortedError), cluster.transaction() as late:  # noqa: PT012
         assert late["a"] == 10
         region["a"] = 11
         cluster.remove_node(0)
