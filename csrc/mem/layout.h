@@ -83,6 +83,7 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 #define DSM_PENDING_REPAIR 1u /* an owner died and its work is not known to be finished */
 #define DSM_PENDING_SETTLE 2u /* a sub may hold runs that are reserved or retired */
 #define DSM_PENDING_HOLDS 4u  /* a transaction's holds of the stripe could not be given back yet */
+#define DSM_PENDING_TURN 16u  /* a mover waits for the lock; set without it */
 #define DSM_PENDING_BELL 8u   /* somebody waits for a change; set without the lock */
 #define DSM_PENDING_MEND 16u  /* the stripe is being mended, or is to be: do not believe a miss */
 #define DSM_PENDING_LOST 32u  /* the stripe may have lost keys: its word in `losses` tells */
