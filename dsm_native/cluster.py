@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
+from dsm_native._native.recovery import counters, scrubbed
 from dsm_native.arrays import Array, array_names, check_array, open_array
 from dsm_native.detection import Detection, check_detection, check_recovery, packed
 from dsm_native.exceptions import (
@@ -32,11 +33,13 @@ from dsm_native.exceptions import (
 )
 from dsm_native.membership import Membership
 from dsm_native.named import NamedObjects
+from dsm_native.recovery import LossReport, accept_lost, find_lost
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport
 from dsm_native.settings import (
     NODES_MAX,
     OWN_REGIONS,
+    SCRUB_BYTES_PER_S,
     STRIPES,
     check_count,
     check_flag,
@@ -97,6 +100,7 @@ class Cluster(NamedObjects, Membership):
         recovery: str = "adopt",
         detection: str | Detection = "default",
         faults: bool = False,
+        scrub_bytes_per_s: int = SCRUB_BYTES_PER_S,
         checkpoint_interval: float | None = None,
         checkpoint_path: str | os.PathLike[str] | None = None,
         _seed: int = 0,
@@ -118,11 +122,19 @@ class Cluster(NamedObjects, Membership):
         watching = packed(
             *(check_detection(detection), check_recovery(recovery), check_flag("faults", faults))
         )
+        check_count("scrub_bytes_per_s", scrub_bytes_per_s, 0, 1 << 40)
         interval = check_interval(checkpoint_interval, checkpoint_path)
         name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
         sweep.clean()
         handle = Handle.create(
-            name, nodes, replication_factor, stripes, segment_bytes, watching, _seed
+            name,
+            nodes,
+            replication_factor,
+            stripes,
+            segment_bytes,
+            watching,
+            _seed,
+            -(-scrub_bytes_per_s // 1024),
         )
         if _fill is not None:
             handle.lock_timeout = lock_timeout
@@ -399,10 +411,14 @@ class Cluster(NamedObjects, Membership):
             "name": handle.name,
             "stripes": handle.stripes,
             "replication_factor": handle.replicas,
-            "nodes": {node: handle.usage(node) for node in range(handle.node_count)},
+            "nodes": {
+                node: handle.usage(node) | scrubbed(handle, node)
+                for node in range(handle.node_count)
+            },
             "regions": {name: len(self.region(name)) for name in self.regions},
             "arrays": {array.name: array.stats() for array in self._each_array()},
             "participants": handle.participants(),
+            "recovery": counters(handle),
         }
 
     def check(self, repair: bool = False) -> CheckReport:
@@ -418,6 +434,24 @@ class Cluster(NamedObjects, Membership):
             problems, repaired = problems + found[0], repaired + found[1]
             texts += found[2]
         return CheckReport(stripes, objects, value_bytes, problems, repaired, texts)
+
+    def lost(self) -> LossReport:
+        """What no replica has any more; see LossReport. Looks at every key if there is anything.
+
+        Reading a lost key raises NoReplicasAvailableError until it is put, deleted or accepted;
+        so does reading an absent key of a stripe that has lost keys which nobody knows.
+        """
+        return find_lost(self._handle, self._all_regions())
+
+    def accept_loss(self) -> LossReport:
+        """Lets what is lost be absent from now on, and returns what that was.
+
+        Blocks for one stripe at a time; LockTimeoutError.
+        """
+        return accept_lost(self._handle, self._all_regions())
+
+    def _all_regions(self) -> list[Region]:
+        return [self.region(name) for name in self.regions]
 
     def checkpoint(
         self, path_or_file: Any, *, full: bool = False, timeout: float | None = None

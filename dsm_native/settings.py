@@ -12,6 +12,7 @@ from dsm_native import sweep
 from dsm_native.exceptions import UsageError
 
 STRIPES = 1024
+SCRUB_BYTES_PER_S = 16 << 20  # of each node; an idle store costs nothing worth mentioning
 NODES_MAX = 63
 OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds

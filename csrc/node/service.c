@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
+#include "caretaker.h"
 #include "duties.h"
 #include "keeper.h"
 #include "report.h"
@@ -19,6 +20,7 @@ struct dsm_service {
   uint64_t period_ns, look_at_ns;
   dsm_os_thread *thread;
   dsm_duties *duties;
+  dsm_caretaker *caretaker;
   dsm_peers *peers;
   dsm_watch watch;
 };
@@ -52,6 +54,7 @@ static void look(struct dsm_service *self, uint64_t now_ns) {
   dsm_peers_look(self->peers, space, now_ns);
   if (dsm_keeper_judges(space, self->peers)) dsm_keeper_judge(&call, self->peers, &self->watch);
   dsm_duties_tick(self->duties);
+  dsm_caretaker_serves(self->caretaker, dsm_keeper_serves(space, self->peers));
 }
 
 static void replace(struct dsm_service *self, uint64_t now_ns) {
@@ -87,6 +90,7 @@ static void run(void *argument) {
 }
 
 static void dispose(struct dsm_service *self) {
+  dsm_caretaker_close(self->caretaker);
   dsm_duties_close(self->duties);
   dsm_watch_close(&self->watch);
   dsm_peers_close(self->peers);
@@ -105,7 +109,8 @@ dsm_status dsm_service_start(dsm_cluster *cluster, int node, int *stopping) {
   self->stopping = dsm_os_event_open();
   dsm_status status = dsm_watch_open(&self->watch, space);
   self->duties = dsm_duties_open(cluster, node);
-  if (!self->peers || self->stopping < 0 || !self->duties) status = DSM_OS;
+  self->caretaker = dsm_caretaker_open(cluster, node);
+  if (!self->peers || self->stopping < 0 || !self->duties || !self->caretaker) status = DSM_OS;
   if (status == DSM_OK) status = dsm_os_thread_start(run, self, &self->thread);
   if (status != DSM_OK) {
     dispose(self);
