@@ -20,7 +20,7 @@ from dsm_native.region import Region
 
 @dataclass(frozen=True)
 class LossReport:
-    """What is lost: (region, key) of each known key, and objects lost with their keys per stripe."""
+    """What is lost: (region, key) of each known key; per stripe, objects lost with their keys."""
 
     keys: list[tuple[str, Any]]
     unknown: dict[int, int]

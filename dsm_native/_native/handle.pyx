@@ -3,7 +3,8 @@
 # The handle holds one reference on the C cluster; views hold others, so mappings outlive close().
 # All methods run under the GIL but for waits; a handle may be used by any number of threads.
 from dsm_native._native.core cimport (
-    DSM_ARENA_PAGE_BYTES, DSM_CLUSTER_NAME_BYTES, DSM_CORRUPT, DSM_NOBODY, DSM_OK, DSM_PARTICIPANTS_MAX,
+    DSM_ARENA_PAGE_BYTES, DSM_CLUSTER_NAME_BYTES, DSM_CORRUPT, DSM_NOBODY, DSM_OK,
+    DSM_PARTICIPANTS_MAX,
     DSM_PARTICIPANT_DEAD, DSM_PARTICIPANT_FORKING, DSM_PARTICIPANT_NODE, DSM_PARTICIPANT_OWNER,
     DSM_REGIONS_MAX, DSM_REGION_NAME_BYTES, dsm_arena_usage, dsm_arena_usage_read, dsm_call,
     dsm_call_make, dsm_check, dsm_check_report, dsm_cluster, dsm_cluster_attach,

@@ -11,7 +11,8 @@ from dsm_native._native.codec cimport (
 from dsm_native._native.core cimport (
     DSM_ANY_VERSION, DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, dsm_add, dsm_ahead,
     dsm_ahead_heads, dsm_ahead_objects, dsm_ahead_slots, dsm_call, dsm_call_make, dsm_cluster,
-    dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_heal_ask, dsm_key, dsm_key_stripe,
+    dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_heal_ask, dsm_key,
+    dsm_key_stripe,
     dsm_os_monotonic_ns, dsm_os_pause,
     dsm_part, dsm_put, dsm_space, dsm_status, dsm_value, int64_t, uint32_t, uint64_t, uint8_t,
 )

@@ -26,7 +26,8 @@ PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
-    "atomics", "transaction", "key_wait", "key_lock", "region", "recovery", "array_geometry", "array_blocks",
+    "atomics", "transaction", "key_wait", "key_lock", "region",
+    "recovery", "array_geometry", "array_blocks",
     "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_directory",
     "checkpoint_timer", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
