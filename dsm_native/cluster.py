@@ -49,6 +49,7 @@ from dsm_native.settings import (
     check_lock_timeout,
     check_name,
     check_region_name,
+    scrub_pace,
 )
 from dsm_native.transaction import Result, Transaction
 
@@ -79,6 +80,7 @@ class Cluster(NamedObjects, Membership, Elastic):
     segment, repaired), "rebuild" (its segment counts as lost), "none" (it is reported). detection:
     when a silent node counts as hung and is killed: "default" (after 3 s), "fast" (0.4 s),
     "relaxed" (20 s) or a `Detection`. faults: `cluster.faults` may do harm on purpose.
+    scrub_bytes_per_s: what each node looks at for damage in a second (16 MiB), 0: never.
     rebalance_bytes_per_s: what may be copied in a second when nodes come or go; 0: 100 MiB.
     checkpoint_interval, checkpoint_path: a checkpoint to that directory every so many seconds, and
     at close(), by a thread of this process; what fails is warned of.
@@ -127,20 +129,12 @@ class Cluster(NamedObjects, Membership, Elastic):
         watching = packed(
             *(check_detection(detection), check_recovery(recovery), check_flag("faults", faults))
         )
-        check_count("scrub_bytes_per_s", scrub_bytes_per_s, 0, 1 << 40)
+        sizes = (nodes, replication_factor, stripes, segment_bytes)
+        pace = scrub_pace(scrub_bytes_per_s)
         interval = check_interval(checkpoint_interval, checkpoint_path)
         name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
         sweep.clean()
-        handle = Handle.create(
-            name,
-            nodes,
-            replication_factor,
-            stripes,
-            segment_bytes,
-            watching,
-            _seed,
-            -(-scrub_bytes_per_s // 1024),
-        )
+        handle = Handle.create(name, *sizes, watching, _seed, pace)
         if _fill is not None:
             handle.lock_timeout = lock_timeout
             fill_concealed(handle, _fill)

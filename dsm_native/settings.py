@@ -32,6 +32,11 @@ def check_flag(name: str, value: Any) -> bool:
     return value
 
 
+def scrub_pace(bytes_per_s: Any) -> int:
+    """The limit of a scrubber in the core's KiB per second, rounded up; 0: it does not scrub."""
+    return -(-check_count("scrub_bytes_per_s", bytes_per_s, 0, 1 << 40) // 1024)
+
+
 def check_lock_timeout(seconds: Any) -> float:
     """The seconds as a float that fits the core."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
