@@ -22,6 +22,7 @@ from arrays import arrays
 from executor import tasks
 from latency import latencies
 from lifetime import lifetimes
+from membership import membership
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
@@ -35,7 +36,7 @@ from workload import KEY_COUNT, Population, value_of
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
-    *("memory", "latency", "protocols"),
+    *("membership", "memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -58,6 +59,7 @@ class Effort:
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
     array_rounds: int = 4
+    membership: tuple[int, int, int, float] = (200, 30, 20, 10.0)
     array_side: int = 2_048
     array_steps: int = 5
     array_bytes: int = 256 << 20
@@ -83,6 +85,7 @@ QUICK = Effort(
     array_steps=2,
     array_bytes=4 << 20,
     task_rounds=2,
+    membership=(3, 3, 2, 0.5),
 )
 
 
@@ -162,6 +165,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "memory": a_million_objects,
         "arrays": shared_arrays,
         "tasks": many_tasks,
+        "membership": lambda effort: membership(*effort.membership),
     }
     for part in parts:
         started = time.monotonic()
