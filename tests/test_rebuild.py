@@ -185,9 +185,9 @@ def test_the_scrubber_finds_what_nobody_reads():
         hits = sum(segment.flip(b"value%06d" % index) for index in range(0, KEYS, 7))
         assert hits
         deadline = time.monotonic() + 40
-        while cluster.stats()["nodes"][0]["scrub_rounds"] < 2 and time.monotonic() < deadline:
+        while cluster.stats()["recovery"]["objects_copied"] < hits and time.monotonic() < deadline:
             time.sleep(0.1)
+        assert cluster.stats()["recovery"]["objects_copied"] == hits
         assert cluster.stats()["nodes"][0]["damaged_stripes"]
-        assert cluster.stats()["recovery"]["objects_copied"] >= hits
         assert cluster.check().clean
         assert "damage_mended" in [event.kind for event in events_of(cluster)]
