@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
+from dsm_native.barriers import Barrier
 from dsm_native.cluster import Cluster, attach, current
+from dsm_native.detection import Detection
 from dsm_native.exceptions import (
     BrokenBarrierError,
     ClockOffsetError,
@@ -41,12 +43,15 @@ from dsm_native.exceptions import (
     WaitTimeoutError,
     WorkerLostError,
 )
+from dsm_native.failures import Failure, NodeEvent
+from dsm_native.injection import Damage
 from dsm_native.key_lock import KeyLock
 from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport, NodeInfo
+from dsm_native.subscription import Subscription
 from dsm_native.sweep import clean
-from dsm_native.sync import Barrier, Condition, Event, Holder, Lock, Semaphore
+from dsm_native.sync import Condition, Event, Holder, Lock, Semaphore
 from dsm_native.transaction import Transaction, TransactionRegion
 
 __version__ = "0.1.0"
@@ -68,8 +73,11 @@ __all__ = [
     "Counter",
     "CounterOverflowError",
     "DSMError",
+    "Damage",
     "Delivery",
+    "Detection",
     "Event",
+    "Failure",
     "ForkedError",
     "Holder",
     "InitializerError",
@@ -80,6 +88,7 @@ __all__ = [
     "LimitError",
     "Lock",
     "LockTimeoutError",
+    "NodeEvent",
     "NodeInfo",
     "NodeLostError",
     "NotOwnerError",
@@ -89,6 +98,7 @@ __all__ = [
     "Region",
     "Semaphore",
     "StoreFullError",
+    "Subscription",
     "SystemCallError",
     "Tile",
     "TornWriteError",

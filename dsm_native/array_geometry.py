@@ -41,6 +41,44 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
         raise UsageError(f"dtype {found} refers to objects of one process; use a fixed-size one")
     if found.subdtype is not None or found.itemsize == 0:
         raise UsageError(f"dtype {found} is no element type; put its dimensions into the shape")
+    if dtype_of(described(found)) != found:
+        raise UsageError(f"dtype {found} is no element type; use its base type and a view of that")
+    return found
+
+
+def described(dtype: np.dtype[Any]) -> Any:
+    """The dtype as a literal that `dtype_of` understands: as in .npy files where these can.
+
+    Those cannot tell of structures whose fields overlap or lie in another order than their names.
+    """
+    import numpy as np
+
+    if dtype.names is None or dtype.type is not np.void:
+        return np.lib.format.dtype_to_descr(dtype)
+    try:
+        return np.lib.format.dtype_to_descr(dtype)
+    except ValueError:
+        found: Any = dtype.fields
+        fields = [found[name] for name in dtype.names]
+    return {
+        "names": list(dtype.names),
+        "formats": [(described(field[0].base), field[0].shape) for field in fields],
+        "offsets": [field[1] for field in fields],
+        "titles": [field[2] if len(field) > 2 else None for field in fields],
+        "itemsize": dtype.itemsize,
+    }
+
+
+def dtype_of(description: Any) -> np.dtype[Any]:
+    import numpy as np
+
+    found: np.dtype[Any]
+    if not isinstance(description, dict):
+        found = np.lib.format.descr_to_dtype(description)
+        return found
+    formats = [(dtype_of(base), shape) for base, shape in description["formats"]]
+    layout: Any = {**description, "formats": formats}
+    found = np.dtype(layout)
     return found
 
 
@@ -52,8 +90,6 @@ def geometry_of(
     replicas: int,
     undo: bool,
 ) -> dict[str, Any]:
-    import numpy as np
-
     data_bytes = math.prod(shape) * dtype.itemsize
     if data_bytes > DATA_BYTES_MAX:
         raise UsageError(f"{shape} of {dtype} takes {data_bytes:,} bytes, more than 64 TiB")
@@ -63,7 +99,7 @@ def geometry_of(
         tile_rows = rows_of_tile(row_bytes, rows)
     return {
         "shape": shape,
-        "description": repr(np.lib.format.dtype_to_descr(dtype)),
+        "description": repr(described(dtype)),
         "data_bytes": data_bytes,
         "item_bytes": dtype.itemsize,
         "tile_bytes": max(1, tile_rows * row_bytes),

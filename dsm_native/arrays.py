@@ -30,6 +30,7 @@ from dsm_native.array_blocks import Reading, Writing
 from dsm_native.array_geometry import (
     checked_dtype,
     checked_shape,
+    dtype_of,
     extent_of,
     geometry_of,
     keeping_axes,
@@ -116,7 +117,7 @@ class Array(ArrayCore):
     def _adopt(self, mapping: ArrayMap) -> ArrayMap:
         import numpy as np
 
-        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(mapping.description))
+        dtype = dtype_of(ast.literal_eval(mapping.description))
         order: Any = "F" if mapping.fortran else "C"
         self._base = np.ndarray(mapping.shape, dtype, buffer=memoryview(mapping), order=order)
         self._map = mapping

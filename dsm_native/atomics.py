@@ -46,14 +46,17 @@ def open_counter(handle: Handle, name: str) -> Counter:
     return Counter(handle, check_object_name(name))
 
 
-def open_atomic(handle: Handle, name: str, dtype: Any, shape: int | tuple[int, ...]) -> AtomicArray:
+def open_atomic(
+    handle: Handle, name: str, dtype: Any, shape: int | tuple[int, ...] | None
+) -> AtomicArray:
     """Opens or makes the array; UsageError if it exists with another type or shape."""
     import numpy
 
-    described = numpy.dtype(dtype)
+    described = numpy.dtype("int64" if dtype is None else dtype)
     if described.name not in DTYPES or not described.isnative:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    asked = () if shape is None else shape
+    lengths = (asked,) if isinstance(asked, int) else tuple(asked)
     if len(lengths) > NDIM_MAX:
         raise UsageError(f"shape has {len(lengths)} dimensions; at most {NDIM_MAX} are possible")
     elements = 1
@@ -62,5 +65,9 @@ def open_atomic(handle: Handle, name: str, dtype: Any, shape: int | tuple[int, .
     check_count("the number of elements", elements, 1, ELEMENTS_MAX)
     number = DTYPES.index(described.name)
     made = AtomicArray(handle, check_object_name(name), number, lengths)
-    agree("atomic", name, dtype=(described.name, made.dtype), shape=(lengths, made.shape))
+    agree(
+        *("atomic", name),
+        dtype=(None if dtype is None else described.name, made.dtype),
+        shape=(None if shape is None else lengths, made.shape),
+    )
     return made

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native.arrays import Array, array_names, check_array, open_array
+from dsm_native.detection import Detection, check_detection, check_recovery, packed
 from dsm_native.exceptions import (
     ClosedError,
     ClusterNotFoundError,
@@ -29,14 +30,16 @@ from dsm_native.exceptions import (
     KeyNotFoundError,
     UsageError,
 )
+from dsm_native.membership import Membership
 from dsm_native.named import NamedObjects
 from dsm_native.region import Region
-from dsm_native.reports import CheckReport, NodeInfo
+from dsm_native.reports import CheckReport
 from dsm_native.settings import (
     NODES_MAX,
     OWN_REGIONS,
     STRIPES,
     check_count,
+    check_flag,
     check_lock_timeout,
     check_name,
     check_region_name,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from dsm_native.executor import ClusterExecutor, TaskFuture
     from dsm_native.requester import Requester
     from dsm_native.scheduler import Scheduler
+    from dsm_native.subscription import Subscription
 
 DEFAULT_REGION = "default"
 
@@ -54,7 +58,7 @@ _attached: weakref.WeakValueDictionary[str, Cluster]
 _current: Cluster | None = None
 
 
-class Cluster(NamedObjects):
+class Cluster(NamedObjects, Membership):
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
     nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
@@ -63,7 +67,10 @@ class Cluster(NamedObjects):
     more of them mean less contention and more memory. segment_bytes: address space reserved per
     node (memory is taken as needed), default: as much as /dev/shm can hold. lock_timeout: seconds
     that a change may wait for a stripe. detach: the cluster outlives this process and is ended by
-    `dsm stop NAME`.
+    `dsm stop NAME`. recovery: what follows the death of a node: "adopt" (a new process takes its
+    segment, repaired), "rebuild" (its segment counts as lost), "none" (it is reported). detection:
+    when a silent node counts as hung and is killed: "default" (after 3 s), "fast" (0.4 s),
+    "relaxed" (20 s) or a `Detection`. faults: `cluster.faults` may do harm on purpose.
 
     Raises ClusterExistsError, StoreFullError, UsageError, NodeLostError. Use it as a context
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
@@ -81,6 +88,9 @@ class Cluster(NamedObjects):
         segment_bytes: int = 0,
         lock_timeout: float = 10.0,
         detach: bool = False,
+        recovery: str = "adopt",
+        detection: str | Detection = "default",
+        faults: bool = False,
     ) -> None:
         if nodes is None:
             nodes = min(os.cpu_count() or 1, NODES_MAX)
@@ -95,16 +105,19 @@ class Cluster(NamedObjects):
         lock_timeout = check_lock_timeout(lock_timeout)
         if detach and name is None:
             raise UsageError("a detached cluster needs a name, by which `dsm stop` can end it")
+        watching = packed(
+            *(check_detection(detection), check_recovery(recovery), check_flag("faults", faults))
+        )
         name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
         sweep.clean()
-        handle = Handle.create(name, nodes, replication_factor, stripes, segment_bytes)
+        handle = Handle.create(name, nodes, replication_factor, stripes, segment_bytes, watching)
         self._set_up(handle, lock_timeout)
         self._detached = detach
         try:
             handle.start_service()
             from dsm_native.scheduler import Scheduler as Started
 
-            self._scheduler = Started(handle, nodes)
+            self._scheduler = Started(handle, nodes, recovery != "none")
             if detach:
                 handle.detach()
         except BaseException:
@@ -119,6 +132,7 @@ class Cluster(NamedObjects):
         self._scheduler = None
         self._pools: dict[Any, ClusterExecutor] = {}
         self._regions: dict[str, Region] = {}
+        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         _attached[handle.name] = self
         try:
             self.default = self.region(DEFAULT_REGION)
@@ -195,7 +209,7 @@ class Cluster(NamedObjects):
         those of the existing array raise UsageError; left out, they are taken from it. All memory
         is taken at once: StoreFullError. Waits while another process makes or resizes it.
         """
-        check_region_name(name)
+        check_region_name(name, "an array")
         if order not in (None, "C", "F"):
             raise UsageError(f"order must be 'C' or 'F', not {order!r}")
         if tile_rows is not None:
@@ -357,28 +371,6 @@ class Cluster(NamedObjects):
         """How many nodes there are."""
         return self._handle.node_count
 
-    @property
-    def nodes(self) -> list[NodeInfo]:
-        """The nodes, by id."""
-        found = []
-        for entry in self._handle.participants():
-            node = entry["node"]
-            if node is None:
-                continue
-            usage = self._handle.usage(node)
-            found.append(
-                NodeInfo(
-                    id=node,
-                    pid=entry["pid"],
-                    incarnation=entry["incarnation"],
-                    state="alive" if entry["alive"] else "dead",
-                    heartbeat_age_s=entry["beat_age_s"],
-                    objects=usage["objects"],
-                    bytes=usage["used_bytes"],
-                )
-            )
-        return found
-
     def stats(self) -> dict[str, Any]:
         """Sizes and counts, as plain data: per node, per region, attached processes."""
         handle = self._handle
@@ -423,6 +415,8 @@ class Cluster(NamedObjects):
         self._scheduler = None
         if mine and not self._detached:
             handle.unlink()
+        for subscription in list(self._subscriptions):
+            subscription.close()
         handle.close()
 
     def close(self) -> None:
@@ -466,7 +460,7 @@ def owned() -> list[Cluster]:
 def attach(name: str, *, lock_timeout: float = 10.0) -> Cluster:
     """Joins the running cluster of that name, from any process of the same user.
 
-    Raises ClusterNotFoundError, CorruptError, and LimitError beyond 256 attached processes.
+    Raises ClusterNotFoundError, CorruptError, and LimitError beyond 192 of them at once.
     """
     lock_timeout = check_lock_timeout(lock_timeout)
     handle = Handle.attach(check_name(name))

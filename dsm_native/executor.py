@@ -80,7 +80,8 @@ class TaskFuture(futures.Future[Any]):
             invoke()
 
     def _await(self, timeout: float | None) -> None:
-        if not self.done() and not self._backend.wait_until(self.done, timeout):
+        condition: threading.Condition = self._condition
+        if not self.done() and not self._backend.wait_until(self.done, timeout, condition):
             raise TimeoutError
 
     def result(self, timeout: float | None = None) -> Any:
@@ -178,6 +179,9 @@ class ClusterExecutor(futures.Executor):
 
     def _settled(self, future: TaskFuture, error: BaseException | None) -> None:
         self._futures.discard(future)
+        self._failed(error)
+
+    def _failed(self, error: BaseException | None) -> None:
         if isinstance(error, InitializerError):
             self._broken = error
 
@@ -246,6 +250,7 @@ class ClusterExecutor(futures.Executor):
                     self._await_result(results, index, end)
                 result, results[index] = results[index], None
                 if type(result) is Failed:
+                    self._failed(result.error)
                     raise result.error
                 yield result
         finally:
@@ -356,6 +361,7 @@ def run_map(
     try:
         backend.wait_until(done, None)
         if gathering.failure is not None:
+            pool._failed(gathering.failure)
             backend.cancel(gathering, futures.CancelledError())
             backend.wait_until(lambda: not backend.unfinished(gathering), None)
             raise gathering.failure

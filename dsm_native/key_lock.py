@@ -22,6 +22,7 @@ from dsm_native.exceptions import (
     ForkedError,
     KeyNotFoundError,
     LockTimeoutError,
+    NotOwnerError,
     UsageError,
     VersionConflictError,
 )
@@ -133,14 +134,18 @@ class KeyLock:
             return None, 0
 
     def release(self) -> None:
-        """Gives the lock up, and wakes who waits. UsageError unless this thread holds it."""
+        """Gives the lock up, and wakes who waits. NotOwnerError (a RuntimeError) unless this thread
+        holds it through this handle.
+        """
         held = self._held
         if held is None:
-            raise UsageError(f"the lock of {self._key!r} is not held through this handle")
+            raise NotOwnerError(f"the lock of {self._key!r} is not held through this handle")
         if held[0] != os.getpid():
             raise ForkedError(f"the lock of {self._key!r} is held by the parent process {held[0]}")
         if held[1] != threading.get_ident():
-            raise UsageError(f"the lock of {self._key!r} is held by thread {held[1]}, not by this")
+            raise NotOwnerError(
+                f"the lock of {self._key!r} is held by thread {held[1]}, not by this"
+            )
         locks = _locks_of(self._region)
         self._held = None
         try:

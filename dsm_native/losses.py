@@ -25,9 +25,11 @@ def lost(task: Task, worker: Worker, late: object) -> WorkerLostError:
 
 def given_up(worker: Worker) -> WorkerLostError:
     """The end of tasks that have no node to run on."""
+    why = f"was started {worker.attempts} times in vain; a new call tries again"
+    if worker.forsaken:
+        why = "is not replaced, as the cluster was made with recovery='none'"
     return WorkerLostError(
-        f"no node process is left to run the task: {worker.described()} was started "
-        f"{worker.attempts} times in vain; a new call tries again",
+        f"no node process is left to run the task: {worker.described()} {why}",
         pid=worker.pid,
         ending=worker.ending,
     )

@@ -6,14 +6,16 @@ event "a" are two objects. Each is made by whoever opens it first and stays unti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from dsm_native import atomics, queues, sync
+from dsm_native import atomics, barriers, queues, sync
 from dsm_native._native.handle import Handle
 from dsm_native.atomics import AtomicArray, Counter
+from dsm_native.barriers import Barrier
 from dsm_native.queues import Queue
 from dsm_native.region import Region, own_region
-from dsm_native.sync import Barrier, Condition, Event, Lock, Semaphore
+from dsm_native.sync import Condition, Event, Lock, Semaphore
 
 
 class NamedObjects:
@@ -21,22 +23,34 @@ class NamedObjects:
 
     _handle: Handle
 
-    def lock(self, name: str, reentrant: bool = False) -> Lock:
-        """The lock of that name, made if there is none; see `Lock`.
+    def lock(self, name: str, reentrant: bool | None = None) -> Lock:
+        """The lock of that name, made (not re-entrant by default) if there is none; see `Lock`.
 
         Objects of synchronisation are found by kind and name (a str of 1 to 64 bytes), up to 1,024
         of them per cluster (LimitError), and stay until it ends. Settings that differ from those
-        of the existing object raise UsageError.
+        of the existing object raise UsageError; left out, they are taken from it.
         """
         return sync.open_lock(self._handle, name, reentrant)
 
-    def semaphore(self, name: str, value: int = 1, bounded: bool = False) -> Semaphore:
-        """The semaphore of that name, made with `value` permits; see `Semaphore`."""
+    def semaphore(
+        self, name: str, value: int | None = None, bounded: bool | None = None
+    ) -> Semaphore:
+        """The semaphore of that name, made with `value` permits (default 1); see `Semaphore`."""
         return sync.open_semaphore(self._handle, name, value, bounded)
 
-    def barrier(self, name: str, parties: int) -> Barrier:
-        """The barrier of that name for so many parties (threads of any processes)."""
-        return sync.open_barrier(self._handle, name, parties)
+    def barrier(
+        self,
+        name: str,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Barrier:
+        """The barrier of that name for so many parties (threads of any processes).
+
+        action and timeout, the default of its waits in seconds, are those of this handle: see
+        `Barrier`.
+        """
+        return barriers.open_barrier(self._handle, name, parties, action, timeout)
 
     def event(self, name: str) -> Event:
         """The event of that name, made with its flag not set."""
@@ -49,11 +63,13 @@ class NamedObjects:
         """
         return sync.open_condition(self._handle, name, lock)
 
-    def queue(self, name: str, maxsize: int = 1024, acknowledge: bool = False) -> Queue:
-        """The queue of that name, with room for maxsize items (1 to 131,072); see `Queue`.
+    def queue(
+        self, name: str, maxsize: int | None = None, acknowledge: bool | None = None
+    ) -> Queue:
+        """The queue of that name, with room for maxsize items (1 to 131,072, default 1,024).
 
         acknowledge: items must be acknowledged; those that a process took and did not acknowledge
-        before it died are delivered again.
+        before it died are delivered again. See `Queue`.
         """
         return queues.open_queue(self._handle, name, maxsize, acknowledge, self._hidden_region)
 
@@ -65,7 +81,10 @@ class NamedObjects:
         return atomics.open_counter(self._handle, name)
 
     def atomic(
-        self, name: str, dtype: Any = "int64", shape: int | tuple[int, ...] = ()
+        self, name: str, dtype: Any = None, shape: int | tuple[int, ...] | None = None
     ) -> AtomicArray:
-        """The array of atomic numbers of that name, made with zeros; see `AtomicArray`."""
+        """The array of atomic numbers of that name, made with zeros; see `AtomicArray`.
+
+        dtype: default "int64". shape: default (), one number.
+        """
         return atomics.open_atomic(self._handle, name, dtype, shape)

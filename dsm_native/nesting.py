@@ -12,10 +12,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from dsm_native._native.lane import Task
-from dsm_native._native.mailbox import ERROR, PARCEL, PICKLE, REFUSED, REPLY, REPLY_ERROR
+from dsm_native._native.mailbox import ERROR, PICKLE, REFUSED, REPLY, REPLY_ERROR
 from dsm_native.exceptions import ClosedError, InitializerError
 from dsm_native.outcomes import failure
-from dsm_native.parcels import Parcels
+from dsm_native.parcels import STORED, Parcels
 
 if TYPE_CHECKING:
     from dsm_native.scheduler import Scheduler
@@ -35,7 +35,7 @@ class Nested:
             return
         if codec < PICKLE:
             codec = 0  # a plain value is encoded again
-        elif codec == PARCEL:
+        elif codec in STORED:
             self.requests.kept.update(Parcels.keys_of(codec, payload) or ())
         kind = REPLY_ERROR if task.kind == ERROR else REPLY
         self.requests.reply(self.node, kind, codec, self.serial, payload)
@@ -80,6 +80,10 @@ class Requests:
         with contextlib.suppress(ClosedError):
             scheduler.check_open()
             scheduler.submit([task])
+
+    def asked_by(self, node: int) -> bool:
+        """Whether the node has asked for something that is not answered."""
+        return bool(self._asked.get(node))
 
     def reply(self, node: int, kind: int, codec: int, serial: int, payload: Any) -> None:
         """Sends an answer, or keeps it until there is room."""

@@ -2,7 +2,8 @@
 
 Attaches, starts the service thread, says "ready" by its mailbox, then runs the tasks that come. It
 ends when the cluster stops, which it learns from the control segment, or when the owner has died; a
-detached cluster's node goes on when the owner's end of the socket closes.
+detached cluster's node goes on when the owner's end of the socket closes. Started by another node
+(csrc/node/starter.h), it has no owner to begin with: DESCRIPTOR is -1.
 """
 
 from __future__ import annotations
@@ -19,11 +20,7 @@ from typing import Any
 from dsm_native import cluster as cluster_module
 from dsm_native._native.handle import Handle
 from dsm_native._native.mailbox import (
-    CALL,
-    CALL_PARCEL,
-    DEFINE,
     ERROR,
-    FORGET,
     PICKLE,
     READY,
     REFUSED,
@@ -32,10 +29,11 @@ from dsm_native._native.mailbox import (
     RESULT,
     SETTING,
 )
+from dsm_native._native.members import set_starter
 from dsm_native._native.station import Station
-from dsm_native.exceptions import ClosedError, ClusterNotFoundError
+from dsm_native.exceptions import ClosedError, ClusterNotFoundError, UsageError
 from dsm_native.outcomes import failure
-from dsm_native.parcels import Parcels
+from dsm_native.parcels import CALLS, Parcels
 from dsm_native.requester import Requester
 
 GRACE_S = 0.5  # for the main thread to end in order when the cluster has stopped
@@ -50,17 +48,12 @@ class Tasks:
         self.parcels = Parcels(handle, f"{node}-{os.getpid()}")
         self.station = Station(handle, node, self)
         self.requester = Requester(self.station, self.parcels)
-        self._defined: dict[int, tuple[int, bytes, int]] = {}
         self._set_up: dict[int, str] = {}  # initializers that ran: how they failed, or ""
+        self._setting_up: dict[int, threading.RLock] = {}  # tasks run in several threads
 
     def handle(self, kind: int, codec: int, function: int, serial: int, value: Any) -> None:
         """A record that is no task."""
-        if kind == DEFINE:
-            self._defined[function] = (codec, value, serial)
-        elif kind == FORGET:
-            self._defined.pop(function, None)
-            self.station.functions.pop(function, None)
-        elif kind == SETTING:
+        if kind == SETTING:
             path, variable = pickle.loads(value)
             sys.path[:] = path
             _restore("PYTHONPATH", variable)
@@ -77,7 +70,7 @@ class Tasks:
             call = self.station.functions[function]
             if codec >= PICKLE:
                 value = self.parcels.decode(codec, value)
-            if codec in (CALL, CALL_PARCEL):
+            if codec in CALLS:
                 args, kwargs = value
                 del value
                 result = call(*args, **kwargs)
@@ -94,18 +87,23 @@ class Tasks:
         """Makes the function ready to be called; says why not, if its initializer has failed."""
         if function in self.station.functions:
             return ""
-        codec, payload, setup = self._defined[function]
+        codec, payload, setup = self.station.defined[function]
         if setup and setup not in self._set_up:
-            setup_codec, setup_payload, _ = self._defined[setup]
-            try:
-                initializer, arguments = self.parcels.decode(setup_codec, setup_payload)
-                initializer(*arguments)
-                self._set_up[setup] = ""
-            except BaseException as error:
-                self._set_up[setup] = failure(error)[1]
+            with self._setting_up.setdefault(setup, threading.RLock()):
+                if setup not in self._set_up:
+                    self._set_up[setup] = self._initialize(setup)
         if setup and self._set_up[setup]:
             return self._set_up[setup]
         self.station.functions[function] = self.parcels.decode(codec, payload)
+        return ""
+
+    def _initialize(self, setup: int) -> str:
+        codec, payload, _ = self.station.defined[setup]
+        try:
+            initializer, arguments = self.parcels.decode(codec, payload)
+            initializer(*arguments)
+        except BaseException as error:
+            return failure(error)[1]
         return ""
 
     def answer(self, slot: int, serial: int, result: Any) -> None:
@@ -129,7 +127,7 @@ class Tasks:
         self.station.send(READY, PICKLE, 0, 0, 0, b"")
         step, wait = self.station.step, self.station.wait
         while True:
-            while step(False):
+            while step():
                 pass
             wait(IDLE_SLICES)
 
@@ -151,7 +149,8 @@ def _let_go_of_output() -> None:
 
 def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None:
     """A thread that ends the process when the cluster has stopped but a task is still running."""
-    ready, _, _ = select.select([stopping, descriptor], [], [])
+    owner = [] if descriptor < 0 else [descriptor]
+    ready, _, _ = select.select([stopping, *owner], [], [])
     if stopping not in ready:
         tasks.station.deaf = True
         _let_go_of_output()
@@ -161,18 +160,31 @@ def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None
     os._exit(0)
 
 
+def _prepare_successors(handle: Handle) -> None:
+    """Notes how this process starts other nodes, should it become the keeper of the cluster."""
+    command = [sys.executable, "-P", "-m", "dsm_native.node", handle.name]
+    environment = [name + b"=" + value for name, value in os.environb.items()]
+    set_starter(handle, [os.fsencode(word) for word in command], environment)
+
+
 def main() -> None:
     """Entry point; see the module's text."""
     name, node, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.set_inheritable(descriptor, False)
+    if descriptor >= 0:
+        os.set_inheritable(descriptor, False)
     sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
     try:
         handle = Handle.attach(name, node)
         cluster = cluster_module.Cluster._of(handle, 10.0)
     except (ClusterNotFoundError, ClosedError):
         return  # the owner was interrupted, and has cleaned up, before this process had started
+    except UsageError as error:  # somebody else has started this node, too, and was faster
+        print(f"node {node} of cluster {name!r} was not started: {error}", file=sys.stderr)
+        sys.exit(1)
+    _prepare_successors(handle)
     tasks = Tasks(handle, node)
+    tasks.station.deaf = descriptor < 0
     cluster._scheduler = tasks.requester
     cluster_module.set_current(cluster)
     stopping = handle.start_service(node)

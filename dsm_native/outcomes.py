@@ -1,5 +1,7 @@
 """How a task's exception travels: itself if it survives pickling, as text otherwise, and its trace.
 
+One whose class wants other arguments than its `args` is made again without its `__init__`.
+
 The trace arrives as the exception's cause, as with the standard library's process pool.
 """
 
@@ -7,6 +9,8 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
@@ -18,15 +22,45 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is a cause, not an error of
         return f'\n"""\n{self.args[0]}"""'
 
 
+class _Made:
+    """Stands for an exception whose class cannot be called with its `args` alone.
+
+    Unpickles as the exception itself, made without its `__init__`, as it was when it was raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (type(self.error), self.error.args, dict(self.error.__dict__))
+
+
+def _made(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
 def failure(error: BaseException) -> tuple[bytes, str]:
-    """The pickled exception, and its traceback as text."""
-    trace = "".join(traceback.format_exception(error))
+    """The pickled exception, and its traceback as text. Whatever the exception is, never raises."""
+    trace = "".join(_told(traceback.format_exception, error))
+    for form in (error, _Made(error)):
+        try:
+            data = bytes(cloudpickle.dumps(form, 5))
+            if isinstance(pickle.loads(data), BaseException):
+                return data, trace
+        except BaseException:  # it runs code of the exception's own, which may even want to exit
+            continue
+    # An exception that does not survive pickling is told as text.
+    return pickle.dumps(RuntimeError("".join(_told(repr, error))), 5), trace
+
+
+def _told(teller: Callable[[BaseException], Iterable[str]], error: BaseException) -> Iterable[str]:
     try:
-        data = bytes(cloudpickle.dumps(error, 5))
-        pickle.loads(data)
-    except Exception:  # an exception that does not survive pickling is told as text
-        return pickle.dumps(RuntimeError(repr(error)), 5), trace
-    return data, trace
+        return list(teller(error))
+    except BaseException as why:
+        return [f"{type(error).__qualname__}, which cannot be told: {type(why).__qualname__}\n"]
 
 
 def failure_of(data: bytes, trace: str) -> BaseException:

@@ -4,7 +4,8 @@ What pickles plainly is pickled by the C pickler; what it refuses, and what refe
 goes by cloudpickle, which carries code by value. Buffers over 32 KiB are left out of the pickle
 (protocol 5) and stored as one object of a region of our own, without a second copy; the receiver's
 arrays look at them in place, pinned and read-only. The pickle itself stays in the record, whose
-checksum is compared before it is loaded, or carries one.
+checksum is compared before it is loaded, or carries one. Arrays of numbers that stand alone or as
+arguments of a call need no pickle at all (array_parcel.pyx).
 """
 
 from __future__ import annotations
@@ -18,8 +19,17 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from dsm_native._native.array_parcel import ARRAYS_HEAD_BYTES, Arrays, arrays_again, arrays_among
 from dsm_native._native.handle import Handle
-from dsm_native._native.mailbox import CALL, CALL_PARCEL, PARCEL, PICKLE, RECORD_BYTES_MAX
+from dsm_native._native.mailbox import (
+    ARRAY,
+    CALL,
+    CALL_ARRAYS,
+    CALL_PARCEL,
+    PARCEL,
+    PICKLE,
+    RECORD_BYTES_MAX,
+)
 from dsm_native._native.parcel import checksum, store
 from dsm_native.exceptions import CorruptError, KeyNotFoundError
 from dsm_native.region import Region
@@ -29,6 +39,8 @@ LARGE_BYTES = 32768
 INLINE_BYTES = RECORD_BYTES_MAX - 2048  # what a record holds beside a parcel's own description
 _HEAD = struct.Struct("<HHIQ")  # bytes of the key, buffers, bytes of the pickle, its checksum
 _ALIGNMENT = 64
+STORED = (PARCEL, CALL_PARCEL, ARRAY, CALL_ARRAYS)  # codecs whose payload begins with bytes of key
+CALLS = (CALL, CALL_PARCEL, CALL_ARRAYS)  # codecs of (args, kwargs)
 
 Encoded = tuple[bytes, int, "tuple[bytes, ...] | None"]  # payload, codec, keys of its parcels
 
@@ -87,15 +99,33 @@ class Parcels:
 
     def encode(self, value: Any) -> Encoded:
         """One value: an argument that stands alone, or a result."""
+        arrays = arrays_among((value,), LARGE_BYTES)
+        if arrays is not None:
+            return self._store(arrays, b"", ARRAY)
         return self._encode(_shielded(value), PICKLE, PARCEL)
 
     def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
         """All arguments of a call."""
         args = tuple(_shielded(value) for value in args)
         kwargs = {name: _shielded(value) for name, value in kwargs.items()}
+        arrays = arrays_among(args, LARGE_BYTES)
+        if arrays is not None:
+            rest, large = self._pickled((arrays.without(args), kwargs))
+            # One of them may be among what is large in the rest, and must not become two.
+            if not large and len(rest) <= INLINE_BYTES:
+                return self._store(arrays, rest, CALL_ARRAYS)
         return self._encode((args, kwargs), CALL, CALL_PARCEL)
 
-    def _encode(self, value: Any, small: int, large: int) -> Encoded:
+    def _store(self, arrays: Arrays, rest: bytes, codec: int) -> Encoded:
+        key = self._new_key()
+        return arrays.store(self._handle, self.region.index, key, rest), codec, (key,)
+
+    def _new_key(self) -> bytes:
+        return f"{self._sender}.{next(self._numbers)}".encode()
+
+    @staticmethod
+    def _pickled(value: Any) -> tuple[bytes, list[memoryview]]:
+        """The value's pickle, and the large buffers that it does not hold."""
         buffers: list[memoryview] = []
 
         def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -105,7 +135,10 @@ class Parcels:
             buffers.append(raw)
             return False
 
-        data = pickled(value, keep, buffers.clear)
+        return pickled(value, keep, buffers.clear), buffers
+
+    def _encode(self, value: Any, small: int, large: int) -> Encoded:
+        data, buffers = self._pickled(value)
         if not buffers and len(data) <= INLINE_BYTES:
             return data, small, None
         return self.pack(data, buffers, large)
@@ -116,7 +149,7 @@ class Parcels:
 
     def pack(self, data: bytes, buffers: list[memoryview], codec: int) -> Encoded:
         """Stores the buffers, and the pickle too if a record cannot hold it."""
-        key = f"{self._sender}.{next(self._numbers)}".encode()
+        key = self._new_key()
         inline = len(data) + 8 * len(buffers) <= INLINE_BYTES
         parts: list[Any] = []
         for part in buffers if inline else [memoryview(data), *buffers]:
@@ -130,13 +163,22 @@ class Parcels:
         """The value again. Arrays of a parcel are read-only views of it. May raise anything."""
         if codec in (PICKLE, CALL):
             return pickle.loads(payload)
-        if codec not in (PARCEL, CALL_PARCEL):
+        if codec not in STORED:
             raise CorruptError(f"a payload of unknown codec {codec}")
-        key_bytes, count, length, check = _HEAD.unpack_from(payload)
-        at = _HEAD.size + key_bytes
-        key = payload[_HEAD.size : at]
-        sizes = struct.unpack_from(f"<{count}Q", payload, at)
+        (key,) = self.keys_of(codec, payload) or ()
         view = memoryview(self.region.view(key))
+        if codec in (ARRAY, CALL_ARRAYS):
+            arrays, rest = arrays_again(payload, view)
+            if codec == ARRAY:
+                return arrays[0][1]
+            args, kwargs = pickle.loads(rest)
+            args = list(args)
+            for position, array in arrays:
+                args[position] = array
+            return args, kwargs
+        _, count, length, check = _HEAD.unpack_from(payload)
+        at = _HEAD.size + len(key)
+        sizes = struct.unpack_from(f"<{count}Q", payload, at)
         data: Any = payload[at + 8 * count :]
         start = 0
         if not data:
@@ -152,10 +194,10 @@ class Parcels:
     @staticmethod
     def keys_of(codec: int, payload: bytes) -> tuple[bytes, ...] | None:
         """The keys of the parcels that an encoded value needs."""
-        if codec not in (PARCEL, CALL_PARCEL):
+        if codec not in STORED:
             return None
-        key_bytes = _HEAD.unpack_from(payload)[0]
-        return (payload[_HEAD.size : _HEAD.size + key_bytes],)
+        at = ARRAYS_HEAD_BYTES if codec in (ARRAY, CALL_ARRAYS) else _HEAD.size
+        return (payload[at : at + int.from_bytes(payload[:2], "little")],)
 
     def drop(self, keys: tuple[bytes, ...] | None) -> None:
         """Deletes parcels; whoever looks at them keeps his view."""

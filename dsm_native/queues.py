@@ -8,6 +8,7 @@ once: a killed process takes what it got with it, and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from dsm_native.region import Region
 from dsm_native.settings import OWN_REGIONS, check_count, check_object_name
 from dsm_native.sync import agree, made_again
 
+MAXSIZE = 1024
 REGION = OWN_REGIONS + "queues"  # holds the items that are too large for the ring
 
 _serial = itertools.count()
@@ -112,7 +114,7 @@ class Queue(QueueCore):
         try:
             self.put_reference(key.encode(), block, timeout)
         except BaseException:
-            region.pop(key, None)
+            self.discard_large(key)
             raise
 
     def fetch_large(self, key: bytes) -> tuple[bool, Any]:
@@ -123,9 +125,14 @@ class Queue(QueueCore):
         except KeyNotFoundError:
             return False, None
 
+    def discard_large(self, key: str) -> None:
+        """Removes an item, without unpickling it."""
+        with contextlib.suppress(KeyNotFoundError):
+            self._open_region().delete(key)
+
     def _acknowledge(self, place: int, receipt: int, key: bytes | None) -> None:
         if key is not None:
-            self._open_region().pop(key.decode(), None)
+            self.discard_large(key.decode())
         self.settle(place, receipt, True)
 
     def remove_orphans(self) -> int:
@@ -146,7 +153,7 @@ class Queue(QueueCore):
         if unfinished if self.acknowledge else waiting_now:
             return 0
         for key in orphans:
-            region.pop(key, None)
+            self.discard_large(key)
         return len(orphans)
 
     # ---- the interface of queue.Queue -----------------------------------------------------------
@@ -257,12 +264,16 @@ class Queue(QueueCore):
 
 
 def open_queue(
-    handle: Handle, name: str, maxsize: int, acknowledge: bool, region: Callable[[], Region]
+    handle: Handle,
+    name: str,
+    maxsize: int | None,
+    acknowledge: bool | None,
+    region: Callable[[], Region],
 ) -> Queue:
     """Opens or makes the queue; UsageError if it exists with other settings."""
-    check_count("maxsize", maxsize, 1, MAXSIZE_MAX)
-    made = Queue(handle, check_object_name(name), maxsize, bool(acknowledge), region)
+    room = MAXSIZE if maxsize is None else check_count("maxsize", maxsize, 1, MAXSIZE_MAX)
+    made = Queue(handle, check_object_name(name), room, bool(acknowledge), region)
     has = bool(made.acknowledge)
-    agree("queue", name, maxsize=(maxsize, made.maxsize), acknowledge=(bool(acknowledge), has))
+    agree("queue", name, maxsize=(maxsize, made.maxsize), acknowledge=(acknowledge, has))
     made.remove_orphans()
     return made

@@ -6,6 +6,7 @@ the ones that are built from them. Every method may be called from any process a
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from typing import Any
@@ -108,7 +109,8 @@ class Region(RegionCore, MutableMapping[Any, Any]):
     def clear(self) -> None:
         """Removes every key that is present throughout the call."""
         for key in self:
-            self.pop(key, None)
+            with contextlib.suppress(KeyNotFoundError):
+                self.delete(key)
 
     def transaction(self, *, timeout: float | None = None) -> Transaction:
         """A transaction over keys of this region, and of others by its `region(other)`.

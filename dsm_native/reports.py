@@ -12,8 +12,8 @@ class NodeInfo:
     id: int
     pid: int
     incarnation: int
-    state: str  # "alive", "dead"
-    heartbeat_age_s: float
+    state: str  # "alive"; "suspected": silent for longer than it should; "dead"
+    heartbeat_age_s: float  # since its service thread was last seen at work
     objects: int
     bytes: int
 

@@ -28,6 +28,7 @@ from typing import Any
 from dsm_native._native.handle import Handle
 from dsm_native._native.lane import Bell, Gathering, Lane, Task, deliver
 from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, SETTING
+from dsm_native._native.members import report_exit, report_strike
 from dsm_native.exceptions import (
     ClosedError,
     CorruptError,
@@ -63,8 +64,9 @@ os.register_at_fork(after_in_child=_disown)
 class Scheduler:
     """The nodes' processes and everything that is to run on them. Made by the owner's cluster."""
 
-    def __init__(self, handle: Handle, count: int) -> None:
+    def __init__(self, handle: Handle, count: int, replaces: bool = True) -> None:
         self._handle = handle
+        self._replaces = replaces  # whether a node that has died is started again
         self._foreign = False  # in a forked child: the mailboxes are the parent's alone
         _schedulers.add(self)
         self.parcels = Parcels(handle, f"owner-{os.getpid()}")
@@ -80,8 +82,12 @@ class Scheduler:
         self._turn = threading.RLock()  # held while records are taken and handed out
         self._leader = threading.Lock()  # held by the thread that listens first
         self._leading = 0  # its identity while it hands out
+        self._news = threading.Condition()
+        self._followers = 0  # threads that wait for news of what the leader takes in
+        self._pumped = 0  # how often they were told
         self._requests = Requests(weakref.proxy(self))  # no cycle: see _collect
         self._callbacks: queue.SimpleQueue[Callable[[], None] | None] | None = None
+        self._path: list[str] = []  # the module path as the nodes were told
         self._closed = ""  # why no more tasks are taken
         self._collector: threading.Thread | None = None
         self._start_all()
@@ -171,6 +177,8 @@ class Scheduler:
             for worker in self.workers:
                 worker.attempts = 0
             self._bell.wake_second()
+        if sys.path != self._path:
+            self._follow_path()
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.node >= 0:
@@ -183,6 +191,9 @@ class Scheduler:
             queued = self._queue_of(task)
             (queued.appendleft if task.nested else queued.append)(task)
         self.feed()
+        for worker in self.workers:
+            if worker.forsaken:
+                self._judge(worker)
         if self._closed:  # closed since the caller's look
             self._fail(self._everything(), ClosedError(self._closed))
 
@@ -190,12 +201,15 @@ class Scheduler:
         """Sends queued tasks: first one to each idle node, then up to the windows."""
         if self._nested:
             for lane in sorted(self.lanes, key=lambda lane: lane.in_flight):
-                if self._nested and self.workers[lane.node].ready:
+                # One that is busy and waits for nobody would not begin it.
+                begins = not lane.in_flight or self._requests.asked_by(lane.node)
+                if self._nested and self.workers[lane.node].ready and begins:
                     lane.offer_nested(self._nested)
         for limit in (1, LARGE_WINDOW):
             for lane in self.lanes:
                 if self.workers[lane.node].ready:
                     if self._bound[lane.node]:
+                        lane.offer_nested(self._bound[lane.node])
                         lane.offer(self._bound[lane.node], limit)
                     if self._pending:
                         lane.offer(self._pending, limit)
@@ -235,10 +249,14 @@ class Scheduler:
                         if lane.take(self._arrived):
                             lane.adapt(BUSY_S)
                     except CorruptError:
-                        self.workers[lane.node].kill()  # its successor gets an empty mailbox
+                        self._kill(self.workers[lane.node])  # its successor's mailbox is empty
                 deliver(self._arrived, self._settle)
             finally:
                 self._leading = leading
+            if self._followers:
+                with self._news:
+                    self._pumped += 1
+                    self._news.notify_all()
             if self._pending or self._nested or any(self._bound):
                 self.feed()
             self._balance()
@@ -277,12 +295,23 @@ class Scheduler:
         self, node: int, kind: int, codec: int, slot: int, function: int, serial: int, value: Any
     ) -> None:
         if kind == READY:
-            setting = (sys.path, os.environ.get("PYTHONPATH"))
-            self.lanes[node].tell(SETTING, PICKLE, 0, 0, self.parcels.encode(setting)[0])
+            self._tell_path(node)
             self.workers[node].ready = True
             self.feed()
         elif kind == REQUEST:
             self._requests.take(node, serial, codec, value)
+
+    def _tell_path(self, node: int) -> bool:
+        setting = (sys.path, os.environ.get("PYTHONPATH"))
+        told: bool = self.lanes[node].tell(SETTING, PICKLE, 0, 0, self.parcels.encode(setting)[0])
+        return told
+
+    def _follow_path(self) -> None:
+        """Tells the nodes of a module path that has changed since they were last told."""
+        path = [*sys.path]
+        ready = [worker.node for worker in self.workers if worker.ready]
+        if all(self._tell_path(node) for node in ready):  # otherwise again at the next call
+            self._path = path
 
     def defer(self, call: Callable[[], None]) -> bool:
         """Has the callbacks' thread do it, if this thread is the one that hands out results."""
@@ -301,10 +330,16 @@ class Scheduler:
 
     # ---- waiting -------------------------------------------------------------------------------
 
-    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+    def wait_until(
+        self,
+        done: Callable[[], bool],
+        timeout: float | None,
+        condition: threading.Condition | None = None,
+    ) -> bool:
         """Waits, taking in results for everybody if nobody else does, until `done()`.
 
-        False when the time is over.
+        False when the time is over. `condition` is notified when `done()` may have become true;
+        without it, whoever takes in results tells of each.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
@@ -314,13 +349,34 @@ class Scheduler:
                 return False
             if self._closed:
                 raise ClosedError(self._closed)
-            if not self._leader.acquire(timeout=left):
+            if not self._leader.acquire(blocking=False):
+                self._follow(done, left, condition)
                 continue
             try:
                 self._lead(done, deadline)
             finally:
                 self._leader.release()
         return True
+
+    def _follow(
+        self, done: Callable[[], bool], left: float, condition: threading.Condition | None
+    ) -> None:
+        if condition is not None:
+            with condition:
+                if not done():
+                    condition.wait(left)
+            return
+        with self._news:
+            self._followers += 1
+            seen = self._pumped
+        try:
+            if not done():
+                with self._news:
+                    if self._pumped == seen:
+                        self._news.wait(left)
+        finally:
+            with self._news:
+                self._followers -= 1
 
     def _lead(self, done: Callable[[], bool], deadline: float | None) -> None:
         deaths = self._bell.deaths()
@@ -359,11 +415,15 @@ class Scheduler:
             late = self.lanes[worker.node].overdue()
             if late is not None:
                 worker.late = late
-                worker.kill()
+                self._kill(worker)
             elif worker.overdue_start():
-                worker.kill()
+                self._kill(worker)
             if worker.ended():
                 self._replace(worker)
+
+    def _kill(self, worker: Worker) -> None:
+        report_strike(self._handle, worker.node)
+        worker.kill()
 
     def _start(self, worker: Worker) -> None:
         try:
@@ -375,6 +435,8 @@ class Scheduler:
 
     def _replace(self, worker: Worker) -> None:
         lane = self.lanes[worker.node]
+        report_exit(self._handle, worker.node, worker.pid, worker.code)
+        worker.forsaken = not self._replaces
         with self._turn:
             with contextlib.suppress(CorruptError):
                 lane.take(self._arrived)

@@ -24,6 +24,13 @@ def check_count(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """The value, if it is True or False."""
+    if type(value) is not bool:
+        raise UsageError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
 def check_lock_timeout(seconds: Any) -> float:
     """The seconds as a float that fits the core."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
@@ -38,8 +45,8 @@ def check_seconds(name: str, seconds: Any) -> float:
     return float(seconds)
 
 
-def check_region_name(name: Any) -> None:
-    """Refuses what cannot be a region's name."""
+def check_region_name(name: Any, what: str = "a region") -> None:
+    """Refuses what cannot be a region's, or an array's, name."""
     try:
         good = isinstance(name, str) and 0 < len(name.encode()) <= 64
         good = good and not name.startswith(OWN_REGIONS)
@@ -47,7 +54,7 @@ def check_region_name(name: Any) -> None:
         good = False
     if not good:
         raise UsageError(
-            f"a region's name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
+            f"{what}'s name is a str of 1 to 64 bytes that begins with no zero, so not {name!r}"
         )
 
 

@@ -27,6 +27,11 @@ def segments() -> list[str]:
     return sorted(name for name in os.listdir(FOLDER) if name.startswith(prefix))
 
 
+def segment_of(name: str, node: int) -> str:
+    """Name of the segment of a cluster's node, without the folder."""
+    return f"dsm-{user_number()}-{name}-n{node}"
+
+
 def clean() -> list[str]:
     """Removes the segments of clusters that nobody is attached to; returns their names."""
     return [name for name in segments() if not kept(name) and segment_sweep("/" + name)]

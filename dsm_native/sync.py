@@ -1,13 +1,14 @@
-"""Locks, semaphores, barriers, events and conditions that processes share by name.
+"""Locks, semaphores, events and conditions that processes share by name.
 
 Their interfaces are those of `threading`, with an `await` form of each wait. What a process holds
-is taken from it when it dies: the next one gets the lock and can see why, permits return, a barrier
-breaks. An owner is a thread of a process. Made by `Cluster.lock` and its neighbours; each pickles,
-and attaches where it is unpickled.
+is taken from it when it dies: the next one gets the lock and can see why, and permits return. An
+owner is a thread of a process. Made by `Cluster.lock` and its neighbours; each pickles, and
+attaches where it is unpickled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from typing import Any, NamedTuple
 from dsm_native import waiting
 from dsm_native._native.handle import Handle
 from dsm_native._native.lock import LockCore
-from dsm_native._native.rendezvous import PARTIES_MAX, BarrierCore, ConditionCore, EventCore
+from dsm_native._native.rendezvous import ConditionCore, EventCore
 from dsm_native._native.semaphore import PERMITS_MAX, SemaphoreCore
-from dsm_native.exceptions import BrokenBarrierError, NotOwnerError, UsageError
+from dsm_native.exceptions import NotOwnerError, UsageError
 from dsm_native.settings import check_count, check_object_name
 
 EVERYONE = (1 << 32) - 1
@@ -124,72 +125,6 @@ class Semaphore(SemaphoreCore):
         return made_again, (self.handle.name, "semaphore", self.name, value, bool(bounded))
 
 
-class Barrier(BarrierCore):
-    """A barrier by name, as `threading.Barrier` (without an action).
-
-    It breaks when a party dies: a process that is waiting, or that passed it the last time. (One
-    that dies before its first wait is not known as a party: waits may be given a time-out.)
-    """
-
-    __slots__ = ()
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Waits for all parties; returns how many had arrived before this one.
-
-        BrokenBarrierError if it is broken, reset, or `timeout` seconds pass, which breaks it.
-        """
-        index, generation, last = self.arrive()
-        if last:
-            return int(index)
-        try:
-            if self.await_generation(generation, timeout):
-                return int(index)
-        except BrokenBarrierError:
-            raise
-        except BaseException:
-            self.break_generation(generation)
-            raise
-        return self._given_up(index, generation)
-
-    def _given_up(self, index: int, generation: int) -> int:
-        self.break_generation(generation)
-        if self.passed(generation):
-            return index
-        raise BrokenBarrierError(f"barrier {self.name!r}: the others did not come in time")
-
-    async def wait_async(self, timeout: float | None = None) -> int:
-        """As `wait`, in an event loop. A task that is cancelled in it breaks the barrier."""
-        index, generation, last = self.arrive()
-        if last:
-            return int(index)
-        try:
-            if await waiting.until(self, 0, lambda: self.passed(generation), timeout):
-                return int(index)
-        except BrokenBarrierError:
-            raise
-        except BaseException:
-            self.break_generation(generation)
-            raise
-        return self._given_up(index, generation)
-
-    @property
-    def n_waiting(self) -> int:
-        """How many wait now."""
-        waiting_now, broken = self.state()
-        return 0 if broken else int(waiting_now)
-
-    @property
-    def broken(self) -> bool:
-        """Whether it is broken."""
-        return bool(self.state()[1])
-
-    def __repr__(self) -> str:
-        return f"<Barrier {self.name!r}, {self.n_waiting} of {self.parties} wait>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return made_again, (self.handle.name, "barrier", self.name, self.parties)
-
-
 class Event(EventCore):
     """A flag by name, as `threading.Event`."""
 
@@ -278,7 +213,10 @@ class Condition:
         return result
 
     async def wait_async(self, timeout: float | None = None) -> bool:
-        """As `wait`, in an event loop; the condition's lock must not be re-entrant."""
+        """As `wait`, in an event loop; the condition's lock must not be re-entrant.
+
+        The lock is taken again in any case, also when the task is cancelled meanwhile.
+        """
         self._owned("wait")
         entry = self._list.enlist()
         try:
@@ -286,10 +224,37 @@ class Condition:
             try:
                 await waiting.until(self._list, 0, lambda: self._list.notified(entry), timeout)
             finally:
-                await self.lock.acquire_async()
+                await self._take_again()
         finally:
             notified = self._list.leave(entry)
         return bool(notified)
+
+    async def _take_again(self) -> None:
+        # Whoever leaves the wait without the lock would give back what another task holds.
+        cancelled: BaseException | None = None
+        while True:
+            try:
+                await self.lock.acquire_async()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                continue
+            break
+        if cancelled is not None:
+            raise cancelled
+
+    async def wait_for_async(
+        self, predicate: Callable[[], Any], timeout: float | None = None
+    ) -> Any:
+        """As `wait_for`, in an event loop."""
+        end = None if timeout is None else time.monotonic() + timeout
+        result = predicate()
+        while not result:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            await self.wait_async(left)
+            result = predicate()
+        return result
 
     def notify(self, n: int = 1) -> None:
         """Notifies those n who have waited longest. NotOwnerError if the lock is not held."""
@@ -319,30 +284,23 @@ class Condition:
 
 
 def agree(kind: str, name: str, **settings: tuple[Any, Any]) -> None:
-    """Raises UsageError if a setting that was asked for is not what the object has."""
+    """Raises UsageError if a setting that was asked for (not None) is not what the object has."""
     for label, (asked, has) in settings.items():
-        if asked != has:
+        if asked is not None and asked != has:
             raise UsageError(f"{kind} {name!r} exists with {label}={has!r}, not {asked!r}")
 
 
-def open_lock(handle: Handle, name: str, reentrant: bool) -> Lock:
+def open_lock(handle: Handle, name: str, reentrant: bool | None) -> Lock:
     lock = Lock(handle, check_object_name(name), bool(reentrant))
-    agree("lock", name, reentrant=(bool(reentrant), lock.reentrant))
+    agree("lock", name, reentrant=(reentrant, lock.reentrant))
     return lock
 
 
-def open_semaphore(handle: Handle, name: str, value: int, bounded: bool) -> Semaphore:
-    check_count("value", value, 0, PERMITS_MAX)
-    made = Semaphore(handle, check_object_name(name), value, bool(bounded))
+def open_semaphore(handle: Handle, name: str, value: int | None, bounded: bool | None) -> Semaphore:
+    first = 1 if value is None else check_count("value", value, 0, PERMITS_MAX)
+    made = Semaphore(handle, check_object_name(name), first, bool(bounded))
     has, is_bounded = made.settings[:2]
-    agree("semaphore", name, value=(value, has), bounded=(bool(bounded), bool(is_bounded)))
-    return made
-
-
-def open_barrier(handle: Handle, name: str, parties: int) -> Barrier:
-    check_count("parties", parties, 1, PARTIES_MAX)
-    made = Barrier(handle, check_object_name(name), parties)
-    agree("barrier", name, parties=(parties, made.parties))
+    agree("semaphore", name, value=(value, has), bounded=(bounded, bool(is_bounded)))
     return made
 
 

@@ -18,7 +18,6 @@ import time
 START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 8  # starts in a row that came to nothing
-SETTLED_S = 1.0  # a process that has lived that long was not a vain start
 _BACK_OFF_S = 0.05
 
 
@@ -32,6 +31,8 @@ class Worker:
         self.ready = False
         self.late: object | None = None  # the task for whose time-out it was killed
         self.ending = ""  # how the latest process ended
+        self.code = 0  # its exit status, or minus the signal
+        self.forsaken = False  # it is not to be started again, whatever its attempts
         self.pid = 0
         self.started_at = 0.0
         self.start_at = 0.0  # when to start again
@@ -69,13 +70,14 @@ class Worker:
         code = self.process.poll()
         if code is None:
             return False
+        self.code = code
         self.ending = _ending(code)
         return True
 
     def bury(self) -> None:
         """After the end: lets go of the process and says when the next one may start."""
         now = time.monotonic()
-        if self.ready and now - self.started_at > SETTLED_S:
+        if self.ready:  # it was not a vain start, however soon it was killed
             self.attempts = 0
         self.process, self.ready = None, False
         if self.socket is not None:
@@ -85,8 +87,8 @@ class Worker:
 
     @property
     def given_up(self) -> bool:
-        """Whether it was started so often in vain that it is not started again."""
-        return self.process is None and self.attempts >= ATTEMPTS_MAX
+        """Whether it is not started again: it was often in vain, or nobody is replaced."""
+        return self.process is None and (self.forsaken or self.attempts >= ATTEMPTS_MAX)
 
     def kill(self) -> None:
         """SIGKILL, and waits for the end."""
@@ -130,5 +132,8 @@ def _environment() -> dict[str, str]:
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}"
+        try:
+            return f"it was ended by {signal.Signals(-code).name}"
+        except ValueError:  # most real-time signals have no name
+            return f"it was ended by signal {-code}"
     return f"it ended with status {code}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from members import HASTY
 from processes import PREFIX, fresh_name, gone
 
 import dsm_native as dsm
@@ -73,6 +74,15 @@ def hasty(name: str) -> Iterator[dsm.Cluster]:
     with dsm.Cluster(nodes=3, replication_factor=3, name=name, stripes=64) as opened:
         opened._handle.lock_timeout = 0.3
         yield opened
+
+
+@pytest.fixture
+def watched(name: str) -> Iterator[dsm.Cluster]:
+    """Three nodes that are found hung after 0.6 s."""
+    with dsm.Cluster(
+        nodes=3, replication_factor=2, name=name, stripes=64, detection=HASTY, faults=True
+    ) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ import dsm_native as dsm
 SHAPES = [(), (1,), (7,), (0,), (3, 0, 2), (40, 30), (2, 3, 4, 5)]
 DTYPES = ["f8", "i1", "?", ">u2", "c16", "S5", "U3", "M8[s]", "V6", [("a", "<i4"), ("b", "f8", 2)]]
 DTYPES.append(np.dtype([("a", "i1"), ("b", "f8")], align=True))
+PARTS = np.dtype({"names": ["b", "a"], "formats": ["i1", ("f4", 2)], "offsets": [9, 1]})
+LAYERS = {"names": ["all", "low"], "formats": ["u4", "u2"], "offsets": [0, 0], "itemsize": 8}
+DTYPES += [PARTS, np.dtype(LAYERS), np.dtype([("in", PARTS, (2,)), (("a title", "t"), "i2")])]
 
 
 def sample(shape, dtype) -> np.ndarray:
@@ -40,7 +43,7 @@ def test_shapes_types_and_orders(triple, label, shape, dtype, order):
         block[...] = values
     for seen in (array.snapshot(), np.asarray(array), np.asarray(triple.array(label))):
         assert (seen.shape, seen.dtype) == (shape, np.dtype(dtype))
-        if np.dtype(dtype).isalignedstruct:  # numpy leaves the gaps between fields alone
+        if np.dtype(dtype).names:  # numpy leaves the gaps between fields alone
             assert (seen == values).all()
         else:
             assert seen.tobytes() == values.tobytes()
@@ -216,6 +219,16 @@ def test_a_block_is_left_as_it_was_on_any_exception(triple, label):
         with pytest.raises(ValueError, match="read-only"):
             block[0, 0] = 1
         array.delete()
+
+
+def test_what_is_no_element_type_is_turned_down(triple, label):
+    halves = np.dtype((np.int32, {"low": ("i2", 0), "high": ("i2", 2)}))
+    for dtype in ("O", [("a", "O")], "S0", ("i4", (2,)), halves):
+        with pytest.raises(dsm.UsageError, match="dtype"):
+            triple.array(label, 3, dtype)
+    with pytest.raises(dsm.UsageError, match="an array's name"):
+        triple.array("", 3)
+    assert label not in triple.arrays
 
 
 def test_what_blocks_turn_down(triple, label):

@@ -205,6 +205,15 @@ def test_a_failing_initializer_breaks_the_executor(make):
             pool.submit(add, 1).result(timeout=20)
 
 
+def test_a_map_too_breaks_an_executor_whose_initializer_fails(make):
+    pool = make(initializer=refuse)
+    with pytest.raises(futures.BrokenExecutor):
+        list(pool.map(abs, [1, 2, 3]))
+    with pytest.raises(futures.BrokenExecutor):
+        pool.submit(abs, 1)
+    pool.shutdown()
+
+
 def test_asyncio_can_run_in_it(pool):
     async def ask():
         loop = asyncio.get_running_loop()
@@ -232,6 +241,34 @@ def test_threads_submit_and_wait_together(pool):
     for thread in threads:
         thread.join(60)
     assert not failures
+
+
+def test_a_wait_for_a_long_task_makes_no_other_thread_wait(shared, tmp_path):
+    # The thread that waits for the long task is the one that takes in what comes.
+    flag = str(tmp_path / "go on")
+    with shared.executor() as pool:
+        long = pool.submit(first_after, flag, 0)
+        leader = threading.Thread(target=long.result)
+        leader.start()
+        time.sleep(0.1)
+        start = time.monotonic()
+        for number in range(100):
+            assert pool.submit(abs, -number).result() == number
+            assert shared.map(abs, [-number]) == [number]
+        elapsed = time.monotonic() - start
+        open(flag, "w").close()
+        leader.join()
+    assert elapsed < 3  # each wait was a slice of 50 ms once
+
+
+def test_a_module_path_that_changes_later_reaches_the_nodes(shared, tmp_path, monkeypatch):
+    (tmp_path / "came_later.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import came_later
+
+    with shared.executor() as pool:
+        assert pool.submit(came_later.double, 4).result(timeout=20) == 8
+        assert list(pool.map(came_later.double, range(5))) == [0, 2, 4, 6, 8]
 
 
 def test_a_forked_child_neither_takes_results_nor_waits_for_them(shared, tmp_path):

@@ -47,6 +47,8 @@ def die(how):
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "_exit":
         os._exit(3)
+    elif how == "real-time signal":
+        os.kill(os.getpid(), signal.SIGRTMIN + 6)  # one that Python has no name for
     elif how == "segfault":
         import ctypes
 
@@ -54,7 +56,7 @@ def die(how):
         ctypes.string_at(0)
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "_exit", "segfault"])
+@pytest.mark.parametrize("how", ["SIGKILL", "_exit", "segfault", "real-time signal"])
 def test_a_lost_task_runs_again_and_its_worker_is_replaced(cluster, how):
     def once(x):
         if tried(x) == 1:
@@ -160,6 +162,22 @@ def test_replacements_killed_on_their_way_up(cluster):
                 killed.add(pid)
     assert len(killed) == 4
     assert [future.result(timeout=30) >= 1 for future in wanted] == [True] * 3
+
+
+def test_workers_killed_as_soon_as_they_are_there_are_replaced_for_ever(cluster):
+    with cluster.executor(retries=1000) as pool:
+        asked = [pool.submit(abs, -number) for number in range(20)]
+        asked += [pool.submit(time.sleep, 0.3) for _ in range(6)]
+        killed: set[int] = set()
+        deadline = time.monotonic() + 40
+        while len(killed) < 36 and time.monotonic() < deadline:
+            for node in cluster.nodes:
+                if node.state == "alive" and node.pid not in killed:
+                    killed.add(node.pid)
+                    kill(node)
+            time.sleep(0.01)
+        assert len(killed) >= 36
+        assert [future.result(timeout=60) for future in asked] == [*range(20), *[None] * 6]
 
 
 def test_a_node_that_cannot_be_started_is_given_up_with_an_error(name, tmp_path):

@@ -176,6 +176,34 @@ def test_an_item_that_found_no_room_leaves_nothing(shared):
     assert len(found._open_region()) == 0
 
 
+class Bomb:
+    """Goes off when it is unpickled."""
+
+    def __init__(self, ballast):
+        self.ballast = ballast
+
+    def __setstate__(self, state):
+        raise ZeroDivisionError("goes off")
+
+
+@pytest.mark.parametrize("ballast", [0, 100_000])
+def test_an_item_that_goes_off_is_taken_or_given_back(shared, ballast):
+    plain = shared.queue(f"bombs {ballast}", 4)
+    plain.put(Bomb(bytes(ballast)))
+    plain.put("next")
+    with pytest.raises(ZeroDivisionError):
+        plain.get()
+    assert plain.get() == "next"
+    kept = shared.queue(f"kept bombs {ballast}", 4, True)
+    kept.put(Bomb(bytes(ballast)))
+    for take in (kept.take, kept.get, kept.take):
+        with pytest.raises(ZeroDivisionError):
+            take(timeout=5)
+    assert (kept.qsize(), kept.unfinished_tasks) == (1, 1)
+    assert len(plain._open_region()) == (1 if ballast else 0)
+    plain._open_region().clear()
+
+
 def test_a_block_that_raises_gives_the_item_back(shared):
     found = shared.queue("raises", 4, True)
     found.put("item")

@@ -121,6 +121,53 @@ def test_a_cancelled_task_takes_nothing(corner):
         asyncio.run(work(child))
 
 
+def test_a_task_that_is_cancelled_again_and_again_leaves_the_locks_of_others_alone(corner):
+    lock = corner.lock("c")
+    condition = corner.condition("c", lock)
+
+    async def wait():
+        async with condition:
+            await condition.wait_async()
+
+    async def work():
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.1)
+        await lock.acquire_async()
+        for _ in range(3):
+            waiting.cancel()
+            await asyncio.sleep(0.1)
+        assert not waiting.done()  # it has to have the lock before it can end
+        assert lock.owned()
+        lock.release()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not lock.locked()
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+
+
+def test_waiting_for_a_predicate(corner):
+    condition = corner.condition("p", corner.lock("p"))
+    values = []
+
+    async def add():
+        for number in range(5):
+            await asyncio.sleep(0.01)
+            async with condition:
+                values.append(number)
+                condition.notify_all()
+
+    async def work():
+        async with condition:
+            assert await condition.wait_for_async(lambda: values, 0.02) == []
+        adding = asyncio.create_task(add())
+        async with condition:
+            assert await condition.wait_for_async(lambda: len(values) > 3 and "enough") == "enough"
+        await adding
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+
+
 def test_a_reentrant_lock_is_not_for_tasks(corner):
     with pytest.raises(dsm.UsageError, match="re-entrant"):
         asyncio.run(corner.lock("r", reentrant=True).acquire_async())

@@ -138,33 +138,6 @@ def test_permits_return(shared):
     assert permits.value == 3
 
 
-def test_a_barrier_breaks_whether_its_party_waits_or_works(shared):
-    for waits in (True, False):
-        barrier = shared.barrier(f"breaks {waits}", 2)
-
-        def party(say, barrier=barrier, waits=waits):
-            barrier.wait()
-            say("passed")
-            if waits:
-                barrier.wait()
-            forever(say)
-
-        with Child(party) as child:
-            barrier.wait(20)
-            assert child.hears() == "passed"
-            if waits:
-                eventually(lambda barrier=barrier: barrier.n_waiting == 1, "it waits again")
-                child.kill()
-                eventually(lambda barrier=barrier: barrier.broken, "it breaks")
-            else:
-                threading.Timer(0.1, child.kill).start()
-            with pytest.raises(dsm.BrokenBarrierError):
-                barrier.wait(20)
-            child.ends()
-        barrier.reset()
-        assert not barrier.broken
-
-
 def test_a_notification_is_not_lost_with_who_got_it(shared):
     condition = shared.condition("passed on")
 

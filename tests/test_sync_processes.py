@@ -142,6 +142,20 @@ def test_settings_that_differ_are_an_error(cluster):
     assert cluster.lock("n7").index == names[7].index
 
 
+def test_settings_that_are_left_out_are_those_of_the_existing_object(cluster):
+    cluster.lock("r", reentrant=True)
+    cluster.semaphore("s", 3, bounded=True)
+    cluster.queue("q", 7, acknowledge=True)
+    cluster.atomic("a", "uint32", (2, 3))
+    with dsm.attach(cluster.name) as other:
+        assert other.lock("r").reentrant
+        assert other.semaphore("s").value == 3
+        assert (other.queue("q").maxsize, other.queue("q").acknowledge) == (7, True)
+        assert (other.atomic("a").dtype, other.atomic("a").shape) == ("uint32", (2, 3))
+        assert not other.lock("new").reentrant
+        assert other.queue("new").maxsize == 1024
+
+
 def test_a_child_holds_nothing_that_its_parent_took(corner):
     lock, again = corner.lock("l"), corner.lock("r", reentrant=True)
     queue = corner.queue("q", acknowledge=True)

@@ -21,7 +21,6 @@ class Standard:
     rlock = staticmethod(threading.RLock)
     semaphore = staticmethod(threading.Semaphore)
     bounded = staticmethod(threading.BoundedSemaphore)
-    barrier = staticmethod(threading.Barrier)
     event = staticmethod(threading.Event)
     condition = staticmethod(threading.Condition)
     queue = staticmethod(queue.Queue)
@@ -48,9 +47,6 @@ class Ours:
 
     def bounded(self, value):
         return self.cluster.semaphore(self.name, value, bounded=True)
-
-    def barrier(self, parties):
-        return self.cluster.barrier(self.name, parties)
 
     def event(self):
         return self.cluster.event(self.name)
@@ -186,53 +182,11 @@ def test_bounded_semaphore(kit):
         permits.release()
 
 
-def test_barrier(kit):
-    barrier = kit.barrier(3)
-    assert (barrier.parties, barrier.n_waiting, barrier.broken) == (3, 0, False)
-    for _ in range(30):
-        waiting = [in_thread(barrier.wait) for _ in range(3)]
-        for thread, _ in waiting:
-            thread.join(20)
-        assert sorted(told[0] for _, told in waiting) == [0, 1, 2]
-    assert barrier.n_waiting == 0
-
-
 def wait_until(condition):
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
-
-
-def test_a_barrier_breaks_by_abort_and_by_time_out(kit):
-    barrier = kit.barrier(2)
-    thread, told = in_thread(barrier.wait)
-    wait_until(lambda: barrier.n_waiting == 1)
-    barrier.abort()
-    thread.join(20)
-    assert issubclass(told[0], threading.BrokenBarrierError)
-    assert barrier.broken
-    with pytest.raises(threading.BrokenBarrierError):
-        barrier.wait()
-    barrier.reset()
-    assert not barrier.broken
-    with pytest.raises(threading.BrokenBarrierError):
-        barrier.wait(0.01)
-    assert barrier.broken
-
-
-def test_resetting_a_barrier_ends_waits(kit):
-    barrier = kit.barrier(2)
-    thread, told = in_thread(barrier.wait)
-    wait_until(lambda: barrier.n_waiting == 1)
-    barrier.reset()
-    thread.join(20)
-    assert issubclass(told[0], threading.BrokenBarrierError)
-    assert not barrier.broken
-    waiting = [in_thread(barrier.wait) for _ in range(2)]
-    for thread, _ in waiting:
-        thread.join(20)
-    assert sorted(told[0] for _, told in waiting) == [0, 1]
 
 
 def test_event(kit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from processes import run
 
 import dsm_native as dsm
+from dsm_native._native.array_parcel import arrays_again
 from dsm_native.outcomes import RemoteTraceback
 
 
@@ -75,6 +77,111 @@ def test_large_values_arrive_whole_and_arrays_read_only(shared):
         assert big == [bytes(40_000)] * 2
     assert not list(parcels_of(shared))
     assert "\0parcels" not in shared.regions
+
+
+def described(*args, **kwargs):
+    """What a task sees of its arguments: type, dtype, order, shape, bytes, and who is who."""
+    values = [*args, *kwargs.values()]
+    seen = []
+    for value in values:
+        if isinstance(value, np.ndarray):
+            order = (value.flags.c_contiguous, value.flags.f_contiguous)
+            what = (value.dtype.str, value.dtype.fields, value.dtype.metadata, order, value.shape)
+            content = value.tolist() if value.dtype.hasobject else value.tobytes()
+            seen.append((type(value).__name__, what, content))
+        else:
+            seen.append(repr(value))
+    alike = [next(i for i, other in enumerate(values) if other is value) for value in values]
+    return seen, alike
+
+
+class Tagged(np.ndarray):
+    """A subclass, which only pickle can carry."""
+
+
+LARGE_ARRAYS = {
+    "one letter each": [np.arange(60_000).astype(letter) for letter in "?bBhHiIlLqQefdgFDG"],
+    "orders": [
+        np.arange(60_000.0).reshape(200, 300),
+        np.asfortranarray(np.arange(60_000.0).reshape(200, 300)),
+        np.arange(64_000.0).reshape(20, 2, 40, 40).transpose(3, 2, 1, 0),
+        np.arange(60_000.0).reshape(1, 60_000, 1),
+    ],
+    "not contiguous": [np.arange(120_000.0)[::2], np.arange(60_000.0)[::-1]],
+    "other types": [
+        np.arange(60_000).astype(">f8"),
+        np.zeros(20_000, [("a", "f8"), ("b", "i4")]),
+        np.arange(60_000).astype("M8[s]"),
+        np.full(20_000, "text"),
+        np.zeros(60_000, np.dtype("f8", metadata={"unit": "m"})),
+        np.arange(60_000.0).view(Tagged),
+        np.array([{}, 1] * 30_000, dtype=object)[:9000],
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", LARGE_ARRAYS)
+def test_an_array_arrives_as_a_pickle_of_it_would(shared, kind):
+    with shared.executor() as pool:
+        for array in LARGE_ARRAYS[kind]:
+            wanted = described(pickle.loads(pickle.dumps(array, 5)))
+            assert pool.submit(described, array).result() == wanted
+            back = pool.submit(lambda value: value, array).result()
+            assert described(back) == wanted
+    assert not list(parcels_of(shared))
+
+
+def test_arrays_among_other_arguments(shared):
+    a, b = np.arange(60_000.0), np.arange(90_000).reshape(300, 300)
+    many = [np.full(10_000, float(number)) for number in range(11)]
+    calls = [
+        ((a, 3), {}),
+        ((1, a, "two", b, None), {"key": 4}),
+        ((a, a), {}),
+        ((a, b, a), {"again": a}),
+        ((a,), {"b": b}),
+        ((), {"a": a}),
+        ((a, b"x" * 50_000, "y" * 50_000), {}),
+        ((a, a[10:], b.T), {}),
+        ((*many, "last"), {}),
+    ]
+    with shared.executor() as pool:
+        for args, kwargs in calls:
+            assert pool.submit(described, *args, **kwargs).result() == described(*args, **kwargs)
+        alias = lambda x, y: (x is y[0], bool((x == y[0]).all()))  # noqa: E731
+        assert pool.submit(alias, a, [a]).result() == (True, True)
+        first, second = pool.map(lambda x, y: x[:2] + y, [a, b[0]], [1, 2])
+        assert first.tolist() == [1, 2]
+        assert second.tolist() == [2, 3]
+        nested = lambda x: dsm.current().submit(np.negative, x).result()  # noqa: E731
+        assert (pool.submit(nested, a).result() == -a).all()
+    assert not list(parcels_of(shared))
+
+
+def test_a_changed_array_arrives_as_it_is_at_each_submit(shared):
+    array = np.zeros(60_000)
+    with shared.executor() as pool:
+        waiting = []
+        for number in range(20):
+            array[:] = number
+            waiting.append(pool.submit(lambda x: (float(x.min()), float(x.max())), array))
+        assert [one.result() for one in waiting] == [(n, n) for n in map(float, range(20))]
+
+
+def test_a_description_that_is_cut_off_is_refused():
+    array = np.arange(60_000.0)
+    stored = memoryview(array.tobytes())
+    sides = (60_000).to_bytes(8, "little")
+    shape = array.nbytes.to_bytes(8, "little") + b"d\0\0\0" + b"\0\0" + b"\1\0"
+    whole = b"\3\0" + b"\1\0" + b"\4\0\0\0" + b"key" + shape + sides + b"rest"
+    (found,), rest = arrays_again(whole, stored)
+    assert (found[0], rest) == (0, b"rest")
+    assert (found[1] == array).all()
+    for length in range(len(whole)):
+        with pytest.raises(dsm.CorruptError):
+            arrays_again(whole[:length], stored)
+    with pytest.raises(TypeError):
+        arrays_again(whole, stored[:-1])
 
 
 def parcels_of(cluster):

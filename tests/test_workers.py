@@ -126,6 +126,54 @@ def test_exceptions_that_do_not_pickle_are_told_as_text(pool):
     assert pool.map(abs, [-1]) == [1]
 
 
+class PairError(Exception):
+    def __init__(self, left, right):
+        super().__init__(f"{left} and {right}")
+        self.left, self.right = left, right
+
+
+class SilentError(Exception):
+    def __init__(self, left, right):
+        super().__init__(threading.Lock())
+
+    def __repr__(self):
+        raise RuntimeError("not for your eyes")
+
+    __str__ = __repr__
+
+
+class Leaver:
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
+def test_exceptions_with_an_init_of_their_own_arrive_as_they_were(pool):
+    def raiser(_):
+        error = PairError("one", 2)
+        error.add_note("seen by nobody")
+        raise error
+
+    with pytest.raises(PairError, match="one and 2") as caught:
+        pool.map(raiser, [1])
+    assert (caught.value.left, caught.value.right) == ("one", 2)
+    assert caught.value.__notes__ == ["seen by nobody"]
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+
+
+@pytest.mark.parametrize("kind", ["silent", "leaving"])
+def test_no_exception_ends_the_worker(pool, kind):
+    pids = {node.pid for node in pool.nodes}
+
+    def raiser(_):
+        error = SilentError(1, 2) if kind == "silent" else LookupError("with a passenger")
+        error.passenger = Leaver()
+        raise error
+
+    with pytest.raises(RuntimeError, match="SilentError|with a passenger"):
+        pool.map(raiser, [1])
+    assert {node.pid for node in pool.nodes} == pids
+
+
 @pytest.mark.parametrize("when", ["pickled", "unpickled"])
 def test_items_and_results_that_go_off(pool, when):
     with pytest.raises(ValueError, match=f"goes off when {when}"):

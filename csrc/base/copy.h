@@ -38,12 +38,30 @@ static inline int dsm_copy_compare(const void *shared, const void *other, size_t
   return 0;
 }
 #else
+/* From this length on, the processor's own loop beats the C library's (which some versions do not
+ * use beyond the size of a cache): 15 instead of 17 us for a warm MiB, 29 instead of 41 for a cold
+ * one. Processors on which that loop starts fast came with VAES, which the compiler can ask for. */
+#define DSM_COPY_LONG_BYTES 65536u
+
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+static inline void dsm_copy(void *target, const void *source, size_t bytes) {
+  if (__builtin_expect(bytes < DSM_COPY_LONG_BYTES, 1) || !__builtin_cpu_supports("vaes"))
+    memcpy(target, source, bytes);
+  else
+    __asm__ volatile("rep movsb" : "+D"(target), "+S"(source), "+c"(bytes) : : "memory");
+}
+#else
+static inline void dsm_copy(void *target, const void *source, size_t bytes) {
+  memcpy(target, source, bytes);
+}
+#endif
+
 static inline void dsm_copy_out(void *target, const void *shared, size_t bytes) {
-  memcpy(target, shared, bytes);
+  dsm_copy(target, shared, bytes);
 }
 
 static inline void dsm_copy_in(void *shared, const void *source, size_t bytes) {
-  memcpy(shared, source, bytes);
+  dsm_copy(shared, source, bytes);
 }
 
 /* Keys are mostly 8 to 16 bytes long: two words that overlap, and no call. */

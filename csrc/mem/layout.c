@@ -34,6 +34,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->arrays = take(&end, sizeof(dsm_array_directory_shm));
   out->decisions = take(&end, DSM_DECISIONS_MAX * sizeof(dsm_decision_shm));
   out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
+  out->events = take(&end, sizeof(dsm_events_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   /* Memory comes as it is needed. The holds lie where intents may store. */
   out->holds = take(&end, (uint64_t)DSM_DECISIONS_MAX * DSM_HOLDS_MAX * sizeof(dsm_hold_shm));

@@ -22,11 +22,30 @@
 
 #define DSM_CONTROL_MAGIC 0x4C5254434D534400ull /* "\0DSMCTRL" */
 #define DSM_NODE_MAGIC 0x45444F4E4D534400ull    /* "\0DSMNODE" */
-#define DSM_LAYOUT_VERSION 2u
+#define DSM_LAYOUT_VERSION 3u
 #define DSM_BIN_COUNT 112u  /* free-run size bins: four per power of two of pages */
 #define DSM_INLINE_SLOTS 6u /* what fits the sub's first line beside table and generation */
 #define DSM_FIT_COUNT 6u    /* lists of slabs: free runs of 1, 2, 4, 8, 16, 32 grains or more */
 #define DSM_RETIRE_MAX 3u   /* page runs that one operation can let go */
+
+/* How a cluster watches its nodes, and what follows; the same in every process (node/peers.h). */
+typedef struct dsm_detection_shm {
+  uint32_t heartbeat_ms; /* between two beats of a service thread, and between two judgements */
+  uint32_t suspect_ms;   /* of silence, then a node is suspected */
+  uint32_t timeout_ms;   /* of silence, then it is taken for hung, and killed */
+  uint32_t accrual;      /* 1: judged by phi accrual, which learns the intervals */
+  uint32_t phi_suspect_milli, phi_dead_milli; /* thousandths */
+  uint32_t pause_ms;                          /* accrual: silence beyond the mean that is fine */
+  uint32_t recovery;                          /* dsm_recovery */
+  uint32_t faults;                            /* 1: faults may be injected */
+  uint32_t reserved;
+} dsm_detection_shm;
+
+typedef enum dsm_recovery {
+  DSM_RECOVERY_ADOPT = 1,   /* the next incarnation takes the segment as it is, and repairs it */
+  DSM_RECOVERY_REBUILD = 2, /* the segment counts as lost */
+  DSM_RECOVERY_NONE = 3,    /* a death is reported, and that is all */
+} dsm_recovery;
 
 typedef struct dsm_config_shm {
   uint64_t cluster_id;         /* random; every segment of the cluster repeats it */
@@ -39,6 +58,7 @@ typedef struct dsm_config_shm {
   uint32_t replicas;     /* replication factor */
   uint32_t reserved;
   char name[DSM_CLUSTER_NAME_BYTES];
+  dsm_detection_shm detection;
 } dsm_config_shm;
 
 /* Far apart, and not 0: flipped bits and a zeroed word are no state, rather than another one. */
@@ -100,7 +120,14 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 beat_ns;   /* CLOCK_MONOTONIC of the service thread's latest round */
   dsm_atomic_u32 pins_high; /* pins above this index were never used */
   dsm_atomic_u32 ready;
-  uint64_t reserved[11];
+  dsm_atomic_u64
+      struck_ns;          /* CLOCK_MONOTONIC at which somebody of the cluster set out to kill it */
+  dsm_atomic_u64 died_ns; /* at which its end was found, of the latest that had served */
+  dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why; 0: nobody did */
+  dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
+  dsm_atomic_u32 beating;    /* 1: its service thread has begun, so its silence means something */
+  uint32_t reserved_half;
+  uint64_t reserved[7];
 } dsm_participant_shm;
 _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
 
@@ -255,10 +282,32 @@ typedef struct dsm_array_directory_shm {
   dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
 } dsm_array_directory_shm;
 
+#define DSM_EVENTS_MAX 1024u /* records of the ring; the oldest are overwritten */
+#define DSM_EVENT_WORDS 16u
+#define DSM_FACTS_MAX 16u
+
+/* One record of what happened to the cluster (node/event.h): a checksum, then a dsm_event. */
+typedef struct dsm_event_record_shm {
+  dsm_atomic_u64 words[DSM_EVENT_WORDS];
+} dsm_event_record_shm;
+_Static_assert(sizeof(dsm_event_record_shm) == 128, "one event, two lines");
+
+typedef struct dsm_events_shm {
+  dsm_lock_shm lock;   /* held while a record is written; readers take none */
+  dsm_atomic_u64 head; /* sealed: sequence of the latest record; 0 before the first */
+  dsm_atomic_u32 bell; /* grows with each record; what subscribers sleep on */
+  uint32_t reserved[13];
+  /* Sealed: the highest value that was recorded of each fact, so that it is recorded once. */
+  dsm_atomic_u64 facts[DSM_FACTS_MAX][DSM_PARTICIPANTS_MAX];
+  dsm_event_record_shm ring[DSM_EVENTS_MAX];
+} dsm_events_shm;
+_Static_assert(offsetof(dsm_events_shm, facts) == 128, "a lock and a line, then the facts");
+
 /* Byte offsets of the areas, from the configuration. */
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
   uint64_t arrays, decisions, bells;
+  uint64_t events;
   uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
   uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */

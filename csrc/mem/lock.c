@@ -29,6 +29,13 @@ static dsm_status timed_out(dsm_call *call, const dsm_lock_shm *lock) {
   return DSM_LOCK_TIMEOUT;
 }
 
+/* Counts what a dead owner's end has cost; it feeds reports only. */
+static void blame(const dsm_call *call, const dsm_lock_shm *lock) {
+  uint32_t owner = dsm_load_relaxed_u32(&lock->owner);
+  if (owner < 1 || owner > DSM_PARTICIPANTS_MAX) return;
+  dsm_fetch_add_relaxed_u32(&dsm_space_participant(call->space, owner - 1)->repaired, 1);
+}
+
 dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
   dsm_os_lock result = dsm_os_mutex_try(&lock->mutex);
   if (DSM_UNLIKELY(result == DSM_OS_LOCK_BUSY)) {
@@ -41,6 +48,7 @@ dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) 
   if (DSM_UNLIKELY(result == DSM_OS_LOCK_OWNER_DIED)) {
     dsm_fetch_or_acq_rel_u32(&lock->pending, DSM_PENDING_REPAIR);
     DSM_CRASH_POINT("lock.inherited");
+    blame(call, lock);
     dsm_os_mutex_consistent(&lock->mutex);
   }
   dsm_store_relaxed_u32(&lock->owner, call->space->participant + 1);

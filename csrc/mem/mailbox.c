@@ -10,6 +10,9 @@
 #define SPIN_NS_MAX 100000u
 #define SPIN_NS_MIN 4000u
 #define SPIN_LOOKS 24u /* looks at the ring between two looks at the clock */
+#define MOVE_NS_MAX 300000u
+#define STAY_NS 500000u
+#define STAY_CROWDED_NS 200000000u
 #define KIND_PADDING 0u
 
 static uint32_t check_of(const dsm_record_shm *record, const void *payload, uint64_t at) {
@@ -79,13 +82,19 @@ dsm_status dsm_ring_next(const dsm_ring_shm *ring, uint64_t *at, dsm_record_shm 
   }
 }
 
+static dsm_doorbell_shm *bell_of(dsm_mailboxes_shm *boxes, int node) {
+  return node >= 0 ? &boxes->nodes[node].bell : &boxes->bell;
+}
+
 void dsm_doorbell_ring(dsm_doorbell_shm *bell) {
+  dsm_store_relaxed_u32(&bell->rung_on, dsm_os_processor() + 1);
   /* Pairs with the fence of the sleeper: either we see that it sleeps, or it sees our record. */
   dsm_fence_seq_cst();
   uint32_t asleep = dsm_load_relaxed_u32(&bell->asleep);
   if (asleep == 0 || asleep > 2) return;
   if (!dsm_cas_acq_rel_u32(&bell->asleep, &asleep, 0)) return;
   DSM_CRASH_POINT("mailbox.ringing");
+  dsm_store_relaxed_u64(&bell->rung_ns, dsm_os_monotonic_ns());
   dsm_fetch_add_relaxed_u32(&bell->rung[asleep - 1], 1);
   dsm_os_word_wake(&bell->rung[asleep - 1], 1);
 }
@@ -93,6 +102,11 @@ void dsm_doorbell_ring(dsm_doorbell_shm *bell) {
 void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) {
   dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_SECOND], 1);
   dsm_os_word_wake(&bell->rung[DSM_LISTENER_SECOND], 1);
+}
+
+void dsm_doorbell_pass(dsm_doorbell_shm *bell) {
+  dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
+  dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
 }
 
 bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node,
@@ -105,27 +119,46 @@ bool dsm_mailbox_news(const dsm_mailboxes_shm *boxes, uint32_t node_count, int n
 
 /* Spinning pays where an answer comes within some microseconds, and burns a processor that others
  * want where it does not. So after a wait that a spin would have covered, slept through or not, the
- * next one spins in full; every other wait halves the patience. */
+ * next one spins in full; every other wait halves the patience. A wait ends with the ring: what the
+ * kernel then takes to wake the sleeper, a spin would have saved. */
 static uint32_t patience(uint32_t spin_ns, uint64_t waited_ns) {
   if (waited_ns < SPIN_NS_MAX) return SPIN_NS_MAX;
   return spin_ns / 2 < SPIN_NS_MIN ? 0 : spin_ns / 2;
 }
 
-static bool spin(const dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
+/* Two who wait for each other on one processor should not spin: one of them is kept from what the
+ * other waits for. Kernels leave them there, too, since virtual processors that sleep do not look
+ * idle to them. So the node moves away, now and then; if that took long, others want the processor
+ * that it came to, and it stays for longer. False: sleep at once, and whoever is there can run. */
+static bool move_away(dsm_doorbell_shm *bell, uint64_t now_ns) {
+  if (now_ns < dsm_load_relaxed_u64(&bell->stay_ns)) return false;
+  dsm_os_processor_leave();
+  uint64_t after_ns = dsm_os_monotonic_ns();
+  bool crowded = after_ns - now_ns > MOVE_NS_MAX;
+  dsm_store_relaxed_u64(&bell->stay_ns, after_ns + (crowded ? STAY_CROWDED_NS : STAY_NS));
+  return !crowded;
+}
+
+static bool spin(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
                  uint64_t until_ns) {
-  do {
+  dsm_doorbell_shm *bell = bell_of(boxes, node);
+  for (unsigned round = 0;; round++) {
     for (unsigned i = 0; i < SPIN_LOOKS; i++) {
       if (dsm_mailbox_news(boxes, node_count, node, deaths)) return true;
       dsm_cpu_relax();
     }
-  } while (dsm_os_monotonic_ns() < until_ns);
-  return false;
+    uint64_t now_ns = dsm_os_monotonic_ns();
+    if (now_ns >= until_ns) return false;
+    if (dsm_load_relaxed_u32(&bell->rung_on) == dsm_os_processor() + 1 &&
+        (node < 0 || !move_away(bell, now_ns)))
+      return false;
+  }
 }
 
-/* Sleeps once; true if it did so as the one who is to be woken. */
+/* Sleeps once; true if it did so as the one who is to be woken. *ended_ns: when the wait ended. */
 static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
-                 dsm_listener listener, uint32_t wait_us) {
-  dsm_doorbell_shm *bell = node >= 0 ? &boxes->nodes[node].bell : &boxes->bell;
+                 dsm_listener listener, uint32_t wait_us, uint64_t *ended_ns) {
+  dsm_doorbell_shm *bell = bell_of(boxes, node);
   uint32_t seen = dsm_load_acquire_u32(&bell->rung[listener]);
   bool second = listener == DSM_LISTENER_SECOND;
   bool led = second && dsm_load_acquire_u32(&bell->leading) == 1;
@@ -135,27 +168,26 @@ static bool doze(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32
   }
   if (led || !dsm_mailbox_news(boxes, node_count, node, deaths))
     dsm_os_word_wait(&bell->rung[listener], seen, wait_us);
+  bool rung = dsm_load_acquire_u32(&bell->rung[listener]) != seen;
+  *ended_ns = rung ? dsm_load_relaxed_u64(&bell->rung_ns) : dsm_os_monotonic_ns();
   if (!second || dsm_load_acquire_u32(&bell->leading) != 1) {
     dsm_store_relaxed_u32(&bell->asleep, 0);
     return true;
   }
   /* A ring that reached us while the first listener slept is passed on. */
-  if (dsm_load_acquire_u32(&bell->rung[listener]) != seen) {
-    dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_FIRST], 1);
-    dsm_os_word_wake(&bell->rung[DSM_LISTENER_FIRST], 1);
-  }
+  if (rung) dsm_doorbell_pass(bell);
   return false;
 }
 
 bool dsm_mailbox_wait(dsm_mailboxes_shm *boxes, uint32_t node_count, int node, uint32_t deaths,
                       dsm_listener listener, uint32_t *spin_ns, uint32_t wait_us) {
-  uint64_t start = dsm_os_monotonic_ns();
+  uint64_t start = dsm_os_monotonic_ns(), ended;
   if (listener == DSM_LISTENER_FIRST && *spin_ns &&
       spin(boxes, node_count, node, deaths, start + *spin_ns))
     return true;
-  if (!doze(boxes, node_count, node, deaths, listener, wait_us))
+  if (!doze(boxes, node_count, node, deaths, listener, wait_us, &ended))
     return dsm_load_acquire_u32(&boxes->bell.deaths) != deaths;
-  *spin_ns = patience(*spin_ns, dsm_os_monotonic_ns() - start);
+  *spin_ns = patience(*spin_ns, ended > start ? ended - start : 0);
   return dsm_mailbox_news(boxes, node_count, node, deaths);
 }
 

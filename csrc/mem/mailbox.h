@@ -43,7 +43,10 @@ typedef struct dsm_doorbell_shm {
   dsm_atomic_u32 leading; /* 1: the first listener is at its post */
   dsm_atomic_u32 rung[2]; /* per listener: grows with each wake; what it sleeps on */
   dsm_atomic_u32 deaths;  /* owner's bell: nodes whose end was dealt with, so far */
-  uint32_t reserved[11];
+  dsm_atomic_u32 rung_on; /* 1 + the processor of who rang last: a hint */
+  dsm_atomic_u64 rung_ns; /* CLOCK_MONOTONIC of the latest wake; only patience depends on it */
+  dsm_atomic_u64 stay_ns; /* until then the listener does not move away from who rings */
+  uint32_t reserved[6];
 } dsm_doorbell_shm;
 _Static_assert(sizeof(dsm_doorbell_shm) == 64, "one bell, one line");
 
@@ -124,6 +127,10 @@ void dsm_doorbell_ring(dsm_doorbell_shm *bell);
 
 /* Wakes the second listener, whatever the first one does. */
 void dsm_doorbell_ring_second(dsm_doorbell_shm *bell);
+
+/* For a thread that listened at the first listener's post and is not to read: the other thread
+ * that listens there looks now. */
+void dsm_doorbell_pass(dsm_doorbell_shm *bell);
 
 /* Whether there is something to read: at node's end, or (node < 0) at the owner's: from any of the
  * nodes, or a number of deaths other than `deaths`. */

@@ -106,6 +106,10 @@ static inline dsm_atomic_u32 *dsm_space_bell(const dsm_space *space, uint32_t st
   return (dsm_atomic_u32 *)(void *)(space->control.base + space->layout.bells) + stripe;
 }
 
+static inline dsm_events_shm *dsm_space_events(const dsm_space *space) {
+  return (dsm_events_shm *)(void *)(space->control.base + space->layout.events);
+}
+
 static inline dsm_participant_shm *dsm_space_participant(const dsm_space *space, uint32_t index) {
   return (dsm_participant_shm *)(void *)(space->control.base + space->layout.participants) + index;
 }

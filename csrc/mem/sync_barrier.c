@@ -12,6 +12,7 @@
 #define BROKEN (1ull << GENERATION_BITS)
 #define HISTORY_SHIFT (GENERATION_BITS + 1)
 #define HISTORY_MASK 0xFFFFu
+#define ACTING (1ull << (HISTORY_SHIFT + 16))
 /* A cell: generation 22 | threads 10 | incarnation 12. */
 #define THREADS_SHIFT GENERATION_BITS
 #define THREADS_MASK 1023u
@@ -62,14 +63,14 @@ dsm_status dsm__sync_barrier_repair(dsm_call *call, const dsm_sync *sync) {
   }
   dsm_sync_set(call->space, &sync->record->words[WAITING], waiting);
   /* The last to arrive was killed before it let the others pass: it had arrived. */
-  if (!(state & BROKEN) && waiting >= sync->settings[DSM_SYNC_BARRIER_PARTIES]) {
+  if (!(state & (BROKEN | ACTING)) && waiting >= sync->settings[DSM_SYNC_BARRIER_PARTIES]) {
     next_generation(call, sync, state, false);
     dsm_sync_wake(sync, 0, DSM_SYNC_EVERYONE);
   }
   return DSM_OK;
 }
 
-static dsm_status arrive_locked(dsm_call *call, const dsm_sync *sync, uint32_t *index,
+static dsm_status arrive_locked(dsm_call *call, const dsm_sync *sync, bool acts, uint32_t *index,
                                 uint32_t *generation) {
   uint64_t state, waiting, cell;
   uint32_t self = call->space->participant;
@@ -80,26 +81,53 @@ static dsm_status arrive_locked(dsm_call *call, const dsm_sync *sync, uint32_t *
   if (state & BROKEN) return dsm_fail(call, DSM_BROKEN, "barrier is broken", -1, -1, 0, 0);
   *generation = generation_of(state);
   *index = (uint32_t)waiting;
+  uint64_t parties = sync->settings[DSM_SYNC_BARRIER_PARTIES];
+  bool last = waiting + 1 >= parties;
+  if (state & ACTING && waiting >= parties) return DSM_RETRY;
   bool again = generation_of(cell) == *generation && cell >> INCARNATION_SHIFT == incarnation;
   uint64_t threads = (again ? threads_of(cell) : 0) + 1;
   if (threads > THREADS_MASK)
     return dsm_fail(call, DSM_TOO_MANY, "threads of one process at a barrier", -1, -1, THREADS_MASK,
                     0);
+  if (last && acts) {
+    dsm_sync_set(call->space, &sync->record->words[STATE], state | ACTING);
+    DSM_CRASH_POINT("sync.barrier.acting");
+  }
   dsm_sync_set(call->space, cell_of(sync, self),
                incarnation << INCARNATION_SHIFT | threads << THREADS_SHIFT | *generation);
   DSM_CRASH_POINT("sync.barrier.arrived");
-  if (waiting + 1 >= sync->settings[DSM_SYNC_BARRIER_PARTIES]) {
+  if (last && !acts) {
     next_generation(call, sync, state, false);
     return DSM_OK;
   }
   dsm_sync_set(call->space, &sync->record->words[WAITING], waiting + 1);
-  return DSM_RETRY;
+  return last ? DSM_OK : DSM_RETRY;
 }
 
 dsm_status dsm_sync_barrier_arrive(dsm_call *call, const dsm_sync *sync, uint32_t *index,
                                    uint32_t *generation) {
   DSM_TRY(dsm_sync_take(call, sync));
-  dsm_status status = arrive_locked(call, sync, index, generation);
+  dsm_status status = arrive_locked(call, sync, false, index, generation);
+  dsm_lock_drop(&sync->record->lock);
+  if (status == DSM_OK) dsm_sync_wake(sync, 0, DSM_SYNC_EVERYONE);
+  return status;
+}
+
+dsm_status dsm_sync_barrier_arrive_acting(dsm_call *call, const dsm_sync *sync, uint32_t *index,
+                                          uint32_t *generation) {
+  DSM_TRY(dsm_sync_take(call, sync));
+  dsm_status status = arrive_locked(call, sync, true, index, generation);
+  dsm_lock_drop(&sync->record->lock);
+  return status;
+}
+
+dsm_status dsm_sync_barrier_pass(dsm_call *call, const dsm_sync *sync, uint32_t generation) {
+  uint64_t state;
+  DSM_TRY(dsm_sync_take(call, sync));
+  dsm_status status = read_word(call, sync, &sync->record->words[STATE], &state);
+  if (status == DSM_OK && (state & BROKEN || generation_of(state) != generation))
+    status = dsm_fail(call, DSM_BROKEN, "barrier is broken", -1, -1, 0, 0);
+  if (status == DSM_OK) next_generation(call, sync, state, false);
   dsm_lock_drop(&sync->record->lock);
   if (status == DSM_OK) dsm_sync_wake(sync, 0, DSM_SYNC_EVERYONE);
   return status;

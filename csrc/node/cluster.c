@@ -11,7 +11,9 @@
 #include "../mem/pin.h"
 #include "../store/array_directory.h"
 #include "registry.h"
+#include "report.h"
 #include "service.h"
+#include "starter.h"
 
 #define ATTACH_WAIT_MS 2000u
 #define UNLINK_WAIT_MS 200u
@@ -62,6 +64,7 @@ static void unmap(dsm_cluster *cluster) {
     dsm_os_segment_close(&cluster->space.nodes[node]);
   dsm_os_segment_close(&cluster->space.control);
   dsm_os_fork_flag_close(cluster->fork_flag);
+  dsm_starter_free(cluster->starter);
   free(cluster);
 }
 
@@ -200,6 +203,7 @@ dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault
 
 void dsm_cluster_stop(dsm_cluster *cluster) {
   dsm_store_release_u32(&dsm_space_control(&cluster->space)->state, DSM_STATE_STOPPING);
+  dsm_registry_knock(&cluster->space);
 }
 
 void dsm_cluster_detach(dsm_cluster *cluster) {
@@ -208,6 +212,9 @@ void dsm_cluster_detach(dsm_cluster *cluster) {
 
 void dsm_cluster_ready(dsm_cluster *cluster) {
   dsm_space *space = &cluster->space;
+  dsm_call call = dsm_call_make(space, ATTACH_WAIT_MS);
+  dsm_report_serving(&call);
+  DSM_CRASH_POINT("cluster.serving");
   dsm_store_release_u32(&dsm_space_participant(space, space->participant)->ready, 1);
 }
 

@@ -15,12 +15,14 @@
 #include "../mem/space.h"
 
 struct dsm_service;
+struct dsm_starter;
 
 typedef struct dsm_cluster {
   dsm_space space;
   char name[DSM_CLUSTER_NAME_BYTES];
   const volatile uint32_t *fork_flag;
   struct dsm_service *service;
+  struct dsm_starter *starter; /* how this process starts nodes, if it is the one to */
   dsm_atomic_u32 references;
   dsm_atomic_u32 closed;
 } dsm_cluster;
@@ -29,6 +31,7 @@ typedef struct dsm_options {
   const char *name;
   uint32_t node_count, replicas, stripe_count;
   uint64_t node_segment_bytes; /* reserved, not taken; 0: as much as the file system holds */
+  dsm_detection_shm detection; /* zeros: 100 ms between beats, suspected after 1 s, hung after 3 */
 } dsm_options;
 
 #define DSM_SEGMENT_NAME_BYTES 112

@@ -9,7 +9,12 @@
 #include "../proto/ring.h"
 #include "../store/stripe.h"
 #include "cluster.h"
+#include "event.h"
 #include "registry.h"
+
+#define HEARTBEAT_MS 100u
+#define SUSPECT_MS 1000u
+#define TIMEOUT_MS 3000u
 
 static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64_t bytes) {
   return status == DSM_STORE_FULL
@@ -23,6 +28,7 @@ static dsm_status init_locks(const dsm_space *space) {
     DSM_TRY(dsm_os_mutex_init(&dsm_space_lock(space, stripe)->mutex));
   for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
     DSM_TRY(dsm_os_mutex_init(&dsm_space_node_lock(space, node)->mutex));
+  DSM_TRY(dsm_event_init(space));
   return dsm_decision_init(space);
 }
 
@@ -149,6 +155,12 @@ static void configure(dsm_config_shm *config, const dsm_options *options) {
                              .node_count = options->node_count,
                              .stripe_count = options->stripe_count,
                              .replicas = options->replicas};
+  config->detection = options->detection;
+  if (config->detection.heartbeat_ms == 0)
+    config->detection = (dsm_detection_shm){.heartbeat_ms = HEARTBEAT_MS,
+                                            .suspect_ms = SUSPECT_MS,
+                                            .timeout_ms = TIMEOUT_MS,
+                                            .recovery = DSM_RECOVERY_ADOPT};
   strncpy(config->name, options->name, sizeof config->name - 1);
 }
 

@@ -10,6 +10,7 @@
 #include "../store/bell.h"
 #include "../store/claim.h"
 #include "../store/stripe.h"
+#include "report.h"
 
 static dsm_status registry_lock(dsm_call *call) {
   bool must_repair;
@@ -46,10 +47,28 @@ static void fill(dsm_space *space, uint32_t participant, dsm_participant_kind ki
   dsm_store_relaxed_u64(&slot->start_ticks, self.start_ticks);
   dsm_store_relaxed_u32(&slot->node, node < 0 ? DSM_NOBODY : (uint32_t)node);
   dsm_store_relaxed_u32(&slot->ready, 0);
+  dsm_store_relaxed_u32(&slot->beating, 0);
+  dsm_store_relaxed_u32(&slot->struck_why, 0);
+  dsm_store_relaxed_u32(&slot->repaired, 0);
   dsm_store_relaxed_u64(&slot->beat_ns, dsm_os_monotonic_ns());
   dsm_fetch_add_relaxed_u32(&slot->incarnation, 1);
   DSM_CRASH_POINT("registry.filled");
   dsm_store_release_u32(&slot->kind, kind);
+}
+
+uint64_t dsm_registry_door(const dsm_space *space, uint32_t participant) {
+  return dsm_space_control(space)->config.cluster_id + participant * 0x9E3779B97F4A7C15ull;
+}
+
+void dsm_registry_knock(const dsm_space *space) {
+  uint64_t doors[1 + DSM_NODES_MAX];
+  unsigned count = 0;
+  for (uint32_t i = 0; i <= DSM_NODES_MAX; i++) {
+    uint32_t kind = dsm_load_acquire_u32(&dsm_space_participant(space, i)->kind);
+    bool serves = kind == DSM_PARTICIPANT_OWNER || kind == DSM_PARTICIPANT_NODE;
+    if (serves && i != space->participant) doors[count++] = dsm_registry_door(space, i);
+  }
+  dsm_os_door_knock(doors, count);
 }
 
 static void raise_high(dsm_space *space, uint32_t participant) {
@@ -59,13 +78,14 @@ static void raise_high(dsm_space *space, uint32_t participant) {
 
 /* A free slot for a client; slots of the dead are freed on the way if there is no other. */
 static dsm_status find_slot(dsm_call *call, uint32_t *participant) {
-  for (uint32_t i = call->space->node_count + 1; i < DSM_PARTICIPANTS_MAX; i++)
+  for (uint32_t i = 1 + DSM_NODES_MAX; i < DSM_PARTICIPANTS_MAX; i++)
     if (dsm_load_acquire_u32(&dsm_space_participant(call->space, i)->kind) ==
         DSM_PARTICIPANT_FREE) {
       *participant = i;
       return DSM_OK;
     }
-  return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1, DSM_PARTICIPANTS_MAX, 0);
+  return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1,
+                  DSM_PARTICIPANTS_MAX - DSM_NODES_MAX - 1, 0);
 }
 
 /* A node that is started again takes the slot of its dead process, whether somebody has retired it
@@ -77,6 +97,8 @@ static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
   if (kind == DSM_PARTICIPANT_FREE) return DSM_OK;
   if (kind != DSM_PARTICIPANT_DEAD && dsm_os_process_alive(&process))
     return dsm_fail(call, DSM_USAGE, "node has a living process", node, -1, process.pid, 0);
+  dsm_report_death(call, participant, dsm_load_relaxed_u32(&slot->incarnation), 0);
+  DSM_CRASH_POINT("registry.taking");
   dsm_pin_clear(call->space, participant);
   /* What cannot be taken from it now is taken by those who wait for it (dsm_sync_watch). */
   dsm_sync_bury_all(call, participant, dsm_load_relaxed_u32(&slot->incarnation), true);
@@ -100,6 +122,7 @@ dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node
     fill(call->space, *participant, kind, node);
   }
   registry_unlock(call);
+  if (status == DSM_OK) dsm_registry_knock(call->space);
   return status;
 }
 
@@ -114,7 +137,12 @@ dsm_status dsm_registry_leave(dsm_call *call) {
   /* A slot that still holds something stays: whoever retires this process frees it. */
   DSM_TRY(dsm_sync_bury_all(call, self, dsm_load_relaxed_u32(&slot->incarnation), false));
   DSM_CRASH_POINT("registry.leave");
-  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind, DSM_PARTICIPANT_FREE);
+  /* A node that ends while the cluster goes on has failed, however orderly its process ends. */
+  bool failed = dsm_load_relaxed_u32(&slot->kind) == DSM_PARTICIPANT_NODE &&
+                dsm_load_relaxed_u32(&dsm_space_control(call->space)->state) == DSM_STATE_RUNNING;
+  if (failed) dsm_report_death(call, self, dsm_load_relaxed_u32(&slot->incarnation), 0);
+  dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind,
+                        failed ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);
   return DSM_OK;
 }
 
@@ -148,6 +176,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   if (kind == DSM_PARTICIPANT_FREE || kind == DSM_PARTICIPANT_DEAD ||
       dsm_os_process_alive(&process))
     return DSM_OK;
+  dsm_report_death(call, participant, incarnation, 0);
   /* Before the registry lock: repairs may wait, and joining must not wait with them. A stripe that
    * cannot be repaired now is repaired by its next taker, so the outcome does not matter here. What
    * the dead held by name is taken from it first: somebody may be waiting. */
@@ -156,6 +185,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
+  dsm_report_repair(call, participant, incarnation);
   DSM_TRY(registry_lock(call));
   /* A slot must not be taken anew while something is still held in its name. */
   if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&

@@ -24,6 +24,11 @@ dsm_status dsm_registry_leave(dsm_call *call);
  * pins, frees its slot (a node's slot stays, as dead). *retired tells. Safe from many processes. */
 dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retired);
 
+/* The number of the door at which a service thread listens (os.h). */
+uint64_t dsm_registry_door(const dsm_space *space, uint32_t participant);
+/* Wakes the service threads of all others: somebody has joined, or the cluster stops. */
+void dsm_registry_knock(const dsm_space *space);
+
 /* What a participant's slot says, for listings; every field may be stale by the time it is read. */
 typedef struct dsm_participant_info {
   uint32_t kind, incarnation, pid, node, ready, pins;

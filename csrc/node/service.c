@@ -1,101 +1,84 @@
-/* The service thread. */
+/* The service thread's round. */
 #include "service.h"
 
 #include <stdlib.h>
 
 #include "../base/crash.h"
-#include "../store/settle.h"
-#include "registry.h"
+#include "duties.h"
+#include "keeper.h"
+#include "report.h"
+#include "starter.h"
 
-typedef struct watch {
-  uint32_t incarnation;
-  int descriptor;
-} watch;
+#define POST_WAIT_MS 1u
 
 struct dsm_service {
   dsm_cluster *cluster;
   int node; /* or -1 */
-  int stop, stopping;
-  bool told, orphaned;
+  int stopping;
+  bool told;
+  uint64_t period_ns, look_at_ns;
   dsm_os_thread *thread;
-  watch watched[DSM_PARTICIPANTS_MAX];
+  dsm_duties *duties;
+  dsm_peers *peers;
+  dsm_watch watch;
 };
 
-/* Once per service, not once per cluster: who was first may have died half-way. By then the name
- * may be a later cluster's, so only our own segments lose theirs. */
-static void handle_owner_death(struct dsm_service *self) {
-  dsm_cluster *cluster = self->cluster;
-  dsm_control_shm *control = dsm_space_control(&cluster->space);
-  if (self->orphaned || dsm_load_acquire_u32(&control->detached) == DSM_DETACHED) return;
-  self->orphaned = true;
-  dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
-  dsm_cluster_unlink_own(cluster);
+static dsm_call brief(const struct dsm_service *self) {
+  return dsm_call_make(&self->cluster->space, POST_WAIT_MS);
 }
 
-static void handle_death(struct dsm_service *self, uint32_t participant) {
-  dsm_call call = dsm_call_make(&self->cluster->space, DSM_LOCK_SLICE_MS);
-  bool retired;
-  dsm_registry_retire(&call, participant, &retired);
-  DSM_CRASH_POINT("service.retired");
-  if (self->node < 0) dsm_doorbell_tell_death(&dsm_space_mailboxes(&self->cluster->space)->bell);
-  if (participant == 0) handle_owner_death(self);
+static void handle_death(void *context, uint32_t participant, uint32_t incarnation,
+                         uint64_t noticed_ns) {
+  struct dsm_service *self = context;
+  dsm_call call = brief(self);
+  /* If the ring is busy, the second thread records it. */
+  if (!dsm_cluster_stopping(self->cluster))
+    dsm_report_death(&call, participant, incarnation, noticed_ns);
+  DSM_CRASH_POINT("service.reported");
+  dsm_duties_bury(self->duties, participant);
 }
 
-/* Opens a descriptor for who joined since the last round; handles who is dead already. */
-static void refresh(struct dsm_service *self) {
+static void beat(struct dsm_service *self, uint64_t now_ns) {
   dsm_space *space = &self->cluster->space;
-  uint32_t high = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
-  for (uint32_t i = 0; i < high && i < DSM_PARTICIPANTS_MAX; i++) {
-    const dsm_participant_shm *slot = dsm_space_participant(space, i);
-    watch *entry = &self->watched[i];
-    uint32_t kind = dsm_load_acquire_u32(&slot->kind);
-    uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
-    if (i == 0 && kind == DSM_PARTICIPANT_DEAD) handle_owner_death(self);
-    bool wanted =
-        i != space->participant && kind != DSM_PARTICIPANT_FREE && kind != DSM_PARTICIPANT_DEAD;
-    if (entry->descriptor >= 0 && wanted && entry->incarnation == incarnation) continue;
-    dsm_os_process_unwatch(entry->descriptor);
-    entry->descriptor = -1;
-    if (!wanted) continue;
-    dsm_os_process process = {.pid = dsm_load_relaxed_u32(&slot->pid),
-                              .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks)};
-    entry->descriptor = dsm_os_process_watch(&process);
-    entry->incarnation = incarnation;
-    if (entry->descriptor < 0) handle_death(self, i);
-  }
+  dsm_participant_shm *slot = dsm_space_participant(space, space->participant);
+  dsm_store_relaxed_u64(&slot->beat_ns, now_ns);
+  if (dsm_load_relaxed_u32(&slot->beating) != 1) dsm_store_release_u32(&slot->beating, 1);
+}
+
+static void look(struct dsm_service *self, uint64_t now_ns) {
+  dsm_space *space = &self->cluster->space;
+  dsm_call call = brief(self);
+  self->look_at_ns = now_ns + self->period_ns;
+  dsm_peers_look(self->peers, space, now_ns);
+  if (dsm_keeper_judges(space, self->peers)) dsm_keeper_judge(&call, self->peers, &self->watch);
+  dsm_duties_tick(self->duties);
+}
+
+static void replace(struct dsm_service *self, uint64_t now_ns) {
+  dsm_space *space = &self->cluster->space;
+  const dsm_detection_shm *chosen = &dsm_space_control(space)->config.detection;
+  if (self->node < 0 || chosen->recovery == DSM_RECOVERY_NONE ||
+      !dsm_cluster_running(self->cluster) || !dsm_keeper_serves(space, self->peers))
+    return;
+  dsm_call call = brief(self);
+  dsm_starter_replace(&call, self->cluster, now_ns);
 }
 
 static bool wait_for_news(struct dsm_service *self) {
-  int descriptors[DSM_PARTICIPANTS_MAX + 1];
-  bool ready[DSM_PARTICIPANTS_MAX + 1];
-  dsm_space *space = &self->cluster->space;
-  uint32_t high = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
-  if (high > DSM_PARTICIPANTS_MAX) high = DSM_PARTICIPANTS_MAX;
-  for (uint32_t i = 0; i < high; i++) descriptors[i] = self->watched[i].descriptor;
-  descriptors[high] = self->stop;
-  dsm_os_poll(descriptors, ready, high + 1, DSM_SERVICE_SLICE_MS);
-  for (uint32_t i = 0; i < high; i++) {
-    if (!ready[i]) continue;
-    handle_death(self, i);
-    dsm_os_process_unwatch(self->watched[i].descriptor);
-    self->watched[i].descriptor = -1;
-  }
-  return !ready[high];
-}
-
-static void settle(struct dsm_service *self) {
-  dsm_call call = dsm_call_make(&self->cluster->space, 0);
-  if (self->node >= 0) dsm_settle_node(&call, (unsigned)self->node);
+  uint64_t now_ns = dsm_os_monotonic_ns();
+  uint64_t left_ns = self->look_at_ns > now_ns ? self->look_at_ns - now_ns : 0;
+  return dsm_watch_wait(&self->watch, &self->cluster->space,
+                        (uint32_t)((left_ns + 999999) / 1000000), handle_death, self);
 }
 
 static void run(void *argument) {
   struct dsm_service *self = argument;
-  dsm_space *space = &self->cluster->space;
-  dsm_participant_shm *slot = dsm_space_participant(space, space->participant);
   do {
-    dsm_store_relaxed_u64(&slot->beat_ns, dsm_os_monotonic_ns());
-    refresh(self);
-    settle(self);
+    uint64_t now_ns = dsm_os_monotonic_ns();
+    beat(self, now_ns);
+    dsm_watch_refresh(&self->watch, &self->cluster->space, handle_death, self);
+    if (now_ns >= self->look_at_ns) look(self, now_ns);
+    replace(self, now_ns);
     if (!self->told && dsm_cluster_stopping(self->cluster)) {
       self->told = true;
       dsm_os_event_set(self->stopping);
@@ -103,20 +86,29 @@ static void run(void *argument) {
   } while (wait_for_news(self));
 }
 
+static void dispose(struct dsm_service *self) {
+  dsm_duties_close(self->duties);
+  dsm_watch_close(&self->watch);
+  dsm_peers_close(self->peers);
+  dsm_os_event_close(self->stopping);
+  free(self);
+}
+
 dsm_status dsm_service_start(dsm_cluster *cluster, int node, int *stopping) {
   struct dsm_service *self = calloc(1, sizeof *self);
   if (!self) return DSM_OS;
+  dsm_space *space = &cluster->space;
   self->cluster = cluster;
   self->node = node;
-  for (uint32_t i = 0; i < DSM_PARTICIPANTS_MAX; i++) self->watched[i].descriptor = -1;
-  self->stop = dsm_os_event_open();
+  self->period_ns = (uint64_t)dsm_space_control(space)->config.detection.heartbeat_ms * 1000000u;
+  self->peers = dsm_peers_open(space, dsm_os_monotonic_ns());
   self->stopping = dsm_os_event_open();
-  dsm_status status = self->stop >= 0 && self->stopping >= 0 ? DSM_OK : DSM_OS;
+  dsm_status status = dsm_watch_open(&self->watch, space);
+  self->duties = dsm_duties_open(cluster, node);
+  if (!self->peers || self->stopping < 0 || !self->duties) status = DSM_OS;
   if (status == DSM_OK) status = dsm_os_thread_start(run, self, &self->thread);
   if (status != DSM_OK) {
-    dsm_os_event_close(self->stop);
-    dsm_os_event_close(self->stopping);
-    free(self);
+    dispose(self);
     return status;
   }
   cluster->service = self;
@@ -128,11 +120,7 @@ void dsm_service_stop(dsm_cluster *cluster) {
   struct dsm_service *self = cluster->service;
   if (!self || dsm_cluster_forked(cluster)) return;
   cluster->service = NULL;
-  dsm_os_event_set(self->stop);
+  dsm_os_event_set(self->watch.stop);
   dsm_os_thread_join(self->thread);
-  for (uint32_t i = 0; i < DSM_PARTICIPANTS_MAX; i++)
-    dsm_os_process_unwatch(self->watched[i].descriptor);
-  dsm_os_event_close(self->stop);
-  dsm_os_event_close(self->stopping);
-  free(self);
+  dispose(self);
 }

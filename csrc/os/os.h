@@ -83,6 +83,8 @@ typedef struct dsm_os_process {
 } dsm_os_process;
 
 void dsm_os_process_self(dsm_os_process *out);
+/* Identity of the process that has that pid now; start_ticks 0 if there is none. */
+void dsm_os_process_of(uint32_t pid, dsm_os_process *out);
 bool dsm_os_process_alive(const dsm_os_process *process);
 /* The kernel's letter for its state: R, S, D, T (stopped), Z …; '?' if there is no such process. */
 char dsm_os_process_state(const dsm_os_process *process);
@@ -92,10 +94,38 @@ uint64_t dsm_os_pid_namespace(void);
 int dsm_os_process_watch(const dsm_os_process *process);
 void dsm_os_process_unwatch(int descriptor);
 
+typedef enum dsm_os_signal {
+  DSM_OS_SIGNAL_KILL,     /* ends it, whatever it does */
+  DSM_OS_SIGNAL_STOP,     /* it does nothing until … */
+  DSM_OS_SIGNAL_CONTINUE, /* … this */
+} dsm_os_signal;
+
+/* Signals the process that a descriptor watches, and never another that got its number. False if it
+ * has ended or is not ours to signal. */
+bool dsm_os_process_signal(int descriptor, dsm_os_signal signal);
+/* Starts a program that shares nothing with us: no descriptor but the null device, no signal mask,
+ * a process group of its own. Lists end with NULL. It is our child, to be reaped. */
+dsm_status dsm_os_process_start(char *const *command, char *const *environment,
+                                dsm_os_process *out);
+/* True if our child has ended; *status is its exit status, or minus the signal. */
+bool dsm_os_process_reap(const dsm_os_process *process, int32_t *status);
+
+/* A door: others of this user knock, and who polls the descriptor looks. Nothing is left of it when
+ * its process ends. -1 where there are none: then nobody is woken, and looks by himself. */
+int dsm_os_door_open(uint64_t number);
+void dsm_os_door_knock(const uint64_t *numbers, unsigned count);
+/* Takes back the knocks that have come. */
+void dsm_os_door_clear(int door);
+void dsm_os_door_close(int door);
+
 uint64_t dsm_os_monotonic_ns(void);
 uint64_t dsm_os_realtime_ns(void);
 uint64_t dsm_os_random_u64(void);
 void dsm_os_yield(void);
+/* The processor that the calling thread runs on; UINT32_MAX if that cannot be told. */
+uint32_t dsm_os_processor(void);
+/* Moves the calling thread to another processor, if it may run on one; where it may run stays. */
+void dsm_os_processor_leave(void);
 /* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped.
  */
 void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms);

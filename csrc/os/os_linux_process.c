@@ -43,10 +43,14 @@ static bool read_stat(uint32_t pid, char *state, uint64_t *start_ticks) {
   return true;
 }
 
-void dsm_os_process_self(dsm_os_process *out) {
+void dsm_os_process_of(uint32_t pid, dsm_os_process *out) {
   char state;
-  *out = (dsm_os_process){.pid = (uint32_t)getpid()};
-  read_stat(out->pid, &state, &out->start_ticks);
+  *out = (dsm_os_process){.pid = pid};
+  read_stat(pid, &state, &out->start_ticks);
+}
+
+void dsm_os_process_self(dsm_os_process *out) {
+  dsm_os_process_of((uint32_t)getpid(), out);
 }
 
 char dsm_os_process_state(const dsm_os_process *process) {
@@ -105,6 +109,21 @@ uint64_t dsm_os_random_u64(void) {
 
 void dsm_os_yield(void) {
   sched_yield();
+}
+
+uint32_t dsm_os_processor(void) {
+  int processor = sched_getcpu();
+  return processor < 0 ? UINT32_MAX : (uint32_t)processor;
+}
+
+void dsm_os_processor_leave(void) {
+  cpu_set_t allowed, others;
+  uint32_t here = dsm_os_processor();
+  if (here >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) < 0) return;
+  others = allowed;
+  CPU_CLR(here, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) < 0) return;
+  sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 const volatile uint32_t *dsm_os_fork_flag_open(void) {

@@ -89,8 +89,8 @@ void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
 }
 
 void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms) {
-  struct pollfd entries[DSM_PARTICIPANTS_MAX + 1];
-  DSM_ASSERT(count <= DSM_PARTICIPANTS_MAX + 1);
+  struct pollfd entries[DSM_PARTICIPANTS_MAX + 2];
+  DSM_ASSERT(count <= DSM_PARTICIPANTS_MAX + 2);
   for (unsigned i = 0; i < count; i++)
     entries[i] = (struct pollfd){.fd = descriptors[i], .events = POLLIN};
   int found = poll(entries, count, (int)wait_ms);

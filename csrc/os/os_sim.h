@@ -35,6 +35,10 @@ void dsm_sim_process_kill(uint32_t pid);
 void dsm_sim_process_freeze(uint32_t pid, bool frozen);
 
 void dsm_sim_clock_advance(uint64_t ns);
+/* Where the process that runs now is; they begin on processors of their own. */
+void dsm_sim_processor_set(uint32_t processor);
+/* The next wait on a word calls this instead of letting all its time pass: what others do. */
+void dsm_sim_while_waiting(void (*call)(void *argument), void *argument);
 
 /* Bytes that can still be backed. */
 void dsm_sim_room_set(uint64_t bytes);

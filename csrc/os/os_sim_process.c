@@ -86,7 +86,18 @@ void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex) {
 
 /* One thread runs at a time, so nobody else can change the word meanwhile: the wait is spent. */
 void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us) {
-  if (dsm_load_relaxed_u32(word) == expected) world->now_ns += (uint64_t)wait_us * 1000u;
+  if (dsm_load_relaxed_u32(word) != expected) return;
+  void (*call)(void *argument) = world->while_waiting;
+  world->while_waiting = NULL;
+  if (call)
+    call(world->while_waiting_argument);
+  else
+    world->now_ns += (uint64_t)wait_us * 1000u;
+}
+
+void dsm_sim_while_waiting(void (*call)(void *argument), void *argument) {
+  world->while_waiting = call;
+  world->while_waiting_argument = argument;
 }
 
 void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
@@ -94,9 +105,12 @@ void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
   (void)waiters;
 }
 
+void dsm_os_process_of(uint32_t pid, dsm_os_process *out) {
+  *out = (dsm_os_process){.pid = pid, .start_ticks = (uint64_t)pid * START_TICKS_PER_PID};
+}
+
 void dsm_os_process_self(dsm_os_process *out) {
-  *out = (dsm_os_process){.pid = world->running,
-                          .start_ticks = (uint64_t)world->running * START_TICKS_PER_PID};
+  dsm_os_process_of(world->running, out);
 }
 
 char dsm_os_process_state(const dsm_os_process *process) {
@@ -140,6 +154,50 @@ int dsm_os_process_watch(const dsm_os_process *process) {
 
 void dsm_os_process_unwatch(int descriptor) {
   handle_close(descriptor, SIM_HANDLE_WATCH);
+}
+
+bool dsm_os_process_signal(int descriptor, dsm_os_signal signal) {
+  DSM_ASSERT(world->handles[descriptor].kind == SIM_HANDLE_WATCH);
+  uint32_t pid = world->handles[descriptor].pid;
+  if (life_of(pid) != SIM_RUNNING && life_of(pid) != SIM_FROZEN) return false;
+  if (signal == DSM_OS_SIGNAL_KILL)
+    dsm_sim_process_kill(pid);
+  else
+    world->processes[pid - 1] = signal == DSM_OS_SIGNAL_STOP ? SIM_FROZEN : SIM_RUNNING;
+  return true;
+}
+
+/* The new process exists; the test runs it. */
+dsm_status dsm_os_process_start(char *const *command, char *const *environment,
+                                dsm_os_process *out) {
+  (void)command;
+  (void)environment;
+  dsm_os_process_of(dsm_sim_process_new(), out);
+  return DSM_OK;
+}
+
+bool dsm_os_process_reap(const dsm_os_process *process, int32_t *status) {
+  *status = -9;
+  return life_of(process->pid) == SIM_DEAD;
+}
+
+/* Nobody is woken: one process runs at a time. */
+int dsm_os_door_open(uint64_t number) {
+  (void)number;
+  return -1;
+}
+
+void dsm_os_door_knock(const uint64_t *numbers, unsigned count) {
+  (void)numbers;
+  (void)count;
+}
+
+void dsm_os_door_clear(int door) {
+  (void)door;
+}
+
+void dsm_os_door_close(int door) {
+  (void)door;
 }
 
 int dsm_os_event_open(void) {
@@ -187,6 +245,19 @@ uint64_t dsm_os_random_u64(void) {
 
 void dsm_os_yield(void) {
   world->now_ns += 1000;
+}
+
+uint32_t dsm_os_processor(void) {
+  uint32_t processor = world->processors[world->running - 1];
+  return processor ? processor : SIM_PROCESSES_MAX + world->running;
+}
+
+void dsm_sim_processor_set(uint32_t processor) {
+  world->processors[world->running - 1] = processor;
+}
+
+void dsm_os_processor_leave(void) {
+  dsm_sim_processor_set(0);
 }
 
 void dsm_sim_clock_advance(uint64_t ns) {

@@ -65,6 +65,12 @@ static bool settle_stripe(dsm_call *call, unsigned node, uint32_t stripe) {
   return done && dsm_load_acquire_u64(&sub->table) == table_word;
 }
 
+bool dsm_settle_due(const dsm_space *space, unsigned node) {
+  for (uint32_t first = 0; first < space->stripe_count; first += 64)
+    if (dsm_load_relaxed_u64(dsm_space_unsettled(space, node, first)) != 0) return true;
+  return false;
+}
+
 void dsm_settle_node(dsm_call *call, unsigned node) {
   dsm_space *space = call->space;
   for (uint32_t first = 0; first < space->stripe_count; first += 64) {

@@ -10,6 +10,8 @@
 
 #include "table.h"
 
+/* Whether anything is marked at one node. */
+bool dsm_settle_due(const dsm_space *space, unsigned node);
 /* Settles what is marked at one node. Never waits for a lock: what is busy stays marked. */
 void dsm_settle_node(dsm_call *call, unsigned node);
 /* Settles the values of one stripe at one node, whose lock is held. */

@@ -198,6 +198,20 @@ cdef extern from "mem/arena.h" nogil:
                                     dsm_arena_usage *out) noexcept
 
 
+cdef extern from "mem/layout.h" nogil:
+    ctypedef struct dsm_detection_shm:
+        uint32_t heartbeat_ms
+        uint32_t suspect_ms
+        uint32_t timeout_ms
+        uint32_t accrual
+        uint32_t phi_suspect_milli
+        uint32_t phi_dead_milli
+        uint32_t pause_ms
+        uint32_t recovery
+        uint32_t faults
+        uint32_t reserved
+
+
 cdef extern from "node/cluster.h" nogil:
     ctypedef struct dsm_cluster:
         dsm_space space
@@ -208,6 +222,7 @@ cdef extern from "node/cluster.h" nogil:
         uint32_t replicas
         uint32_t stripe_count
         uint64_t node_segment_bytes
+        dsm_detection_shm detection
     ctypedef enum dsm_cluster_state:
         DSM_STATE_STARTING
         DSM_STATE_RUNNING

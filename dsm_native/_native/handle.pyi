@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import TypedDict
 
 from typing_extensions import disjoint_base
@@ -35,7 +36,12 @@ class Handle:
     def name(self) -> str: ...
     @staticmethod
     def create(
-        name: str, nodes: int, replicas: int, stripes: int, segment_bytes: int
+        name: str,
+        nodes: int,
+        replicas: int,
+        stripes: int,
+        segment_bytes: int,
+        watching: Sequence[int],
     ) -> Handle: ...
     @staticmethod
     def attach(name: str, node: int = -1) -> Handle: ...

@@ -84,8 +84,11 @@ cdef class Handle:
 
     @staticmethod
     def create(str name, uint32_t nodes, uint32_t replicas, uint32_t stripes,
-               uint64_t segment_bytes):
-        """Creates all segments; the caller becomes the owner. Blocks for some milliseconds."""
+               uint64_t segment_bytes, watching):
+        """Creates all segments; the caller becomes the owner. Blocks for some milliseconds.
+
+        watching: the numbers of dsm_detection_shm (csrc/mem/layout.h), in order.
+        """
         cdef Handle self = Handle()
         cdef dsm_options options
         cdef dsm_fault fault
@@ -96,6 +99,12 @@ cdef class Handle:
         options.replicas = replicas
         options.stripe_count = stripes
         options.node_segment_bytes = segment_bytes
+        (options.detection.heartbeat_ms, options.detection.suspect_ms,
+         options.detection.timeout_ms, options.detection.accrual,
+         options.detection.phi_suspect_milli, options.detection.phi_dead_milli,
+         options.detection.pause_ms, options.detection.recovery,
+         options.detection.faults) = watching
+        options.detection.reserved = 0
         with nogil:
             status = dsm_cluster_create(&options, &self.cluster, &fault)
         if status != DSM_OK:

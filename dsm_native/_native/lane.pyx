@@ -166,12 +166,15 @@ cdef class Lane(Mailbox):
         return status
 
     def offer_nested(self, queue):
-        """Sends one task of a task, whatever the window, unless one waits here to be begun.
+        """Sends one task of a task, if the first is one, whatever the window, unless one waits here
+        to be begun.
 
         One at a time, since the node begins it on top of what it is doing: the latest asked for
         comes first, so stacks stay as deep as the tasks are nested.
         """
         cdef Task task
+        if not queue or not (<Task?>queue[0]).nested:
+            return
         for task in self.tasks:
             if task is not None and task.nested and not self.begun(task):
                 return

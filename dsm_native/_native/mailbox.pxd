@@ -59,6 +59,7 @@ cdef extern from "mem/space.h" nogil:
                             uint64_t now_ns) noexcept
     cbool dsm_mailbox_revoke(dsm_mailbox_shm *box, unsigned slot, uint64_t serial) noexcept
     void dsm_doorbell_ring(dsm_doorbell_shm *bell) noexcept
+    void dsm_doorbell_pass(dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_lead(dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths) noexcept
@@ -89,6 +90,8 @@ cdef enum:
     PAYLOAD_CALL = 32    # pickled (args, kwargs)
     PAYLOAD_PARCEL = 33  # a pickle whose buffers lie in a region
     PAYLOAD_CALL_PARCEL = 34
+    PAYLOAD_ARRAY = 35   # an array that lies in a region, and no pickle
+    PAYLOAD_CALL_ARRAYS = 36  # arrays that lie in a region, and a pickle of the rest of the call
     PLAIN_BYTES_MAX = 16384
 
 cdef bint is_plain(object value)

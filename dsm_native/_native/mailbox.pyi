@@ -21,6 +21,8 @@ PICKLE: int
 CALL: int
 PARCEL: int
 CALL_PARCEL: int
+ARRAY: int
+CALL_ARRAYS: int
 
 @disjoint_base
 class Mailbox:

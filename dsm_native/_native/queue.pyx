@@ -143,7 +143,14 @@ cdef class QueueCore(SyncCore):
     cdef object decoded(self, dsm_sync_item *item):
         # The value, or RETRY if the item was somebody else's by the time.
         if item.codec == DSM_SYNC_REFERENCE:
-            found, value = self.fetch_large((<char *>item.bytes)[:item.length])
+            key = (<char *>item.bytes)[:item.length]
+            try:
+                found, value = self.fetch_large(key)
+            except Exception:
+                if not self.acknowledge:  # it is taken, as a small item would be
+                    self.discard_large(key.decode())
+                    self.passes(item.position)
+                raise
             if not self.acknowledge:
                 self.passes(item.position)
             elif not found:
@@ -172,7 +179,12 @@ cdef class QueueCore(SyncCore):
                     raise QueueEmptyError(f"queue {self.name!r} has no item")
                 if item.more:
                     dsm_sync_wake(&self.sync, ITEMS, 1)
-            value = self.decoded(item)
+            try:
+                value = self.decoded(item)
+            except BaseException:
+                if self.acknowledge:  # it was not delivered, so nobody could acknowledge it
+                    self.settle(item.place, item.receipt, False)
+                raise
             if value is not RETRY:
                 return value
 

@@ -7,10 +7,11 @@ from dsm_native._native.handle cimport Handle, handle_ready
 from dsm_native._native.sync cimport (
     DSM_SYNC_BARRIER, DSM_SYNC_BARRIER_HEAP_BYTES, DSM_SYNC_CONDITION,
     DSM_SYNC_CONDITION_HEAP_BYTES, DSM_SYNC_EVENT, DSM_SYNC_EVERYONE, DSM_SYNC_PARTIES_MAX,
-    Attempt, SyncCore, dsm_sync_barrier_arrive, dsm_sync_barrier_break, dsm_sync_barrier_poll,
-    dsm_sync_barrier_read, dsm_sync_barrier_reset, dsm_sync_barrier_state,
-    dsm_sync_condition_enlist, dsm_sync_condition_leave, dsm_sync_condition_notify,
-    dsm_sync_condition_poll, dsm_sync_event_change, dsm_sync_event_read, seconds_of,
+    Attempt, SyncCore, dsm_sync_barrier_arrive, dsm_sync_barrier_arrive_acting,
+    dsm_sync_barrier_break, dsm_sync_barrier_pass, dsm_sync_barrier_poll, dsm_sync_barrier_read,
+    dsm_sync_barrier_reset, dsm_sync_barrier_state, dsm_sync_condition_enlist,
+    dsm_sync_condition_leave, dsm_sync_condition_notify, dsm_sync_condition_poll,
+    dsm_sync_event_change, dsm_sync_event_read, seconds_of,
 )
 
 PARTIES_MAX = DSM_SYNC_PARTIES_MAX
@@ -24,6 +25,8 @@ cdef enum:
     ENLIST = 6
     LEAVE = 7
     NOTIFY = 8
+    ARRIVE_ACTING = 9
+    LET_PASS = 10
 
 
 cdef class BarrierCore(SyncCore):
@@ -39,18 +42,35 @@ cdef class BarrierCore(SyncCore):
             status = dsm_sync_barrier_arrive(call, &self.sync, &index, &what.number)
             what.word = index
             return status
+        if what.action == ARRIVE_ACTING:
+            status = dsm_sync_barrier_arrive_acting(call, &self.sync, &index, &what.number)
+            what.word = index
+            return status
+        if what.action == LET_PASS:
+            return dsm_sync_barrier_pass(call, &self.sync, what.number)
         if what.action == BREAK:
             return dsm_sync_barrier_break(call, &self.sync, what.number)
         if what.action == RESET:
             return dsm_sync_barrier_reset(call, &self.sync)
         return dsm_sync_barrier_poll(call, &self.sync, what.number)
 
-    def arrive(self):
-        """(index, generation, whether this was the last party); BrokenBarrierError."""
+    def arrive(self, bint acts):
+        """(index, generation, whether this was the last party); BrokenBarrierError.
+
+        acts: the last party has something to do, then it calls `let_pass` or `break_generation`.
+        An index of `parties` or more: that generation is complete, and still to pass.
+        """
         cdef Attempt what
-        what.action = ARRIVE
+        what.action = ARRIVE_ACTING if acts else ARRIVE
         waiting = self.does(&what)
         return what.word, what.number, not waiting
+
+    def let_pass(self, uint32_t generation):
+        """Lets all go on; BrokenBarrierError if the barrier was broken meanwhile."""
+        cdef Attempt what
+        what.action = LET_PASS
+        what.number = generation
+        self.does(&what)
 
     def await_generation(self, uint32_t generation, timeout):
         """Waits until the generation has passed; whether it did in time. BrokenBarrierError."""

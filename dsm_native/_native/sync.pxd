@@ -78,6 +78,10 @@ cdef extern from "mem/sync_barrier.h" nogil:
         DSM_SYNC_PARTIES_MAX
     dsm_status dsm_sync_barrier_arrive(dsm_call *call, const dsm_sync *sync, uint32_t *index,
                                        uint32_t *generation) noexcept
+    dsm_status dsm_sync_barrier_arrive_acting(dsm_call *call, const dsm_sync *sync,
+                                              uint32_t *index, uint32_t *generation) noexcept
+    dsm_status dsm_sync_barrier_pass(dsm_call *call, const dsm_sync *sync,
+                                     uint32_t generation) noexcept
     dsm_status dsm_sync_barrier_poll(dsm_call *call, const dsm_sync *sync,
                                      uint32_t generation) noexcept
     dsm_status dsm_sync_barrier_break(dsm_call *call, const dsm_sync *sync,

@@ -64,7 +64,7 @@ static void try_story(array_story *story) {
 
 int main(void) {
   array_story story;
-  snprintf(cluster_name, sizeof cluster_name, "ctest-array-%d", (int)getpid());
+  snprintf(cluster_name, sizeof cluster_name, "ctest.array.%d", (int)getpid());
   died_ns = mmap(NULL, sizeof *died_ns, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   for (unsigned i = 0; array_story_take(i, &story); i++) try_story(&story);
   CHECK(deaths > 100);

@@ -117,8 +117,8 @@ static void try_creation(void) {
     snprintf(fixture_story, sizeof fixture_story, "creation, kill at point %u", at);
     pid_t child = fork_or_exit();
     if (child == 0) {
-      dsm_options options = {shape.name, shape.nodes, shape.replicas, shape.stripes,
-                             shape.node_bytes};
+      dsm_options options = {shape.name,    shape.nodes,      shape.replicas,
+                             shape.stripes, shape.node_bytes, {0}};
       crash_kill_at(at, &shared->died_ns);
       _exit(dsm_cluster_create(&options, &seen, &fault) == DSM_OK ? 0 : 1);
     }
@@ -191,7 +191,7 @@ static int by_value(const void *left, const void *right) {
 int main(int argc, char **argv) {
   uint64_t random = argc > 1 ? strtoull(argv[1], NULL, 0) : 20261123;
   printf("seed %" PRIu64 "\n", random);
-  snprintf(cluster_name, sizeof cluster_name, "ctest-kill-%d", (int)getpid());
+  snprintf(cluster_name, sizeof cluster_name, "ctest.kill.%d", (int)getpid());
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   try_creation();
   for (unsigned i = 0; i < story_count; i++)

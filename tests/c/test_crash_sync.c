@@ -79,7 +79,7 @@ static bool try_death(const sync_story *story, unsigned at, bool by_registry) {
 }
 
 int main(void) {
-  snprintf(cluster_name, sizeof cluster_name, "ctest-sync-%d", (int)getpid());
+  snprintf(cluster_name, sizeof cluster_name, "ctest.sync.%d", (int)getpid());
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   sync_story_run_as = nobody;
   for (unsigned i = 0; i < sync_story_count; i++) {

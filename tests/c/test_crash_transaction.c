@@ -57,7 +57,7 @@ static bool try_death(const tale *tale, fixture *by, unsigned at) {
 }
 
 int main(void) {
-  snprintf(cluster_name, sizeof cluster_name, "ctest-tkill-%d", (int)getpid());
+  snprintf(cluster_name, sizeof cluster_name, "ctest.tkill.%d", (int)getpid());
   died_ns = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   for (unsigned i = 0; i < tale_count; i++)
     for (uint32_t replicas = 1; replicas <= 3; replicas++) {

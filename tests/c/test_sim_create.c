@@ -21,7 +21,8 @@ const char *__asan_default_options(void) {
 static const fixture_shape shape = {"ctest-create", 3, 2, 4, 1u << 20};
 
 static dsm_status create(dsm_cluster **out, dsm_fault *fault) {
-  dsm_options options = {shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes};
+  dsm_options options = {shape.name,    shape.nodes,      shape.replicas,
+                         shape.stripes, shape.node_bytes, {0}};
   return dsm_cluster_create(&options, out, fault);
 }
 

@@ -183,6 +183,76 @@ static void test_the_listener_on_duty_is_woken(void) {
   CHECK(!dsm_mailbox_news(boxes, 2, -1, 1));
 }
 
+/* A task comes after *ns of the node's sleep, and the kernel takes long to wake the node. */
+static void send_and_wake_late(void *ns) {
+  dsm_sim_clock_advance(*(uint64_t *)ns);
+  CHECK_EQUAL(append(&boxes->nodes[1].to_node, 9, 16), DSM_OK);
+  dsm_doorbell_ring(&boxes->nodes[1].bell);
+  dsm_sim_clock_advance(400000);
+}
+
+/* How long node 1 would spin next, after a task that came so late in its sleep. */
+static uint32_t patience_after(uint64_t ns, uint32_t spin_ns) {
+  dsm_record_shm record;
+  dsm_sim_while_waiting(send_and_wake_late, &ns);
+  CHECK(dsm_mailbox_wait(boxes, 2, 1, 0, DSM_LISTENER_FIRST, &spin_ns, 50000));
+  CHECK_EQUAL(take(&boxes->nodes[1].to_node, &record), DSM_OK);
+  return spin_ns;
+}
+
+/* What counts is when the task came, not when the kernel had woken the sleeper: a node whose tasks
+ * follow closely would else sleep before each one for ever. */
+static void test_patience_is_for_what_comes_soon(void) {
+  begin();
+  CHECK(patience_after(40000, 0) >= 40000);
+  CHECK_EQUAL(patience_after(900000, 0), 0);
+  CHECK_EQUAL(patience_after(900000, 64000), 32000);
+  CHECK(patience_after(40000, 32000) >= 40000);
+}
+
+/* When the sleep began, and what came then. */
+static void note_and_send(void *began_ns) {
+  *(uint64_t *)began_ns = dsm_os_monotonic_ns();
+  CHECK_EQUAL(append(&boxes->nodes[1].to_node, 9, 16), DSM_OK);
+}
+
+/* Ns that the listener at `node` spun before it slept, if it slept; it had patience for 64,000. */
+static uint64_t spun(int node, dsm_listener listener) {
+  dsm_record_shm record;
+  uint32_t spin_ns = 64000;
+  uint64_t start = dsm_os_monotonic_ns(), slept = 0;
+  dsm_sim_while_waiting(note_and_send, &slept);
+  dsm_mailbox_wait(boxes, 2, node, 0, listener, &spin_ns, 50000);
+  while (take(&boxes->nodes[1].to_node, &record) == DSM_OK) {
+  }
+  return slept - start;
+}
+
+static void test_who_shares_a_processor_with_the_other_does_not_spin(void) {
+  begin();
+  CHECK(spun(1, DSM_LISTENER_FIRST) >= 64000);
+  dsm_sim_processor_set(5);
+  dsm_doorbell_ring(&boxes->nodes[1].bell);
+  dsm_doorbell_ring(&boxes->bell);
+  dsm_sim_processor_set(6);
+  CHECK(spun(1, DSM_LISTENER_FIRST) >= 64000);
+  CHECK(spun(-1, DSM_LISTENER_FIRST) >= 64000);
+  CHECK_EQUAL(dsm_os_processor(), 6);
+  /* The owner stays where it is and sleeps; the node moves away and spins there. */
+  dsm_sim_processor_set(5);
+  CHECK(spun(-1, DSM_LISTENER_FIRST) < 1000);
+  CHECK_EQUAL(dsm_os_processor(), 5);
+  CHECK(spun(1, DSM_LISTENER_FIRST) >= 60000);
+  CHECK(dsm_os_processor() != 5);
+  /* Brought together again at once, it sleeps; later it moves again. */
+  dsm_sim_processor_set(5);
+  CHECK(spun(1, DSM_LISTENER_FIRST) < 1000);
+  CHECK_EQUAL(dsm_os_processor(), 5);
+  dsm_sim_clock_advance(5000000);
+  CHECK(spun(1, DSM_LISTENER_FIRST) >= 60000);
+  CHECK(dsm_os_processor() != 5);
+}
+
 int main(void) {
   test_random_runs_equal_a_naive_queue();
   test_records_have_a_largest_size_that_fits_wherever_the_ring_stands();
@@ -190,6 +260,8 @@ int main(void) {
   test_a_killed_producer_leaves_whole_records();
   test_a_task_is_begun_or_taken_back_but_not_both();
   test_the_listener_on_duty_is_woken();
+  test_patience_is_for_what_comes_soon();
+  test_who_shares_a_processor_with_the_other_does_not_spin();
   free(boxes);
   dsm_sim_stop();
   return check_result("sim_mailbox");

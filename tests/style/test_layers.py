@@ -25,10 +25,12 @@ C_HEADERS = {
 PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
-    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "atomics",
-    "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks", "arrays",
-    "queues", "named", "reports", "progress", "outcomes", "parcels", "functions", "placement",
-    "nesting", "requester", "node", "workers", "losses", "scheduler", "executor", "cluster",
+    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
+    "atomics", "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks",
+    "arrays", "queues", "named", "reports",
+    "detection", "failures", "subscription", "injection", "membership", "progress",
+    "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
+    "workers", "losses", "scheduler", "executor", "cluster",
     "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were

@@ -1,0 +1,120 @@
+/* From a participant's slot to the event that tells of it. */
+#include "report.h"
+
+static dsm_event made(const dsm_space *space, dsm_event_kind kind, dsm_fact fact,
+                      uint32_t participant, uint32_t incarnation) {
+  const dsm_participant_shm *slot = dsm_space_participant(space, participant);
+  bool node = participant >= 1 && participant <= DSM_NODES_MAX;
+  return (dsm_event){.kind = kind,
+                     .fact = fact,
+                     .subject = participant,
+                     .value = incarnation,
+                     .node = node ? (int32_t)participant - 1 : -1,
+                     .incarnation = incarnation,
+                     .pid = dsm_load_relaxed_u32(&slot->pid),
+                     .status = DSM_STATUS_UNKNOWN};
+}
+
+static uint64_t since(uint64_t then_ns) {
+  uint64_t now_ns = dsm_os_monotonic_ns();
+  return then_ns && now_ns > then_ns ? now_ns - then_ns : 0;
+}
+
+static void find(const dsm_participant_shm *slot, uint64_t noticed_ns, dsm_event *event) {
+  uint32_t why = dsm_load_acquire_u32(&slot->struck_why);
+  event->found = why ? why : DSM_FINDING_KERNEL;
+  uint64_t from_ns = noticed_ns;
+  if (why == DSM_FINDING_HEARTBEAT)
+    from_ns = dsm_load_relaxed_u64(&slot->beat_ns);
+  else if (why)
+    from_ns = dsm_load_relaxed_u64(&slot->struck_ns);
+  event->detection_ns = since(from_ns);
+}
+
+dsm_status dsm_report_death(dsm_call *call, uint32_t participant, uint32_t incarnation,
+                            uint64_t noticed_ns) {
+  dsm_space *space = call->space;
+  dsm_participant_shm *slot = dsm_space_participant(space, participant);
+  uint32_t kind = dsm_load_acquire_u32(&slot->kind);
+  if (dsm_report_dead(space, participant, incarnation) || kind == DSM_PARTICIPANT_FREE ||
+      kind == DSM_PARTICIPANT_FORKING)
+    return DSM_OK;
+  dsm_event_kind told = participant == 0              ? DSM_EVENT_OWNER_DEAD
+                        : participant > DSM_NODES_MAX ? DSM_EVENT_CLIENT_DEAD
+                                                      : DSM_EVENT_DEAD;
+  dsm_event event = made(space, told, DSM_FACT_DEATH, participant, incarnation);
+  find(slot, noticed_ns, &event);
+  /* From here on nobody is served; one that never served leaves the time of the one before it. */
+  if (dsm_load_relaxed_u32(&slot->ready) == 1)
+    dsm_store_relaxed_u64(&slot->died_ns, dsm_os_monotonic_ns());
+  return dsm_event_post(call, &event);
+}
+
+dsm_status dsm_report_repair(dsm_call *call, uint32_t participant, uint32_t incarnation) {
+  const dsm_participant_shm *slot = dsm_space_participant(call->space, participant);
+  dsm_event event =
+      made(call->space, DSM_EVENT_REPAIRED, DSM_FACT_REPAIR, participant, incarnation);
+  uint32_t kind = dsm_load_acquire_u32(&slot->kind);
+  if (kind == DSM_PARTICIPANT_FORKING || kind == DSM_PARTICIPANT_FREE) return DSM_OK;
+  event.amount = dsm_load_relaxed_u32(&slot->repaired);
+  event.recovery_ns = since(dsm_load_relaxed_u64(&slot->died_ns));
+  return dsm_event_post(call, &event);
+}
+
+dsm_status dsm_report_exit(dsm_call *call, uint32_t node, uint32_t pid, int32_t status) {
+  uint32_t participant = 1 + node;
+  const dsm_participant_shm *slot = dsm_space_participant(call->space, participant);
+  uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+  dsm_event event = made(call->space, DSM_EVENT_EXITED, DSM_FACT_EXIT, participant, incarnation);
+  if (event.pid != pid) { /* it ended before it had joined */
+    event.fact = DSM_FACT_NONE;
+    event.incarnation = 0;
+    event.pid = pid;
+  }
+  event.status = status;
+  return dsm_event_post(call, &event);
+}
+
+dsm_status dsm_report_serving(dsm_call *call) {
+  uint32_t self = call->space->participant;
+  const dsm_participant_shm *slot = dsm_space_participant(call->space, self);
+  uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+  dsm_event_kind kind = incarnation == 1 ? DSM_EVENT_JOINED : DSM_EVENT_REPLACED;
+  dsm_event event = made(call->space, kind, DSM_FACT_SERVING, self, incarnation);
+  event.recovery_ns = since(dsm_load_relaxed_u64(&slot->died_ns));
+  return dsm_event_post(call, &event);
+}
+
+bool dsm_report_suspected(const dsm_space *space, uint32_t participant, uint32_t incarnation) {
+  uint64_t known = dsm_event_known(space, DSM_FACT_SUSPICION, participant);
+  return known >= dsm_suspicion(incarnation, 0) && (known & 1);
+}
+
+dsm_status dsm_report_suspicion(dsm_call *call, uint32_t participant, uint32_t incarnation,
+                                bool suspected) {
+  if (dsm_report_suspected(call->space, participant, incarnation) == suspected) return DSM_OK;
+  uint64_t known = dsm_event_known(call->space, DSM_FACT_SUSPICION, participant);
+  uint64_t fresh = dsm_suspicion(incarnation, 0);
+  dsm_event event = made(call->space, suspected ? DSM_EVENT_SUSPECTED : DSM_EVENT_CLEARED,
+                         DSM_FACT_SUSPICION, participant, incarnation);
+  event.value = (known > fresh ? known : fresh) + 1;
+  event.found = DSM_FINDING_HEARTBEAT;
+  event.detection_ns =
+      since(dsm_load_relaxed_u64(&dsm_space_participant(call->space, participant)->beat_ns));
+  return dsm_event_post(call, &event);
+}
+
+dsm_status dsm_report_fence(dsm_call *call, uint32_t participant, uint32_t incarnation) {
+  if (dsm_event_known(call->space, DSM_FACT_FENCED, participant) >= incarnation) return DSM_OK;
+  dsm_event event = made(call->space, DSM_EVENT_FENCED, DSM_FACT_FENCED, participant, incarnation);
+  event.found = DSM_FINDING_HEARTBEAT;
+  event.detection_ns =
+      since(dsm_load_relaxed_u64(&dsm_space_participant(call->space, participant)->beat_ns));
+  return dsm_event_post(call, &event);
+}
+
+void dsm_report_strike(const dsm_space *space, uint32_t participant, dsm_finding why) {
+  dsm_participant_shm *slot = dsm_space_participant(space, participant);
+  dsm_store_relaxed_u64(&slot->struck_ns, dsm_os_monotonic_ns());
+  dsm_store_release_u32(&slot->struck_why, why);
+}

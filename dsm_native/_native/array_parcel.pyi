@@ -1,0 +1,13 @@
+from typing import Any, final
+
+from dsm_native._native.handle import Handle
+
+ARRAYS_HEAD_BYTES: int
+
+@final
+class Arrays:
+    def without(self, values: tuple[Any, ...]) -> tuple[Any, ...]: ...
+    def store(self, handle: Handle, region: int, key: bytes, rest: bytes) -> bytes: ...
+
+def arrays_among(values: tuple[Any, ...], above: int) -> Arrays | None: ...
+def arrays_again(described: bytes, stored: Any) -> tuple[list[tuple[int, Any]], bytes]: ...

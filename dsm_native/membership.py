@@ -1,0 +1,90 @@
+"""What a cluster knows of its members: who lives, what happened to whom, and telling of it.
+
+A part of `Cluster` in a file of its own.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+from dsm_native._native.handle import Handle
+from dsm_native._native.members import suspected, watching
+from dsm_native.detection import Detection, unpacked
+from dsm_native.failures import Failure, NodeEvent, failures_of, recorded
+from dsm_native.injection import Faults
+from dsm_native.reports import NodeInfo
+from dsm_native.subscription import Subscription
+
+
+class Membership:
+    """The methods of `Cluster` that tell of its nodes."""
+
+    _handle: Handle
+    _subscriptions: weakref.WeakSet[Subscription]
+
+    @property
+    def nodes(self) -> list[NodeInfo]:
+        """The nodes, by id, as of about now; see NodeInfo."""
+        handle = self._handle
+        found = []
+        for entry in handle.participants():
+            node = entry["node"]
+            if node is None:
+                continue
+            usage = handle.usage(node)
+            silent = suspected(handle, node, entry["incarnation"])
+            found.append(
+                NodeInfo(
+                    id=node,
+                    pid=entry["pid"],
+                    incarnation=entry["incarnation"],
+                    state="dead" if not entry["alive"] else "suspected" if silent else "alive",
+                    heartbeat_age_s=entry["beat_age_s"],
+                    objects=usage["objects"],
+                    bytes=usage["used_bytes"],
+                )
+            )
+        return found
+
+    @property
+    def detection(self) -> Detection:
+        """When a silent node counts as hung, as the cluster was made."""
+        return unpacked(watching(self._handle))[0]
+
+    @property
+    def recovery(self) -> str:
+        """What follows a node's death, as the cluster was made: "adopt", "rebuild" or "none"."""
+        return unpacked(watching(self._handle))[1]
+
+    def failures(self) -> list[Failure]:
+        """Processes that have ended without leaving the cluster, in order; see Failure.
+
+        As far back as the latest 1,023 events of the cluster go. Reads shared memory; blocks not.
+        """
+        return failures_of(recorded(self._handle))
+
+    def events(self) -> list[NodeEvent]:
+        """What happened to the members, in order, as far back as the latest 1,023 events go."""
+        return list(recorded(self._handle))
+
+    def subscribe(
+        self, callback: Callable[[NodeEvent], object], *, since: int | None = None
+    ) -> Subscription:
+        """Calls `callback(event)` for each event from now on, in order, each exactly once.
+
+        The calls come from a daemon thread of this process that sleeps meanwhile, normally within
+        a millisecond of a death. An exception of the callback goes to `sys.unraisablehook`, and the
+        next event is delivered. since: from that sequence number on, as far as it can be read. Who
+        is so slow that events were overwritten gets one of kind "missed" in their place. Ends by
+        `close()` of what is returned, or with the cluster. From any attached process; a forked
+        child gets nothing of its parent's subscriptions and subscribes itself.
+        """
+        made = Subscription(self._handle, callback, since)
+        self._subscriptions.add(made)
+        return made
+
+    @property
+    def faults(self) -> Faults:
+        """Kills, pauses and damages nodes on purpose; UsageError without `faults=True`."""
+        return Faults(self._handle)
