@@ -41,7 +41,7 @@ def skin(name: str) -> Extension:
 setup(
     cmdclass={"build_ext": BuildSkins},
     libraries=[
-        ("dsm_core", {"sources": CORE, "depends": HEADERS, "cflags": FLAGS}),
+        ("dsm_core", {"sources": CORE, "obj_deps": {"": HEADERS}, "cflags": FLAGS}),
     ],
     ext_modules=cythonize(
         [skin(os.path.basename(path)[:-4]) for path in sorted(glob("dsm_native/_native/*.pyx"))],

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from rounds import Findings, interleave, one_round, ratio
+from task_arrays import ELEMENTS, first_of, large_arguments
 
 import dsm_native as dsm
 
@@ -21,15 +22,10 @@ TRIPS = 20
 PAUSE_S = 0.002
 TINY = 2_000
 ARRAYS = 5
-ELEMENTS = 1 << 17  # float64: 1 MiB
 
 
 def same(value: int) -> int:
     return value
-
-
-def first_of(array: np.ndarray) -> float:
-    return float(array[0])
 
 
 def trips(ask: Callable, count: int, pause_s: float) -> Callable[[], tuple[float, float]]:
@@ -138,8 +134,9 @@ def single(rounds: int, asks: dict[str, tuple[Callable, Callable]]) -> Findings:
         taken = interleave(contenders, rounds)
         found.raw[f"ns_per_task_{kind}"] = taken
         for rival in ("pool", "ray"):
-            if rival in taken and kind == "array":
-                found.figures[f"task_{kind}_{rival}"] = ratio(taken[rival], taken["dsm"])
+            if kind == "array":
+                if rival == "ray" and rival in taken:  # the pool: see task_arrays.py
+                    found.figures["task_array_ray"] = ratio(taken["ray"], taken["dsm"])
             elif rival in taken:
                 found.figures[f"task_{kind}_{rival}"] = ratio(taken["dsm"], taken[rival])
     return found
@@ -174,4 +171,5 @@ def tasks(rounds: int, with_ray: bool = True) -> Findings:
             asks["ray"] = tuple(lambda value, call=call: ray_map(call, (value,)) for call in remote)
         found.merge(single(rounds, asks))
         found.merge(many(rounds, {"dsm": ours, "pool": standard}, remote))
+    found.merge(large_arguments(3 * rounds))
     return found

@@ -141,6 +141,13 @@ TARGETS = (
         60.0,
         at_least=True,
     ),
+    Target(
+        "task_array_pool_seasoned",
+        "the same in a program that has freed a block of 31 MiB before",
+        None,
+        None,
+        at_least=True,
+    ),
     Target("task_asleep_ray", "task round trip, worker asleep / Ray", None, None),
     Target("task_spinning_ray", "task round trip, worker spins / Ray", None, None),
     Target("tasks_ray", "tiny tasks per second / Ray", None, None, at_least=True),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dsm_native.arrays import Array, Tile
 from dsm_native.atomics import AtomicArray, Counter
 from dsm_native.barriers import Barrier
+from dsm_native.checkpoint import CheckpointReport
 from dsm_native.cluster import Cluster, attach, current
 from dsm_native.detection import Detection
 from dsm_native.exceptions import (
@@ -49,6 +50,7 @@ from dsm_native.key_lock import KeyLock
 from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport, NodeInfo
+from dsm_native.restore import VerifyReport, restore, verify
 from dsm_native.subscription import Subscription
 from dsm_native.sweep import clean
 from dsm_native.sync import Condition, Event, Holder, Lock, Semaphore
@@ -62,6 +64,7 @@ __all__ = [
     "Barrier",
     "BrokenBarrierError",
     "CheckReport",
+    "CheckpointReport",
     "ClockOffsetError",
     "ClockOverflowError",
     "ClosedError",
@@ -107,10 +110,13 @@ __all__ = [
     "TransactionRegion",
     "UsageError",
     "ValueTypeError",
+    "VerifyReport",
     "VersionConflictError",
     "WaitTimeoutError",
     "WorkerLostError",
     "attach",
     "clean",
     "current",
+    "restore",
+    "verify",
 ]

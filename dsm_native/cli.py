@@ -6,6 +6,7 @@ Every command exits with 0 if all is well, 1 if it found a problem, 2 for wrong 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -77,6 +78,22 @@ def _check(arguments: argparse.Namespace) -> int:
         f"{report.problems} problems, {report.repaired} repaired"
     )
     return 0 if report.clean else 1
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from dsm_native.restore import verify
+
+    if not os.path.exists(arguments.path):
+        print(f"{arguments.path}: there is no such file or directory")
+        return 1
+    report = verify(arguments.path)
+    for text in report.problems:
+        print(f"damaged: {text}")
+    print(
+        f"{report.files} files, {report.frames:,} frames, {_size(report.bytes)}: "
+        f"{len(report.problems)} problems"
+    )
+    return 0 if report.sound else 1
 
 
 def _clean(_: argparse.Namespace) -> int:
@@ -186,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     top.set_defaults(run=_top)
     for command in (stat, check, stop, top):
         command.add_argument("name")
+    verify = commands.add_parser("verify", help="read a checkpoint and check every byte of it")
+    verify.add_argument("path", help="a directory of checkpoints, or a file with a stream")
+    verify.set_defaults(run=_verify)
     commands.add_parser("clean", help="remove what killed clusters left").set_defaults(run=_clean)
     demo = commands.add_parser("demo", help="index the standard library, kill a worker, compare")
     demo.add_argument("--nodes", type=int, default=4)

@@ -40,6 +40,7 @@ from dsm_native.settings import (
     STRIPES,
     check_count,
     check_flag,
+    check_interval,
     check_lock_timeout,
     check_name,
     check_region_name,
@@ -47,6 +48,8 @@ from dsm_native.settings import (
 from dsm_native.transaction import Result, Transaction
 
 if TYPE_CHECKING:
+    from dsm_native.checkpoint import CheckpointReport
+    from dsm_native.checkpoint_timer import CheckpointTimer
     from dsm_native.executor import ClusterExecutor, TaskFuture
     from dsm_native.requester import Requester
     from dsm_native.scheduler import Scheduler
@@ -71,12 +74,15 @@ class Cluster(NamedObjects, Membership):
     segment, repaired), "rebuild" (its segment counts as lost), "none" (it is reported). detection:
     when a silent node counts as hung and is killed: "default" (after 3 s), "fast" (0.4 s),
     "relaxed" (20 s) or a `Detection`. faults: `cluster.faults` may do harm on purpose.
+    checkpoint_interval, checkpoint_path: a checkpoint to that directory every so many seconds, and
+    at close(), by a thread of this process; what fails is warned of.
 
     Raises ClusterExistsError, StoreFullError, UsageError, NodeLostError. Use it as a context
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
     """
 
     _scheduler: Scheduler | Requester | None
+    _timer: CheckpointTimer | None
 
     def __init__(
         self,
@@ -91,6 +97,10 @@ class Cluster(NamedObjects, Membership):
         recovery: str = "adopt",
         detection: str | Detection = "default",
         faults: bool = False,
+        checkpoint_interval: float | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
+        _seed: int = 0,
+        _fill: Callable[[Handle], None] | None = None,
     ) -> None:
         if nodes is None:
             nodes = min(os.cpu_count() or 1, NODES_MAX)
@@ -108,9 +118,15 @@ class Cluster(NamedObjects, Membership):
         watching = packed(
             *(check_detection(detection), check_recovery(recovery), check_flag("faults", faults))
         )
+        interval = check_interval(checkpoint_interval, checkpoint_path)
         name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
         sweep.clean()
-        handle = Handle.create(name, nodes, replication_factor, stripes, segment_bytes, watching)
+        handle = Handle.create(
+            name, nodes, replication_factor, stripes, segment_bytes, watching, _seed
+        )
+        if _fill is not None:
+            handle.lock_timeout = lock_timeout
+            fill_concealed(handle, _fill)
         self._set_up(handle, lock_timeout)
         self._detached = detach
         try:
@@ -120,11 +136,16 @@ class Cluster(NamedObjects, Membership):
             self._scheduler = Started(handle, nodes, recovery != "none")
             if detach:
                 handle.detach()
+            if interval is not None and checkpoint_path is not None:
+                from dsm_native.checkpoint_timer import CheckpointTimer
+
+                self._timer = CheckpointTimer(self, interval, os.fspath(checkpoint_path))
         except BaseException:
             self._shut_down()
             raise
 
     def _set_up(self, handle: Handle, lock_timeout: float) -> None:
+        self._timer = None
         handle.lock_timeout = lock_timeout
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
@@ -398,6 +419,30 @@ class Cluster(NamedObjects, Membership):
             texts += found[2]
         return CheckReport(stripes, objects, value_bytes, problems, repaired, texts)
 
+    def checkpoint(
+        self, path_or_file: Any, *, full: bool = False, timeout: float | None = None
+    ) -> CheckpointReport:
+        """Saves all objects and arrays as they are at one instant, while everybody goes on.
+
+        path_or_file: a directory (made if need be), which then keeps the two latest checkpoints and
+        into which only changes are written when it can be (full: not even then); or anything with
+        write(bytes), which gets the whole as a stream. `dsm_native.restore` makes a cluster of
+        either. From any participant; one at a time: timeout, default lock_timeout, is how long to
+        wait for another one, then LockTimeoutError.
+
+        Writers of objects do not wait; writers of arrays do, while the latest changes are copied,
+        for milliseconds. Not saved: locks, queues, counters and the like by name. StoreFullError if
+        /dev/shm has no room for what is replaced meanwhile; OSError of the disk; TornWriteError and
+        CorruptError for what is damaged: the checkpoints before stay as they were.
+        """
+        if hasattr(path_or_file, "write"):
+            from dsm_native.checkpoint import stream_checkpoint
+
+            return stream_checkpoint(self._handle, path_or_file, timeout)
+        from dsm_native.checkpoint_directory import directory_checkpoint
+
+        return directory_checkpoint(self._handle, os.fspath(path_or_file), full, timeout)
+
     @property
     def closed(self) -> bool:
         """Whether this handle was closed or the cluster has stopped."""
@@ -406,6 +451,9 @@ class Cluster(NamedObjects, Membership):
     def _shut_down(self) -> None:
         handle = self._handle
         mine = handle.owner and os.getpid() == self._owner_pid
+        if self._timer is not None and mine:
+            self._timer.close()
+            self._timer = None
         if self._scheduler is not None and mine:
             self._scheduler.stop()
         if mine and not self._detached:
@@ -438,6 +486,18 @@ class Cluster(NamedObjects, Membership):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reattach, (self._handle.name,)
+
+
+def fill_concealed(handle: Handle, fill: Callable[[Handle], None]) -> None:
+    """Fills a cluster to which nobody can attach yet; if that fails, nothing of it is left."""
+    try:
+        fill(handle)
+        handle.reveal()
+    except BaseException:
+        handle.stop()
+        handle.unlink()
+        handle.close()
+        raise
 
 
 def _check_owner(owner_pid: int, what: str) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dsm_native._native.lane import MISSING, Failed, Function, Gathering, Task, map_tasks
 from dsm_native._native.mailbox import plain
+from dsm_native._native.settling import Condition, settle
 from dsm_native.exceptions import ClosedError, InitializerError
 from dsm_native.region import Region
 from dsm_native.settings import check_count, check_seconds
@@ -37,19 +38,15 @@ class TaskFuture(futures.Future[Any]):
 
     def __init__(self, backend: Backend, pool: ClusterExecutor) -> None:
         super().__init__()
+        self._condition = Condition()
         self._backend = backend
         self._pool = pool
         self._task: Task | None = None
 
     def settle(self, task: Task, good: bool, value: Any) -> None:
-        """Takes the outcome; for the scheduler."""
-        try:
-            if good:
-                self.set_result(value)
-            else:
-                self.set_exception(value)
-        except futures.InvalidStateError:
-            pass  # an interrupt came between the outcome and its being marked as delivered
+        """Takes the outcome; for the scheduler. Again is harmless, should it be interrupted."""
+        told = self._done_callbacks or self._waiters  # type: ignore[attr-defined]
+        settle(self, good, value, self._backend.calls() if told else None)
         self._task = None
         self._pool._settled(self, value if not good else None)
 
@@ -72,16 +69,12 @@ class TaskFuture(futures.Future[Any]):
         task = self._task
         return not self.done() and task is not None and self._backend.running(task)
 
-    def _invoke_callbacks(self) -> None:
-        # The standard library's own step, which users' callbacks make as long as they like.
-        invoke: Callable[[], None] = super()._invoke_callbacks  # type: ignore[misc]
-        has_any: list[Any] = self._done_callbacks  # type: ignore[attr-defined]
-        if not has_any or not self._backend.defer(invoke):
-            invoke()
+    def call_back(self) -> None:
+        """Makes the calls of add_done_callback; for `settle`."""
+        super()._invoke_callbacks()  # type: ignore[misc]
 
     def _await(self, timeout: float | None) -> None:
-        condition: threading.Condition = self._condition
-        if not self.done() and not self._backend.wait_until(self.done, timeout, condition):
+        if not self.done() and not self._backend.wait_until(self.done, timeout, self._condition):
             raise TimeoutError
 
     def result(self, timeout: float | None = None) -> Any:
@@ -160,8 +153,13 @@ class ClusterExecutor(futures.Executor):
         task.index = task.serial
         task.parcels = parcels
         future._task = task
-        self._futures.add(future)
-        backend.submit((task,))
+        try:
+            self._futures.add(future)
+            backend.submit((task,))
+        except BaseException:  # nobody has the future, so nobody wants the task
+            task.sink = None
+            self._futures.discard(future)
+            raise
         return future
 
     def _entry(self, function: Any) -> Function:

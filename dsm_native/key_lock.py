@@ -67,6 +67,24 @@ def _text(holder: bytes) -> str:
     return text + f" (stopped; continue it with `kill -CONT {pid}`)" * (state in "Tt")
 
 
+def held_locks(region: Region, limit: int) -> list[tuple[str, Any, tuple[int, str]]]:
+    """(region's name, key, (pid, letter of its state)) of locks that living processes hold.
+
+    Of all regions of the region's cluster, as of about now, at most `limit`.
+    """
+    names = region.handle.region_names()
+    held: list[tuple[str, Any, tuple[int, str]]] = []
+    if _REGION not in names:
+        return held
+    for (index, key), holder in _locks_of(region).items():
+        pid, start, _thread = _HOLDER.unpack(holder)
+        if process_alive(pid, start):
+            held.append((names[index], key, (pid, process_state(pid, start))))
+            if len(held) == limit:
+                break
+    return held
+
+
 class KeyLock:
     """Made by `Region.lock(key)`. Interface of `threading.Lock`; the owner is process and thread.
 

@@ -58,9 +58,10 @@ class Requests:
     def take(self, node: int, serial: int, codec: int, payload: bytes) -> None:
         """Queues what a node asks for."""
         scheduler = self.scheduler
+        if serial in self._asked.get(node, ()):
+            return  # it was interrupted when it had been taken
         sink = Nested(self, node, serial)
         request = scheduler.parcels.decode(codec, payload)
-        scheduler.parcels.drop(Parcels.keys_of(codec, payload))
         data, name, body, body_codec, setup, settings = request
         begin = scheduler.functions.numbered(setup, None, "initializer") if setup else None
         function = scheduler.functions.numbered(data, begin, name)
@@ -80,6 +81,7 @@ class Requests:
         with contextlib.suppress(ClosedError):
             scheduler.check_open()
             scheduler.submit([task])
+        scheduler.parcels.drop(Parcels.keys_of(codec, payload))
 
     def asked_by(self, node: int) -> bool:
         """Whether the node has asked for something that is not answered."""

@@ -223,13 +223,13 @@ class Requester:
         """Whether it has begun, as far as this node knows."""
         return task.serial in self._asked
 
-    def defer(self, call: Callable[[], None]) -> bool:
+    def calls(self) -> queue.SimpleQueue[Callable[[], None]]:
         """Callbacks run in a thread of their own: they may wait for other tasks."""
         if self._callbacks is None:
-            self._callbacks = queue.SimpleQueue()
-            threading.Thread(target=self._call_back, args=(self._callbacks,), daemon=True).start()
-        self._callbacks.put(call)
-        return True
+            calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+            threading.Thread(target=self._call_back, args=(calls,), daemon=True).start()
+            self._callbacks = calls
+        return self._callbacks
 
     @staticmethod
     def _call_back(calls: queue.SimpleQueue[Callable[[], None]]) -> None:

@@ -23,12 +23,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from dsm_native._native.handle import Handle
 from dsm_native._native.lane import Bell, Gathering, Lane, Task, deliver
 from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, SETTING
 from dsm_native._native.members import report_exit, report_strike
+from dsm_native._native.settling import Condition, leading
 from dsm_native.exceptions import (
     ClosedError,
     CorruptError,
@@ -82,7 +84,7 @@ class Scheduler:
         self._turn = threading.RLock()  # held while records are taken and handed out
         self._leader = threading.Lock()  # held by the thread that listens first
         self._leading = 0  # its identity while it hands out
-        self._news = threading.Condition()
+        self._news = Condition()
         self._followers = 0  # threads that wait for news of what the leader takes in
         self._pumped = 0  # how often they were told
         self._requests = Requests(weakref.proxy(self))  # no cycle: see _collect
@@ -242,7 +244,7 @@ class Scheduler:
         if self._foreign:
             return
         with self._turn:
-            leading, self._leading = self._leading, threading.get_ident()
+            before, self._leading = self._leading, threading.get_ident()
             try:
                 for lane in self.lanes:
                     try:
@@ -252,7 +254,7 @@ class Scheduler:
                         self._kill(self.workers[lane.node])  # its successor's mailbox is empty
                 deliver(self._arrived, self._settle)
             finally:
-                self._leading = leading
+                self._leading = before
             if self._followers:
                 with self._news:
                     self._pumped += 1
@@ -262,18 +264,20 @@ class Scheduler:
             self._balance()
             self._requests.flush()
 
+    # An interrupt may come anywhere in these, and then they are called again with the same entry:
+    # what cannot be done twice comes last, and the outcome leaves the task when it has arrived.
+
     def _settle(self, entry: Any) -> None:
         if not isinstance(entry, Task):
             self._heard(*entry)
             return
         task, sink = entry, entry.sink
-        task.sink = None
         if isinstance(sink, Nested):
             sink.forward(task)
         elif sink is not None:
-            good, value = self._outcome(task)
-            sink.settle(task, good, value)
-        else:
+            sink.settle(task, *self._outcome(task))
+        task.sink = None
+        if not isinstance(sink, Nested):
             self.parcels.drop(Parcels.keys_of(task.outcome_codec, _bytes_of(task)))
         self.parcels.drop(task.parcels)
 
@@ -281,10 +285,9 @@ class Scheduler:
         value = task.outcome
         if task.outcome_codec >= PICKLE:
             try:
-                payload, value = value, self.parcels.decode(task.outcome_codec, value)
+                value = self.parcels.decode(task.outcome_codec, value)
             except Exception as error:
                 return False, error
-            self.parcels.drop(Parcels.keys_of(task.outcome_codec, payload))
         if task.kind == ERROR:
             return False, failure_of(*value)
         if task.kind == REFUSED:
@@ -313,15 +316,15 @@ class Scheduler:
         if all(self._tell_path(node) for node in ready):  # otherwise again at the next call
             self._path = path
 
-    def defer(self, call: Callable[[], None]) -> bool:
-        """Has the callbacks' thread do it, if this thread is the one that hands out results."""
+    def calls(self) -> queue.SimpleQueue[Any] | None:
+        """The queue of the callbacks' thread, if this thread is the one that hands out results."""
         if self._leading != threading.get_ident():
-            return False
+            return None
         if self._callbacks is None:
-            self._callbacks = queue.SimpleQueue()
-            threading.Thread(target=self._call_back, args=(self._callbacks,), daemon=True).start()
-        self._callbacks.put(call)
-        return True
+            calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            threading.Thread(target=self._call_back, args=(calls,), daemon=True).start()
+            self._callbacks = calls
+        return self._callbacks
 
     @staticmethod
     def _call_back(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
@@ -349,13 +352,8 @@ class Scheduler:
                 return False
             if self._closed:
                 raise ClosedError(self._closed)
-            if not self._leader.acquire(blocking=False):
+            if not leading(self._leader, partial(self._lead, done, deadline)):
                 self._follow(done, left, condition)
-                continue
-            try:
-                self._lead(done, deadline)
-            finally:
-                self._leader.release()
         return True
 
     def _follow(
@@ -380,8 +378,8 @@ class Scheduler:
 
     def _lead(self, done: Callable[[], bool], deadline: float | None) -> None:
         deaths = self._bell.deaths()
-        self._bell.lead()
         try:
+            self._bell.lead()
             while not self._closed:
                 deaths = self._bell.deaths()
                 self.pump()

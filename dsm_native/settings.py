@@ -45,6 +45,15 @@ def check_seconds(name: str, seconds: Any) -> float:
     return float(seconds)
 
 
+def check_interval(interval: Any, path: Any) -> float | None:
+    """The seconds between checkpoints, if there is a directory for them."""
+    if interval is None and path is None:
+        return None
+    if interval is None or path is None:
+        raise UsageError("checkpoint_interval and checkpoint_path go together")
+    return check_seconds("checkpoint_interval", interval)
+
+
 def check_region_name(name: Any, what: str = "a region") -> None:
     """Refuses what cannot be a region's, or an array's, name."""
     try:

@@ -178,3 +178,44 @@ def test_top_shows_tasks_and_nodes(cluster):
     nodes = [row for row in rows if row[0] in ("0", "1", "2")]
     assert [int(row[1]) for row in nodes] == [node.pid for node in cluster.nodes]
     assert sum(int(row[8]) for row in nodes) == 40
+
+
+def test_top_shows_who_waits_for_what_and_who_has_it(cluster):
+    lock, jobs, locks = cluster.lock("printer"), cluster.queue("jobs"), cluster.region("shop")
+    array = cluster.array("grid", 4)
+
+    def quiet():
+        return dsm_command("top", "--once", cluster.name).stdout
+
+    assert "waited for" not in quiet()
+    over = threading.Event()
+
+    def take():
+        jobs.get()
+        over.set()
+
+    with lock, locks.lock(("till", 1)), array.writing(), cluster.lock("nobody wants it"):
+        waiting = [
+            threading.Thread(target=lambda: lock.acquire() and lock.release()),
+            threading.Thread(target=take),
+        ]
+        for thread in waiting:
+            thread.start()
+        shown: list[str] = []
+
+        def all_wait():
+            shown[:] = quiet().splitlines()
+            return sum(line.startswith("waited for") for line in shown) == 2
+
+        eventually(all_wait, "both are shown")
+        mine = f"held by pid {os.getpid()} (state "
+        assert any(line.startswith(f"waited for: lock 'printer', {mine}") for line in shown)
+        assert "waited for: queue 'jobs'" in shown
+        assert "array 'grid': open blocks: 1 writing, 0 reading" in shown
+        assert any(f"lock of key ('till', 1) of region 'shop', {mine}" in line for line in shown)
+        assert not lock.acquire(False)
+        jobs.put(1)
+        assert over.wait(20)
+    for thread in waiting:
+        thread.join(20)
+    eventually(lambda: "waited for" not in quiet(), "nobody waits any more")

@@ -30,6 +30,13 @@ static inline void dsm_copy_in(void *shared, const void *source, size_t bytes) {
     __atomic_store_n((uint8_t *)shared + i, ((const uint8_t *)source)[i], __ATOMIC_RELAXED);
 }
 
+static inline void dsm_copy_across(void *shared, const void *other, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    __atomic_store_n((uint8_t *)shared + i,
+                     __atomic_load_n((const uint8_t *)other + i, __ATOMIC_RELAXED),
+                     __ATOMIC_RELAXED);
+}
+
 static inline int dsm_copy_compare(const void *shared, const void *other, size_t bytes) {
   for (size_t i = 0; i < bytes; i++)
     if (__atomic_load_n((const uint8_t *)shared + i, __ATOMIC_RELAXED) !=
@@ -62,6 +69,11 @@ static inline void dsm_copy_out(void *target, const void *shared, size_t bytes) 
 
 static inline void dsm_copy_in(void *shared, const void *source, size_t bytes) {
   dsm_copy(shared, source, bytes);
+}
+
+/* From shared memory to shared memory. */
+static inline void dsm_copy_across(void *shared, const void *other, size_t bytes) {
+  memcpy(shared, other, bytes);
 }
 
 /* Keys are mostly 8 to 16 bytes long: two words that overlap, and no call. */

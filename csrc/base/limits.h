@@ -12,7 +12,8 @@
 #define DSM_GRAIN_BYTES 16u /* unit of an extent's offset in a slot */
 #define DSM_NODES_MAX 63u   /* 6 bits in a route, one value means "none" */
 #define DSM_REPLICAS_MAX 5u /* preference list that fits a route word */
-#define DSM_PARTICIPANTS_MAX 256u  /* attached processes, nodes and owner included */
+#define DSM_PARTICIPANTS_MAX 256u  /* slots: owner, nodes, attached processes */
+#define DSM_CLIENTS_FIRST 64u      /* slots below are those of the owner and of all node ids */
 #define DSM_REGIONS_MAX 256u       /* namespaces of one cluster */
 #define DSM_ARRAYS_MAX 1024u       /* names in the directory of arrays */
 #define DSM_PINS_MAX 4096u         /* pinned extents of one process */
@@ -28,6 +29,7 @@
 #define DSM_SYNCS_MAX 1024u              /* locks, queues and the like of one cluster */
 #define DSM_SYNC_NAME_BYTES 64u          /* UTF-8 */
 #define DSM_SYNC_HEAP_BYTES (128u << 20) /* address space for their rings and tables */
+#define DSM_CUT_PINS_MAX 16384u          /* large values replaced while a checkpoint waits */
 #define DSM_LOCK_SLICE_MS 50u            /* longest wait without a re-check (I-4) */
 #define DSM_SMALL_BYTES_MAX 992u /* what an arena page holds beside its header; above, a run */
 #define DSM_VALUE_BYTES_MAX (1ull << 40)

@@ -3,6 +3,7 @@
 
 #include "../base/crash.h"
 #include "lock.h"
+#include "nodes.h"
 #include "pin.h"
 #include "run.h"
 
@@ -18,10 +19,21 @@ static dsm_log arena_log(dsm_call *call, unsigned node) {
 static dsm_status arena_lock(dsm_call *call, unsigned node) {
   bool must_repair;
   dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
-  dsm_status status = dsm_lock_take(call, lock, &must_repair);
-  if (status != DSM_OK) {
-    call->fault.node = (int32_t)node;
-    return status;
+  dsm_status status;
+  /* Under this lock the id keeps its segment (mem/nodes.h), once we have seen that we have it. */
+  for (;;) {
+    status = dsm_lock_take(call, lock, &must_repair);
+    if (status != DSM_OK) {
+      call->fault.node = (int32_t)node;
+      return status;
+    }
+    if (DSM_LIKELY(dsm_space_current(call->space, dsm_space_epoch(call->space)))) break;
+    dsm_lock_drop(lock);
+    dsm_nodes_follow(call);
+  }
+  if (DSM_UNLIKELY(!dsm_space_present(call->space, node))) {
+    dsm_lock_drop(lock);
+    return dsm_fail(call, DSM_CORRUPT, "there is no such node", (int)node, -1, 0, 0);
   }
   if (DSM_UNLIKELY(must_repair)) {
     status = dsm_intent_recover(call, dsm_space_arena_intent(call->space, node), ARENA_SALT + node);

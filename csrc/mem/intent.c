@@ -51,9 +51,10 @@ dsm_status dsm_log_commit(dsm_log *log) {
 bool dsm_intent_word_fits(const dsm_space *space, dsm_locator locator) {
   unsigned segment = dsm_locator_segment(locator);
   uint64_t offset = dsm_locator_offset(locator);
-  if (segment > space->node_count || offset % 8 != 0) return false;
+  if (offset % 8 != 0) return false;
   if (segment == DSM_CONTROL_SEGMENT)
     return offset >= space->layout.region_counts && offset < space->layout.decision_logs;
+  if (segment > DSM_NODES_MAX || !dsm_space_present(space, segment - 1)) return false;
   bool arena = offset >= offsetof(dsm_node_shm, arena) && offset < sizeof(dsm_node_shm);
   return arena || (offset >= space->layout.subs && offset + 8 <= space->layout.node_bytes);
 }
@@ -76,7 +77,8 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
   bool carried = decision == 0;
   if (!carried) {
     unsigned segment = dsm_locator_segment(decision);
-    if (segment > space->node_count || dsm_locator_offset(decision) % 8 != 0 ||
+    if (segment > DSM_NODES_MAX || (segment && !dsm_space_present(space, segment - 1)) ||
+        dsm_locator_offset(decision) % 8 != 0 ||
         dsm_locator_offset(decision) + 8 >
             (segment == 0 ? space->control.bytes : space->layout.node_bytes))
       return dsm_fail(call, DSM_CORRUPT, "decision points outside", -1, -1, decision, 0);

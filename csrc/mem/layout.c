@@ -34,6 +34,10 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->arrays = take(&end, sizeof(dsm_array_directory_shm));
   out->decisions = take(&end, DSM_DECISIONS_MAX * sizeof(dsm_decision_shm));
   out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
+  out->node_table = take(&end, sizeof(dsm_node_table_shm));
+  out->strays = take(&end, stripes * 8);
+  out->balance = take(&end, sizeof(dsm_balance_shm));
+  out->targets = take(&end, stripes * 8);
   out->events = take(&end, sizeof(dsm_events_shm));
   out->region_counts = take(&end, DSM_REGIONS_MAX * stripes * 8);
   /* Memory comes as it is needed. The holds lie where intents may store. */
@@ -44,12 +48,19 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->syncs = take(&end, DSM_SYNCS_MAX * sizeof(dsm_sync_shm));
   out->sync_heap = take(&end, DSM_SYNC_HEAP_BYTES);
   out->mailboxes = take(&end, sizeof(dsm_mailboxes_shm));
+  out->cut = take(&end, sizeof(dsm_cut_shm));
+  out->cut_stripes = take(&end, stripes * sizeof(dsm_cut_stripe_shm));
+  out->cut_pins = take(&end, (uint64_t)DSM_CUT_PINS_MAX * 8);
+  /* Address space; memory comes with what writers replace while a checkpoint runs. */
+  out->saved_bytes = config->node_segment_bytes;
+  out->saved = take(&end, out->saved_bytes);
   out->control_bytes = end;
 
   end = 0;
   take(&end, sizeof(dsm_node_shm));
   out->node_unsettled = take(&end, (stripes + 63) / 64 * 8);
   out->node_routes = take(&end, stripes * 8);
+  out->node_table_copy = take(&end, sizeof(dsm_node_table_shm));
   out->subs = take(&end, stripes * sizeof(dsm_sub_shm));
   out->page_count = config->node_segment_bytes / DSM_ARENA_PAGE_BYTES;
   out->pages = take(&end, out->page_count * sizeof(dsm_page_shm));

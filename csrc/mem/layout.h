@@ -97,7 +97,8 @@ typedef struct dsm_control_shm {
   dsm_atomic_u64 region_count;      /* sealed: records below this are in use, and must verify */
   dsm_atomic_u32 participants_high; /* slots above this index were never taken */
   uint32_t reserved;
-  dsm_atomic_u64 sync_count;          /* sealed: as region_count, of the synchronisation records */
+  dsm_atomic_u64 sync_count; /* sealed: as region_count, of the synchronisation records */
+  dsm_atomic_u64 cut;        /* 0, or the sealed number of the checkpoint that runs (store/cut.h) */
   _Alignas(64) dsm_lock_shm registry; /* protects participants, regions, making of records */
 } dsm_control_shm;
 _Static_assert(sizeof(dsm_control_shm) <= DSM_PAGE_BYTES, "the control header fits its page");
@@ -251,12 +252,35 @@ typedef struct dsm_arena_shm {
   uint32_t reserved;
 } dsm_arena_shm;
 
+/* Which nodes there are (mem/nodes.h), and a copy of it in each node's segment. */
+typedef struct dsm_node_table_shm {
+  dsm_atomic_u64 epoch;                /* in a copy: of what it is one; unused in the original */
+  dsm_atomic_u64 nodes[DSM_NODES_MAX]; /* sealed: build 24 | weight 16 | state 4 */
+} dsm_node_table_shm;
+_Static_assert(sizeof(dsm_node_table_shm) == 512, "eight lines");
+
+/* The journal of a rebalance (node/balance.h): whoever has the lock goes on with it. */
+typedef struct dsm_balance_shm {
+  dsm_lock_shm lock;
+  dsm_atomic_u64 planned;        /* epoch of the node table that the targets were made for */
+  dsm_atomic_u64 done;           /* epoch for which everything is where it is to be */
+  dsm_atomic_u64 bytes_per_s;    /* at most; 0: the default */
+  dsm_atomic_u64 planned_copies; /* copies of stripes that the plan moves */
+  dsm_atomic_u64 moved_stripes, moved_objects, moved_bytes; /* since the plan was made */
+  dsm_atomic_u64 blocked; /* stripes that the latest walk had to leave, 0: none */
+  dsm_atomic_u64 blocked_stripe, blocked_status; /* one of them, and why */
+  dsm_atomic_u64 blocked_pid, blocked_ticks;     /* … and whose process has it; 0: nobody's */
+  uint64_t reserved[4];
+} dsm_balance_shm;
+_Static_assert(sizeof(dsm_balance_shm) == 192, "a line for the lock, two for the rest");
+
 typedef struct dsm_node_shm {
   uint64_t magic;
   uint32_t layout_version;
   uint32_t node;
   dsm_config_shm config; /* copy, so that the control segment is no single point (I-7) */
   uint64_t config_check;
+  uint64_t build; /* how many segments this node id has had, this one included */
   _Alignas(64) dsm_arena_shm arena;
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");
@@ -281,6 +305,28 @@ typedef struct dsm_array_directory_shm {
   uint32_t reserved[13];
   dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
 } dsm_array_directory_shm;
+
+/* The one checkpoint that may run (store/cut.h), and how much of its areas is used. */
+typedef struct dsm_cut_shm {
+  dsm_atomic_u64 owner;   /* who takes it: participant + 1 | incarnation << 32; 0: nobody */
+  dsm_atomic_u64 number;  /* sealed: of the latest one */
+  dsm_atomic_u64 spoiled; /* sealed number of one of which something could not be kept */
+  uint64_t reserved[5];
+  dsm_atomic_u64 saved_bytes; /* of the area of saved objects: handed out */
+  dsm_atomic_u64 backed_bytes;
+  dsm_atomic_u64 pin_count;
+  uint64_t reserved_words[5];
+} dsm_cut_shm;
+_Static_assert(sizeof(dsm_cut_shm) == 128, "what writers add to has its own line");
+
+/* What the running checkpoint knows of a stripe. Under the stripe's lock. */
+typedef struct dsm_cut_stripe_shm {
+  dsm_atomic_u64 state; /* sealed: number << 1 | walked; 0: never used */
+  dsm_atomic_u64 gen;   /* sealed: of the stripe at the cut */
+  dsm_atomic_u64 saved; /* sealed: offset of the latest saved object of the stripe; 0: none */
+  uint64_t reserved;
+} dsm_cut_stripe_shm;
+_Static_assert(sizeof(dsm_cut_stripe_shm) == 32, "two to a line");
 
 #define DSM_EVENTS_MAX 1024u /* records of the ring; the oldest are overwritten */
 #define DSM_EVENT_WORDS 16u
@@ -307,9 +353,12 @@ _Static_assert(offsetof(dsm_events_shm, facts) == 128, "a lock and a line, then 
 typedef struct dsm_layout {
   uint64_t participants, regions, routes, locks, node_locks, intents, arena_intents;
   uint64_t arrays, decisions, bells;
+  uint64_t node_table, strays; /* membership, and what moves have not tidied yet */
+  uint64_t balance, targets;   /* a rebalance, and where each stripe is to be */
   uint64_t events;
-  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes, control_bytes;
-  uint64_t node_unsettled, node_routes, subs, pages, data, node_bytes;
+  uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes;
+  uint64_t cut, cut_stripes, cut_pins, saved, saved_bytes, control_bytes;
+  uint64_t node_unsettled, node_routes, node_table_copy, subs, pages, data, node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;
 

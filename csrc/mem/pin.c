@@ -40,7 +40,8 @@ void dsm_pin_release(dsm_space *space, uint32_t index) {
   uint64_t node = (dsm_load_relaxed_u64(pin) >> 32) - 1;
   dsm_store_seq_cst_u64(pin, 0);
   DSM_CRASH_POINT("pin.released");
-  if (node < space->node_count) hint_if_limbo(space, (unsigned)node);
+  if (node < DSM_NODES_MAX && dsm_space_present(space, (unsigned)node))
+    hint_if_limbo(space, (unsigned)node);
 }
 
 void dsm_pin_clear(dsm_space *space, uint32_t participant) {
@@ -55,7 +56,8 @@ void dsm_pin_clear(dsm_space *space, uint32_t participant) {
   dsm_fence_seq_cst();
   /* Every node, not those of the pins just dropped: the process may have died between dropping one
    * and the hint, in dsm_pin_release or here. */
-  for (uint32_t node = 0; node < space->node_count; node++) hint_if_limbo(space, node);
+  for (uint32_t node = 0; node < space->node_count; node++)
+    if (dsm_space_present(space, node)) hint_if_limbo(space, node);
   dsm_store_release_u32(&slot->pins_high, 0);
 }
 
@@ -68,9 +70,21 @@ void dsm_pin_copy(dsm_space *space, uint32_t from, uint32_t to) {
   dsm_fence_seq_cst();
 }
 
+/* Runs that writers keep for the checkpoint that runs (store/cut.h). */
+static bool cut_holds(const dsm_space *space, uint64_t word) {
+  if (dsm_load_seq_cst_u64(&dsm_space_control(space)->cut) == 0) return false;
+  uint64_t count = dsm_load_acquire_u64(&dsm_space_cut(space)->pin_count);
+  if (count > DSM_CUT_PINS_MAX) count = DSM_CUT_PINS_MAX;
+  const dsm_atomic_u64 *pins = dsm_space_cut_pins(space);
+  for (uint64_t i = 0; i < count; i++)
+    if (dsm_load_seq_cst_u64(&pins[i]) == word) return true;
+  return false;
+}
+
 bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page) {
   uint64_t word = pin_word(node, page);
   dsm_fence_seq_cst();
+  if (cut_holds(space, word)) return true;
   uint32_t participants = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
   if (participants > DSM_PARTICIPANTS_MAX) participants = DSM_PARTICIPANTS_MAX;
   for (uint32_t who = 0; who < participants; who++) {

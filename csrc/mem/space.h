@@ -1,8 +1,9 @@
 /* The mapped segments of one cluster in one process, and what a call carries through the layers.
  *
- * A dsm_space is filled by node/cluster.c and read by everything below it; it never changes while
- * a call runs. A dsm_call belongs to one thread and lives for one operation: how long it may wait,
- * and, after a failure, the two sides of the broken relation for the message.
+ * A dsm_space is filled by node/cluster.c and read by everything below it. While calls run only
+ * mem/nodes.c changes it, as nodes come and go; see there why no call is misled. A dsm_call belongs
+ * to one thread and lives for one operation: how long it may wait, and, after a failure, the two
+ * sides of the broken relation for the message.
  */
 #ifndef DSM_MEM_SPACE_H
 #define DSM_MEM_SPACE_H
@@ -25,9 +26,15 @@ typedef struct dsm_space {
   uint64_t hash_seed;
   uint32_t stripe_count;
   uint32_t stripe_shift; /* a hash shifted right by this is its stripe; 64 - log2(stripes) */
-  uint32_t node_count;
+  uint32_t node_count;   /* one more than the highest node id that was ever mapped here */
   uint32_t replicas;
-  uint32_t participant; /* our index, or DSM_NOBODY */
+  uint32_t participant;         /* our index, or DSM_NOBODY */
+  dsm_atomic_u64 epoch;         /* of the node table that the mappings follow (mem/nodes.h) */
+  dsm_atomic_u64 nodes_present; /* bit per node of that table whose segment is mapped */
+  dsm_atomic_u32 following;     /* 1: a thread changes the mappings */
+  uint32_t parted_count;
+  uint32_t builds[DSM_NODES_MAX]; /* of the segments in `nodes` */
+  dsm_os_segment *parted; /* segments whose node is gone or has another; mapped until the close */
 } dsm_space;
 
 _Static_assert(offsetof(dsm_space, nodes) == offsetof(dsm_space, segments[1]), "no gap between");
@@ -65,6 +72,46 @@ static inline dsm_control_shm *dsm_space_control(const dsm_space *space) {
 
 static inline dsm_node_shm *dsm_space_node(const dsm_space *space, unsigned node) {
   return (dsm_node_shm *)(void *)space->nodes[node].base;
+}
+
+static inline dsm_node_table_shm *dsm_space_node_table(const dsm_space *space) {
+  return (dsm_node_table_shm *)(void *)(space->control.base + space->layout.node_table);
+}
+
+/* True if routes may name the node: it is in the table that we follow, and mapped. */
+static inline bool dsm_space_present(const dsm_space *space, unsigned node) {
+  return dsm_load_relaxed_u64(&space->nodes_present) >> node & 1;
+}
+
+/* The epoch that a read begins in; it is compared when the read is validated. */
+static inline uint64_t dsm_space_epoch(const dsm_space *space) {
+  return dsm_load_acquire_u64(&space->epoch);
+}
+
+/* True while the mappings that were used since `epoch` was read are those of all routes. */
+static inline bool dsm_space_current(const dsm_space *space, uint64_t epoch) {
+  return dsm_load_relaxed_u64(&dsm_space_control(space)->epoch) == epoch;
+}
+
+static inline dsm_atomic_u64 *dsm_space_strays(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.strays) + stripe;
+}
+
+static inline dsm_balance_shm *dsm_space_balance(const dsm_space *space) {
+  return (dsm_balance_shm *)(void *)(space->control.base + space->layout.balance);
+}
+
+static inline dsm_atomic_u64 *dsm_space_target(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.targets) + stripe;
+}
+
+static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
+                                                   uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes) + stripe;
+}
+
+static inline dsm_node_table_shm *dsm_space_node_table_copy(const dsm_space *space, unsigned node) {
+  return (dsm_node_table_shm *)(void *)(space->nodes[node].base + space->layout.node_table_copy);
 }
 
 static inline dsm_atomic_u64 *dsm_space_route(const dsm_space *space, uint32_t stripe) {
@@ -141,6 +188,18 @@ static inline dsm_mailboxes_shm *dsm_space_mailboxes(const dsm_space *space) {
   return (dsm_mailboxes_shm *)(void *)(space->control.base + space->layout.mailboxes);
 }
 
+static inline dsm_cut_shm *dsm_space_cut(const dsm_space *space) {
+  return (dsm_cut_shm *)(void *)(space->control.base + space->layout.cut);
+}
+
+static inline dsm_cut_stripe_shm *dsm_space_cut_stripe(const dsm_space *space, uint32_t stripe) {
+  return (dsm_cut_stripe_shm *)(void *)(space->control.base + space->layout.cut_stripes) + stripe;
+}
+
+static inline dsm_atomic_u64 *dsm_space_cut_pins(const dsm_space *space) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.cut_pins);
+}
+
 static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, uint32_t stripe) {
   return (dsm_sub_shm *)(void *)(space->nodes[node].base + space->layout.subs) + stripe;
 }
@@ -165,39 +224,59 @@ static inline dsm_locator dsm_space_locator(const dsm_space *space, unsigned seg
                           (uint64_t)((const uint8_t *)word - dsm_space_base(space, segment)));
 }
 
-/* Routes: five node ids of 6 bits, count of 3 bits, low 7 bits of the epoch; sealed by stripe. */
+/* Routes: five node ids of 6 bits, count of 3 bits, low 11 bits of the epoch; sealed by stripe. */
 typedef struct dsm_route {
   uint64_t word; /* as read, to be compared after the copy */
   uint32_t count;
   uint8_t nodes[DSM_REPLICAS_MAX]; /* primary first */
 } dsm_route;
 
+#define DSM_ROUTE_SALT 0x524F555445ull
+#define DSM_ROUTE_EPOCH_MASK 2047u
+
 static inline uint64_t dsm_route_seal(const uint8_t *nodes, uint32_t count, uint64_t epoch,
                                       uint32_t stripe) {
-  uint64_t value = (uint64_t)count << 30 | (epoch & 127) << 33;
+  uint64_t value = (uint64_t)count << 30 | (epoch & DSM_ROUTE_EPOCH_MASK) << 33;
   for (uint32_t i = 0; i < count; i++) value |= (uint64_t)nodes[i] << (6 * i);
-  return dsm_seal(value, 0x524F555445ull + stripe);
+  return dsm_seal(value, DSM_ROUTE_SALT + stripe);
 }
 
-/* The primary of a route word, or -1 if the word is damaged. */
+/* The primary of a route word, or -1 if the word is damaged, or names a node that we do not have:
+ * then dsm_nodes_follow, and look again. */
 static inline int dsm_route_primary(const dsm_space *space, uint64_t word, uint32_t stripe) {
   bool ok;
-  uint64_t value = dsm_unseal(word, 0x524F555445ull + stripe, &ok);
+  uint64_t value = dsm_unseal(word, DSM_ROUTE_SALT + stripe, &ok);
   uint32_t node = value & 63;
-  return DSM_LIKELY(ok && node < space->node_count) ? (int)node : -1;
+  return DSM_LIKELY(ok && dsm_space_present(space, node)) ? (int)node : -1;
+}
+
+/* What the word says, whether we have these nodes or not; false if it is damaged. */
+static inline bool dsm_route_decode(uint64_t word, uint32_t stripe, dsm_route *out) {
+  bool ok;
+  uint64_t value = dsm_unseal(word, DSM_ROUTE_SALT + stripe, &ok);
+  *out = (dsm_route){.word = word, .count = (value >> 30) & 7};
+  if (!ok || out->count == 0 || out->count > DSM_REPLICAS_MAX) return false;
+  for (uint32_t i = 0; i < out->count; i++) out->nodes[i] = (value >> (6 * i)) & 63;
+  return true;
 }
 
 static inline bool dsm_route_unseal(const dsm_space *space, uint64_t word, uint32_t stripe,
                                     dsm_route *out) {
-  bool ok;
-  uint64_t value = dsm_unseal(word, 0x524F555445ull + stripe, &ok);
-  *out = (dsm_route){.word = word, .count = (value >> 30) & 7};
-  if (!ok || out->count == 0 || out->count > DSM_REPLICAS_MAX) return false;
-  for (uint32_t i = 0; i < out->count; i++) {
-    out->nodes[i] = (value >> (6 * i)) & 63;
-    if (out->nodes[i] >= space->node_count) return false;
-  }
+  if (!dsm_route_decode(word, stripe, out)) return false;
+  for (uint32_t i = 0; i < out->count; i++)
+    if (!dsm_space_present(space, out->nodes[i])) return false;
   return true;
+}
+
+/* Place of a node in a route; DSM_REPLICAS_MAX, beyond every place, if it is not there. */
+static inline uint32_t dsm_route_place(const dsm_route *route, unsigned node) {
+  for (uint32_t place = 0; place < route->count; place++)
+    if (route->nodes[place] == node) return place;
+  return DSM_REPLICAS_MAX;
+}
+
+static inline bool dsm_route_names(const dsm_route *route, unsigned node) {
+  return dsm_route_place(route, node) < DSM_REPLICAS_MAX;
 }
 
 #endif

@@ -34,7 +34,7 @@ static void point(const dsm_space *space, uint32_t index, dsm_sync *out) {
   memcpy(out->settings, record->settings, sizeof out->settings);
 }
 
-static dsm_status count_read(dsm_call *call, uint32_t *count) {
+dsm_status dsm_sync_count(dsm_call *call, uint32_t *count) {
   bool ok;
   const dsm_atomic_u64 *word = &dsm_space_control(call->space)->sync_count;
   uint64_t value = dsm_sync_get(call->space, word, &ok);
@@ -47,7 +47,7 @@ static dsm_status count_read(dsm_call *call, uint32_t *count) {
 
 dsm_status dsm_sync_at(dsm_call *call, uint32_t index, dsm_sync *out) {
   uint32_t count;
-  DSM_TRY(count_read(call, &count));
+  DSM_TRY(dsm_sync_count(call, &count));
   if (index >= count)
     return dsm_fail(call, DSM_CORRUPT, "number of a synchronisation record", -1, -1, index, count);
   if (!record_holds(dsm_space_sync(call->space, index), index))
@@ -100,7 +100,7 @@ static dsm_status create(dsm_call *call, const dsm_sync_request *request, uint32
 static dsm_status open_locked(dsm_call *call, const dsm_sync_request *request, dsm_sync *out) {
   uint32_t count;
   uint64_t heap_end = 0;
-  DSM_TRY(count_read(call, &count));
+  DSM_TRY(dsm_sync_count(call, &count));
   for (uint32_t index = 0; index < count; index++) {
     DSM_TRY(dsm_sync_at(call, index, out));
     if (is_asked_for(out->record, request)) return DSM_OK;
@@ -138,6 +138,10 @@ uint32_t dsm_sync_prepare(const dsm_sync *sync, unsigned which) {
   /* Either the waker sees our bit, or the try that follows sees its change. */
   dsm_fence_seq_cst();
   return value;
+}
+
+bool dsm_sync_awaited(const dsm_sync *sync, unsigned which) {
+  return dsm_load_relaxed_u32(&sync->record->sleep[which]) & MAY_SLEEP;
 }
 
 void dsm_sync_sleep(const dsm_sync *sync, unsigned which, uint32_t prepared, uint32_t wait_us) {
@@ -180,7 +184,7 @@ dsm_status dsm_sync_bury_all(dsm_call *call, uint32_t participant, uint32_t inca
                              bool killed) {
   uint32_t count;
   dsm_status worst = DSM_OK;
-  DSM_TRY(count_read(call, &count));
+  DSM_TRY(dsm_sync_count(call, &count));
   for (uint32_t index = 0; index < count; index++) {
     dsm_sync sync;
     if (dsm_sync_at(call, index, &sync) != DSM_OK) continue; /* its users are told when they come */

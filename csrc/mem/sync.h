@@ -44,6 +44,8 @@ typedef struct dsm_sync_request {
 /* Opens or creates. The settings of an existing record stay; who asked for others compares them.
  * DSM_TOO_MANY, DSM_STORE_FULL, DSM_CORRUPT, DSM_LOCK_TIMEOUT. */
 dsm_status dsm_sync_open(dsm_call *call, const dsm_sync_request *request, dsm_sync *out);
+/* How many records there are. */
+dsm_status dsm_sync_count(dsm_call *call, uint32_t *count);
 /* The record of that index, if it verifies. */
 dsm_status dsm_sync_at(dsm_call *call, uint32_t index, dsm_sync *out);
 
@@ -64,6 +66,8 @@ dsm_status dsm_sync_watch(dsm_call *call, const dsm_sync *sync);
 
 /* Says that somebody may sleep; returns what to pass to dsm_sync_sleep. Then try once more. */
 uint32_t dsm_sync_prepare(const dsm_sync *sync, unsigned which);
+/* Whether somebody said so since the last wake; who gave up meanwhile still counts. */
+bool dsm_sync_awaited(const dsm_sync *sync, unsigned which);
 /* Spins briefly, then sleeps until the word changes, at most wait_us. */
 void dsm_sync_sleep(const dsm_sync *sync, unsigned which, uint32_t prepared, uint32_t wait_us);
 /* After a change: costs a load unless somebody may sleep. Who was woken and leaves something for

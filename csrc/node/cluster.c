@@ -18,22 +18,14 @@
 #define ATTACH_WAIT_MS 2000u
 #define UNLINK_WAIT_MS 200u
 
-void dsm_cluster_segment_name(char *out, const char *cluster, int node) {
-  unsigned user = dsm_os_user();
-  if (node < 0)
-    snprintf(out, DSM_SEGMENT_NAME_BYTES, "/dsm-%u-%s", user, cluster);
-  else
-    snprintf(out, DSM_SEGMENT_NAME_BYTES, "/dsm-%u-%s-n%d", user, cluster, node);
-}
-
-void dsm_cluster_unlink(const char *name, uint32_t node_count) {
+void dsm_cluster_unlink(const char *name) {
   char segment[DSM_SEGMENT_NAME_BYTES];
-  for (uint32_t node = 0; node < node_count; node++) {
-    dsm_cluster_segment_name(segment, name, (int)node);
+  for (uint32_t node = 0; node < DSM_NODES_MAX; node++) {
+    dsm_segment_name(segment, name, (int)node);
     dsm_os_segment_unlink(segment);
     DSM_CRASH_POINT("cluster.unlinked");
   }
-  dsm_cluster_segment_name(segment, name, -1);
+  dsm_segment_name(segment, name, -1);
   dsm_os_segment_unlink(segment);
 }
 
@@ -48,20 +40,22 @@ void dsm_cluster_unlink_own(dsm_cluster *cluster) {
    * gap is some microseconds wide. */
   bool locked = dsm_lock_take(&call, lock, &must_repair) == DSM_OK;
   if (locked && must_repair) dsm_lock_repaired(lock, DSM_OK);
+  /* All nodes there are, also those that came since this process last looked. */
+  dsm_nodes_catch_up(&call);
   for (uint32_t node = 0; node < space->node_count; node++) {
-    dsm_cluster_segment_name(segment, cluster->name, (int)node);
+    if (!space->nodes[node].base) continue;
+    dsm_segment_name(segment, cluster->name, (int)node);
     dsm_os_segment_unlink_own(segment, &space->nodes[node]);
     DSM_CRASH_POINT("cluster.unlinked");
   }
   dsm_array_unlink_all(space);
-  dsm_cluster_segment_name(segment, cluster->name, -1);
+  dsm_segment_name(segment, cluster->name, -1);
   dsm_os_segment_unlink_own(segment, &space->control);
   if (locked) dsm_lock_drop(lock);
 }
 
 static void unmap(dsm_cluster *cluster) {
-  for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
-    dsm_os_segment_close(&cluster->space.nodes[node]);
+  dsm_nodes_close(&cluster->space);
   dsm_os_segment_close(&cluster->space.control);
   dsm_os_fork_flag_close(cluster->fork_flag);
   dsm_starter_free(cluster->starter);
@@ -95,31 +89,9 @@ static dsm_status check_control(dsm_call *call, dsm_cluster *cluster) {
   space->hash_seed = config.hash_seed;
   space->stripe_count = config.stripe_count;
   space->stripe_shift = 64 - (uint32_t)__builtin_ctz(config.stripe_count);
-  space->node_count = config.node_count;
   space->replicas = config.replicas;
   memcpy(cluster->name, config.name, sizeof cluster->name);
   cluster->name[sizeof cluster->name - 1] = 0;
-  return DSM_OK;
-}
-
-static dsm_status open_node(dsm_call *call, const dsm_cluster *cluster, uint32_t node) {
-  char segment[DSM_SEGMENT_NAME_BYTES];
-  dsm_space *space = call->space;
-  dsm_cluster_segment_name(segment, cluster->name, (int)node);
-  dsm_status status = dsm_os_segment_open(segment, &space->nodes[node]);
-  if (status != DSM_OK)
-    return dsm_fail(call, status == DSM_NO_CLUSTER ? DSM_CORRUPT : status,
-                    "node segment cannot be opened", (int)node, -1, 0, 0);
-  const dsm_node_shm *header = dsm_space_node(space, node);
-  const dsm_control_shm *control = dsm_space_control(space);
-  if (space->nodes[node].bytes != space->layout.node_bytes)
-    return dsm_fail(call, DSM_CORRUPT, "size of the node segment", (int)node, -1,
-                    space->nodes[node].bytes, space->layout.node_bytes);
-  if (header->magic != DSM_NODE_MAGIC || header->layout_version != DSM_LAYOUT_VERSION ||
-      header->node != node || header->config_check != control->config_check ||
-      header->config.cluster_id != control->config.cluster_id)
-    return dsm_fail(call, DSM_CORRUPT, "node segment is not this cluster's", (int)node, -1,
-                    header->magic, DSM_NODE_MAGIC);
   return DSM_OK;
 }
 
@@ -138,8 +110,9 @@ static dsm_status attach(dsm_call *call, dsm_cluster *cluster, int node) {
     return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
   if (state != DSM_STATE_RUNNING && state != DSM_STATE_STARTING)
     return dsm_fail(call, DSM_CORRUPT, "state of the cluster", -1, -1, state, DSM_STATE_RUNNING);
-  if (node >= (int)call->space->node_count) return DSM_USAGE;
-  for (uint32_t i = 0; i < call->space->node_count; i++) DSM_TRY(open_node(call, cluster, i));
+  DSM_TRY(dsm_nodes_follow(call));
+  if (node >= (int)DSM_NODES_MAX || (node >= 0 && !dsm_space_present(call->space, (unsigned)node)))
+    return dsm_fail(call, DSM_USAGE, "there is no such node", node, -1, 0, 0);
   dsm_participant_kind kind = node < 0 ? DSM_PARTICIPANT_CLIENT : DSM_PARTICIPANT_NODE;
   uint32_t participant;
   dsm_status status = dsm_registry_join(call, kind, node, &participant);
@@ -159,7 +132,7 @@ dsm_status dsm_cluster_attach(const char *name, int node, dsm_cluster **out, dsm
   if (!cluster) return DSM_OS;
   cluster->space.participant = DSM_NOBODY;
   dsm_call call = dsm_call_make(&cluster->space, ATTACH_WAIT_MS);
-  dsm_cluster_segment_name(segment, name, -1);
+  dsm_segment_name(segment, name, -1);
   dsm_status status = dsm_os_segment_open(segment, &cluster->space.control);
   if (status == DSM_OK) {
     cluster->fork_flag = dsm_os_fork_flag_open();
@@ -190,6 +163,7 @@ dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault
   dsm_call call = dsm_call_make(&cluster->space, ATTACH_WAIT_MS);
   dsm_os_fork_flag_close(cluster->fork_flag);
   cluster->fork_flag = dsm_os_fork_flag_open();
+  dsm_nodes_forked(&cluster->space);
   cluster->service = NULL; /* the thread is the parent's; here there never was one */
   dsm_status status = cluster->fork_flag ? DSM_OK : DSM_OS;
   if (slot != DSM_NOBODY)

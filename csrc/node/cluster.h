@@ -1,6 +1,5 @@
 /* A cluster in this process: its segments created or attached, its participant, its close.
  *
- *   names      "/dsm-<uid>-<name>" for control, "…-n<k>" for node k
  *   creation   all segments are made and filled first, the control segment's magic is stored last:
  *              who attaches sees a whole cluster or none; a killed creator leaves segments without
  *              a presence lock, which the next start under that name and every sweep remove (I-11)
@@ -12,7 +11,7 @@
 #ifndef DSM_NODE_CLUSTER_H
 #define DSM_NODE_CLUSTER_H
 
-#include "../mem/space.h"
+#include "../mem/nodes.h"
 
 struct dsm_service;
 struct dsm_starter;
@@ -32,13 +31,14 @@ typedef struct dsm_options {
   uint32_t node_count, replicas, stripe_count;
   uint64_t node_segment_bytes; /* reserved, not taken; 0: as much as the file system holds */
   dsm_detection_shm detection; /* zeros: 100 ms between beats, suspected after 1 s, hung after 3 */
+  uint64_t hash_seed;          /* of an earlier cluster that is to be filled again; 0: random */
 } dsm_options;
-
-#define DSM_SEGMENT_NAME_BYTES 112
-void dsm_cluster_segment_name(char *out, const char *cluster, int node);
 
 /* DSM_EXISTS, DSM_STORE_FULL, DSM_USAGE. The caller becomes the owner, with one reference. */
 dsm_status dsm_cluster_create(const dsm_options *options, dsm_cluster **out, dsm_fault *fault);
+
+/* With a seed given, nobody can attach until this is called: who is filled again appears whole. */
+void dsm_cluster_reveal(dsm_cluster *cluster);
 
 /* Attaches as a client (node < 0) or as the process of a node. DSM_NO_CLUSTER, DSM_CORRUPT,
  * DSM_LAYOUT, DSM_TOO_MANY. */
@@ -55,7 +55,7 @@ void dsm_cluster_hold(dsm_cluster *cluster);
 void dsm_cluster_drop(dsm_cluster *cluster);
 
 /* Removes the names of all segments. Mappings stay valid until they are closed. */
-void dsm_cluster_unlink(const char *name, uint32_t node_count);
+void dsm_cluster_unlink(const char *name);
 /* The same for a cluster that we are attached to, as often and from as many processes as may be: a
  * name that means another segment by now, since the cluster was ended and started anew, is kept. */
 void dsm_cluster_unlink_own(dsm_cluster *cluster);

@@ -8,6 +8,7 @@
 #include "../mem/decision.h"
 #include "../proto/ring.h"
 #include "../store/stripe.h"
+#include "birth.h"
 #include "cluster.h"
 #include "event.h"
 #include "registry.h"
@@ -24,6 +25,7 @@ static dsm_status store_full(dsm_call *call, dsm_status status, int node, uint64
 
 static dsm_status init_locks(const dsm_space *space) {
   DSM_TRY(dsm_os_mutex_init(&dsm_space_control(space)->registry.mutex));
+  DSM_TRY(dsm_os_mutex_init(&dsm_space_balance(space)->lock.mutex));
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)
     DSM_TRY(dsm_os_mutex_init(&dsm_space_lock(space, stripe)->mutex));
   for (uint32_t node = 0; node < DSM_NODES_MAX; node++)
@@ -51,31 +53,6 @@ static dsm_status init_routes(const dsm_space *space) {
   return status;
 }
 
-static dsm_status create_node(dsm_call *call, const dsm_config_shm *config, uint32_t node) {
-  char name[DSM_SEGMENT_NAME_BYTES];
-  dsm_space *space = call->space;
-  dsm_cluster_segment_name(name, config->name, (int)node);
-  DSM_TRY(dsm_os_segment_create(name, config->node_segment_bytes, &space->nodes[node]));
-  DSM_CRASH_POINT("create.node");
-  DSM_TRY(store_full(call, dsm_os_segment_back(&space->nodes[node], 0, space->layout.pages),
-                     (int)node, space->layout.pages));
-  dsm_node_shm *header = dsm_space_node(space, node);
-  header->layout_version = DSM_LAYOUT_VERSION;
-  header->node = node;
-  header->config = *config;
-  header->config_check = dsm_config_checksum(config);
-  dsm_atomic_u64 *routes =
-      (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes);
-  for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
-    dsm_stripe_init(space, node, stripe);
-    /* A copy, sealed like the original, so that the control segment is no single point (I-7). */
-    dsm_store_relaxed_u64(&routes[stripe], dsm_load_relaxed_u64(dsm_space_route(space, stripe)));
-  }
-  DSM_TRY(store_full(call, dsm_arena_init(call, node), (int)node, DSM_PAGE_BYTES));
-  header->magic = DSM_NODE_MAGIC;
-  return DSM_OK;
-}
-
 static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_space *space = call->space;
   dsm_control_shm *control = dsm_space_control(space);
@@ -86,6 +63,9 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   DSM_TRY(store_full(call,
                      dsm_os_segment_back(&space->control, space->layout.mailboxes, mailbox_bytes),
                      -1, mailbox_bytes));
+  DSM_TRY(store_full(call,
+                     dsm_os_segment_back(&space->control, space->layout.cut, sizeof(dsm_cut_shm)),
+                     -1, sizeof(dsm_cut_shm)));
   control->layout_version = DSM_LAYOUT_VERSION;
   control->word_bytes = sizeof(void *);
   control->config = *config;
@@ -97,6 +77,7 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_store_relaxed_u64(
       &control->sync_count,
       dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->sync_count)));
+  dsm_nodes_init(space, config->node_count);
   DSM_TRY(init_locks(space));
   return init_routes(space);
 }
@@ -113,30 +94,34 @@ static dsm_status create(dsm_call *call, const dsm_config_shm *config) {
   space->stripe_shift = 64 - (uint32_t)__builtin_ctz(config->stripe_count);
   space->node_count = config->node_count;
   space->replicas = config->replicas;
-  dsm_cluster_segment_name(name, config->name, -1);
+  dsm_segment_name(name, config->name, -1);
   DSM_TRY(dsm_os_segment_create(name, space->layout.control_bytes, &space->control));
   DSM_CRASH_POINT("create.control");
   DSM_TRY(create_control(call, config));
-  for (uint32_t node = 0; node < space->node_count; node++)
-    DSM_TRY(create_node(call, config, node));
+  for (uint32_t node = 0; node < space->node_count; node++) DSM_TRY(dsm_node_make(call, node, 1));
+  DSM_TRY(dsm_nodes_follow(call));
   DSM_TRY(dsm_registry_join(call, DSM_PARTICIPANT_OWNER, -1, &space->participant));
   dsm_control_shm *control = dsm_space_control(space);
   dsm_store_release_u32(&control->state, DSM_STATE_RUNNING);
   DSM_CRASH_POINT("create.filled");
-  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&control->magic, DSM_CONTROL_MAGIC);
   return DSM_OK;
+}
+
+void dsm_cluster_reveal(dsm_cluster *cluster) {
+  dsm_control_shm *control = dsm_space_control(&cluster->space);
+  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&control->magic, DSM_CONTROL_MAGIC);
 }
 
 /* Removes what a killed cluster of that name left; DSM_EXISTS if somebody is attached to it. */
 static dsm_status make_way(dsm_call *call, const char *cluster) {
   char name[DSM_SEGMENT_NAME_BYTES];
   bool alone, removed;
-  dsm_cluster_segment_name(name, cluster, -1);
+  dsm_segment_name(name, cluster, -1);
   dsm_status status = dsm_os_segment_alone(name, &alone);
   if (status == DSM_OK && !alone)
     return dsm_fail(call, DSM_EXISTS, "presence lock is held", -1, -1, 0, 0);
   for (int node = -1; node < (int)DSM_NODES_MAX; node++) {
-    dsm_cluster_segment_name(name, cluster, node);
+    dsm_segment_name(name, cluster, node);
     dsm_os_segment_sweep(name, &removed);
     DSM_CRASH_POINT("create.swept");
   }
@@ -146,15 +131,15 @@ static dsm_status make_way(dsm_call *call, const char *cluster) {
 static void configure(dsm_config_shm *config, const dsm_options *options) {
   uint64_t bytes =
       options->node_segment_bytes ? options->node_segment_bytes : dsm_os_capacity_bytes();
-  *config = (dsm_config_shm){.cluster_id = dsm_os_random_u64(),
-                             .hash_seed = dsm_os_random_u64(),
-                             .pid_namespace = dsm_os_pid_namespace(),
-                             .created_ns = dsm_os_realtime_ns(),
-                             .node_segment_bytes =
-                                 (bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1),
-                             .node_count = options->node_count,
-                             .stripe_count = options->stripe_count,
-                             .replicas = options->replicas};
+  *config = (dsm_config_shm){
+      .cluster_id = dsm_os_random_u64(),
+      .hash_seed = options->hash_seed ? options->hash_seed : dsm_os_random_u64(),
+      .pid_namespace = dsm_os_pid_namespace(),
+      .created_ns = dsm_os_realtime_ns(),
+      .node_segment_bytes = (bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1),
+      .node_count = options->node_count,
+      .stripe_count = options->stripe_count,
+      .replicas = options->replicas};
   config->detection = options->detection;
   if (config->detection.heartbeat_ms == 0)
     config->detection = (dsm_detection_shm){.heartbeat_ms = HEARTBEAT_MS,
@@ -166,8 +151,8 @@ static void configure(dsm_config_shm *config, const dsm_options *options) {
 
 static void destroy(dsm_cluster *cluster, const char *name) {
   dsm_space *space = &cluster->space;
-  if (space->control.base) dsm_cluster_unlink(name, space->node_count);
-  for (uint32_t node = 0; node < DSM_NODES_MAX; node++) dsm_os_segment_close(&space->nodes[node]);
+  if (space->control.base) dsm_cluster_unlink(name);
+  dsm_nodes_close(space);
   dsm_os_segment_close(&space->control);
   dsm_os_fork_flag_close(cluster->fork_flag);
   free(cluster);
@@ -193,6 +178,7 @@ dsm_status dsm_cluster_create(const dsm_options *options, dsm_cluster **out, dsm
   }
   memcpy(cluster->name, config.name, sizeof cluster->name);
   dsm_store_relaxed_u32(&cluster->references, 1);
+  if (!options->hash_seed) dsm_cluster_reveal(cluster);
   *out = cluster;
   return DSM_OK;
 }

@@ -3,7 +3,7 @@
 
 #include "../base/crash.h"
 #include "../base/hash.h"
-#include "../mem/lock.h"
+#include "../mem/nodes.h"
 
 static uint64_t region_check(const dsm_region_shm *record) {
   return dsm_hash64((const uint8_t *)record + 8, sizeof *record - 8, 0x524547494F4Eull);
@@ -93,12 +93,9 @@ dsm_status dsm_region_open(dsm_call *call, const char *name, uint32_t name_bytes
   if (name_bytes == 0 || name_bytes > DSM_REGION_NAME_BYTES)
     return dsm_fail(call, DSM_USAGE, "bytes of the region's name", -1, -1, name_bytes,
                     DSM_REGION_NAME_BYTES);
-  bool must_repair;
-  dsm_lock_shm *lock = &dsm_space_control(call->space)->registry;
-  DSM_TRY(dsm_lock_take(call, lock, &must_repair));
-  if (must_repair) dsm_lock_repaired(lock, DSM_OK);
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = open_locked(call, name, name_bytes, settings, match, region, actual);
-  dsm_lock_drop(lock);
+  dsm_registry_drop(call);
   return status;
 }
 

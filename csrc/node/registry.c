@@ -3,27 +3,15 @@
 
 #include "../base/crash.h"
 #include "../mem/arena.h"
-#include "../mem/lock.h"
+#include "../mem/nodes.h"
 #include "../mem/pin.h"
 #include "../mem/sync.h"
 #include "../store/array_session.h"
 #include "../store/bell.h"
 #include "../store/claim.h"
+#include "../store/cut.h"
 #include "../store/stripe.h"
 #include "report.h"
-
-static dsm_status registry_lock(dsm_call *call) {
-  bool must_repair;
-  dsm_lock_shm *lock = &dsm_space_control(call->space)->registry;
-  DSM_TRY(dsm_lock_take(call, lock, &must_repair));
-  /* Every change under this lock ends with one store, so there is nothing to finish. */
-  if (must_repair) dsm_lock_repaired(lock, DSM_OK);
-  return DSM_OK;
-}
-
-static void registry_unlock(dsm_call *call) {
-  dsm_lock_drop(&dsm_space_control(call->space)->registry);
-}
 
 static dsm_os_process identity(const dsm_participant_shm *slot) {
   return (dsm_os_process){.pid = dsm_load_relaxed_u32(&slot->pid),
@@ -78,14 +66,14 @@ static void raise_high(dsm_space *space, uint32_t participant) {
 
 /* A free slot for a client; slots of the dead are freed on the way if there is no other. */
 static dsm_status find_slot(dsm_call *call, uint32_t *participant) {
-  for (uint32_t i = 1 + DSM_NODES_MAX; i < DSM_PARTICIPANTS_MAX; i++)
+  for (uint32_t i = DSM_CLIENTS_FIRST; i < DSM_PARTICIPANTS_MAX; i++)
     if (dsm_load_acquire_u32(&dsm_space_participant(call->space, i)->kind) ==
         DSM_PARTICIPANT_FREE) {
       *participant = i;
       return DSM_OK;
     }
   return dsm_fail(call, DSM_TOO_MANY, "attached processes", -1, -1,
-                  DSM_PARTICIPANTS_MAX - DSM_NODES_MAX - 1, 0);
+                  DSM_PARTICIPANTS_MAX - DSM_CLIENTS_FIRST, 0);
 }
 
 /* A node that is started again takes the slot of its dead process, whether somebody has retired it
@@ -107,7 +95,7 @@ static dsm_status take_over(dsm_call *call, uint32_t participant, int node) {
 
 dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node,
                              uint32_t *participant) {
-  DSM_TRY(registry_lock(call));
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = DSM_OK;
   if (kind == DSM_PARTICIPANT_OWNER)
     *participant = 0;
@@ -121,7 +109,7 @@ dsm_status dsm_registry_join(dsm_call *call, dsm_participant_kind kind, int node
     raise_high(call->space, *participant);
     fill(call->space, *participant, kind, node);
   }
-  registry_unlock(call);
+  dsm_registry_drop(call);
   if (status == DSM_OK) dsm_registry_knock(call->space);
   return status;
 }
@@ -158,6 +146,7 @@ static dsm_status repair_held(dsm_call *call, uint32_t participant) {
     if (status != DSM_OK && first == DSM_OK) first = status;
   }
   for (uint32_t node = 0; node < space->node_count; node++) {
+    if (!dsm_space_present(space, node)) continue;
     if (dsm_load_relaxed_u32(&dsm_space_node_lock(space, node)->owner) != participant + 1) continue;
     dsm_status status = dsm_arena_repair(call, node);
     if (status != DSM_OK && first == DSM_OK) first = status;
@@ -185,8 +174,9 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   repair_held(call, participant);
   DSM_CRASH_POINT("registry.repaired");
   dsm_array_release_dead(call);
+  dsm_cut_bury(call);
   dsm_report_repair(call, participant, incarnation);
-  DSM_TRY(registry_lock(call));
+  DSM_TRY(dsm_registry_take(call));
   /* A slot must not be taken anew while something is still held in its name. */
   if (buried == DSM_OK && dsm_load_acquire_u32(&slot->kind) == kind &&
       dsm_load_relaxed_u32(&slot->incarnation) == incarnation) {
@@ -196,7 +186,7 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
     dsm_store_release_u32(&slot->kind, kept ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);
     *retired = true;
   }
-  registry_unlock(call);
+  dsm_registry_drop(call);
   return DSM_OK;
 }
 

@@ -1,6 +1,6 @@
 /* Participants and regions: the tables of the control segment, under the registry lock.
  *
- *   I  slot 0 is the owner's, slot 1 + n is node n's, the rest are for processes that attach
+ *   I  slot 0 is the owner's, slot 1 + n is node n's, those from 64 on are for who attaches
  *   I  a slot's kind is stored last when it is taken and first changed when it is left, so a kill
  *      between leaves a slot that is free or one whose process is dead: retiring it is idempotent
  *   I  a region exists once the count of regions says so; that is the last store of its creation

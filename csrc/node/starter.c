@@ -113,13 +113,20 @@ static void start(dsm_call *call, struct dsm_starter *self, uint32_t node, uint6
   next->start_at_ns = now_ns + BACK_OFF_NS;
 }
 
+/* A node that drains or leaves needs no process any more. */
+static bool wanted(dsm_call *call, uint32_t node) {
+  dsm_node_entry entry;
+  return dsm_nodes_read(call, node, &entry) == DSM_OK && entry.state == DSM_NODE_UP;
+}
+
 void dsm_starter_replace(dsm_call *call, dsm_cluster *cluster, uint64_t now_ns) {
   struct dsm_starter *self = cluster->starter;
   if (!self) return;
   for (uint32_t node = 0; node < call->space->node_count; node++) {
     successor *next = &self->nodes[node];
     if (next->process.pid) tend(call, node, next, now_ns);
-    if (!next->process.pid && now_ns >= next->start_at_ns && dsm_keeper_absent(call->space, node))
+    if (!next->process.pid && now_ns >= next->start_at_ns && wanted(call, node) &&
+        dsm_keeper_absent(call->space, node))
       start(call, self, node, now_ns);
   }
 }

@@ -126,6 +126,10 @@ static inline void dsm_array_raw(const dsm_array *array) {
   dsm_store_seq_cst_u32(&dsm_array_header(array, 0)->raw, 1);
 }
 
+static inline bool dsm_array_is_raw(const dsm_array *array) {
+  return dsm_load_acquire_u32(&dsm_array_header(array, 0)->raw) != 0;
+}
+
 /* The two places where old bytes are found: whether copy 1 serves as the image of what is written.
  */
 static inline bool dsm_array_has_image(const dsm_array *array) {

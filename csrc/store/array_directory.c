@@ -5,7 +5,7 @@
 
 #include "../base/crash.h"
 #include "../base/hash.h"
-#include "../mem/lock.h"
+#include "../mem/nodes.h"
 
 static uint64_t word_salt(const dsm_space *space, const void *word) {
   return dsm_space_locator(space, DSM_CONTROL_SEGMENT, word) ^ 0x4152524159ull;
@@ -60,16 +60,13 @@ bool dsm_array_alive(const dsm_space *space, uint64_t self, dsm_os_process *proc
   return dsm_os_process_alive(&found);
 }
 
-static dsm_status lock(dsm_call *call) {
-  bool must_repair;
-  dsm_lock_shm *registry = &dsm_space_control(call->space)->registry;
-  DSM_TRY(dsm_lock_take(call, registry, &must_repair));
-  if (must_repair) dsm_lock_repaired(registry, DSM_OK);
-  return DSM_OK;
-}
-
-static void unlock(dsm_call *call) {
-  dsm_lock_drop(&dsm_space_control(call->space)->registry);
+uint64_t dsm_array_directory_sum(const dsm_space *space) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < dsm_array_entries(space); i++) {
+    uint64_t build = dsm_array_current(space, i);
+    if (build) sum += dsm_hash64(&build, sizeof build, i);
+  }
+  return sum;
 }
 
 static dsm_status damaged(dsm_call *call, uint32_t entry) {
@@ -155,9 +152,9 @@ static dsm_status look_up(dsm_call *call, const char *name, uint32_t name_bytes,
 
 dsm_status dsm_array_find(dsm_call *call, const char *name, uint32_t name_bytes, uint32_t *entry,
                           uint64_t *build) {
-  DSM_TRY(lock(call));
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = look_up(call, name, name_bytes, entry, build);
-  unlock(call);
+  dsm_registry_drop(call);
   return status;
 }
 
@@ -206,40 +203,40 @@ dsm_status dsm_array_reserve_new(dsm_call *call, const char *name, uint32_t name
   if (name_bytes == 0 || name_bytes > DSM_REGION_NAME_BYTES)
     return dsm_fail(call, DSM_USAGE, "bytes of the array's name", -1, -1, name_bytes,
                     DSM_REGION_NAME_BYTES);
-  DSM_TRY(lock(call));
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = reserve_new_locked(call, name, name_bytes, entry, build);
-  unlock(call);
+  dsm_registry_drop(call);
   return status;
 }
 
 dsm_status dsm_array_reserve(dsm_call *call, uint32_t entry, uint64_t current, uint64_t *build) {
   bool busy;
-  DSM_TRY(lock(call));
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = settle_if_dead(call, entry, &busy);
   if (status == DSM_OK && dsm_array_current(call->space, entry) != current) status = DSM_RETRY;
   if (status == DSM_OK && busy) status = DSM_LOCK_TIMEOUT;
   if (status == DSM_OK) status = claim(call, entry, build);
-  unlock(call);
+  dsm_registry_drop(call);
   return status;
 }
 
 dsm_status dsm_array_publish(dsm_call *call, uint32_t index, uint64_t build) {
   dsm_array_entry_shm *entry = entry_of(call->space, index);
-  DSM_TRY(lock(call));
+  DSM_TRY(dsm_registry_take(call));
   word_write(call->space, &entry->last, dsm_array_current(call->space, index));
   DSM_CRASH_POINT("directory.last");
   word_write(call->space, &entry->current, build);
   DSM_CRASH_POINT("directory.published");
-  unlock(call);
+  dsm_registry_drop(call);
   return DSM_OK;
 }
 
 dsm_status dsm_array_settle(dsm_call *call, uint32_t entry) {
-  DSM_TRY(lock(call));
+  DSM_TRY(dsm_registry_take(call));
   dsm_status status = DSM_OK;
   if (dsm_load_relaxed_u64(&entry_of(call->space, entry)->worker) == dsm_array_self(call->space))
     status = settle_locked(call, entry);
-  unlock(call);
+  dsm_registry_drop(call);
   return status;
 }
 
@@ -265,9 +262,9 @@ dsm_status dsm_array_settle_dead(dsm_call *call) {
     uint64_t worker = dsm_load_acquire_u64(&entry_of(call->space, i)->worker);
     if (worker == 0 || dsm_array_alive(call->space, worker, &process)) continue;
     bool busy;
-    DSM_TRY(lock(call));
+    DSM_TRY(dsm_registry_take(call));
     dsm_status status = settle_if_dead(call, i, &busy);
-    unlock(call);
+    dsm_registry_drop(call);
     DSM_TRY(status);
   }
   return DSM_OK;

@@ -40,6 +40,9 @@ uint64_t dsm_array_current(const dsm_space *space, uint32_t entry);
 bool dsm_array_entry_name(const dsm_space *space, uint32_t entry, char *name, uint32_t *name_bytes);
 /* Number of entries to look at. */
 uint32_t dsm_array_entries(const dsm_space *space);
+/* A number that differs when any name means another build; with the registry lock, at one instant.
+ */
+uint64_t dsm_array_directory_sum(const dsm_space *space);
 /* Removes what dead workers left. */
 dsm_status dsm_array_settle_dead(dsm_call *call);
 /* Removes the names of all segments of all arrays; for the end of a cluster. */

@@ -40,7 +40,10 @@ bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header
 
 /* Examines one sub; the stripe's lock is held. Returns whether everything holds. Claims the pages
  * that the sub refers to. */
-bool dsm_audit_sub(dsm_audit *audit, uint32_t replica);
+bool dsm_audit_sub(dsm_audit *audit, unsigned node);
+/* Examines what nodes hold of the stripe that its route does not name: parts of moves, whole in
+ * themselves, where the strays say so, and nothing anywhere else. */
+bool dsm_audit_strays(dsm_audit *audit);
 
 /* Bits of the extents in the slab of extents[*first]; *first moves past them. *apart: no overlap.
  */
@@ -52,16 +55,19 @@ bool dsm_audit_replicas(dsm_audit *audit);
 /* Repairs, all under the stripe's lock; each returns whether it mended something. `unsound` has a
  * bit per replica whose sub did not hold. */
 bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound);
+/* A sub that the route does not name and that does not hold: it is given up, or left to a move. */
+void dsm_mend_stray(dsm_audit *audit, unsigned node);
 bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page);
 /* Before a quarantined stripe is taken: drops the intent that does not verify. */
 void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe);
 
 static inline bool dsm_audit_claimed(const dsm_audit *audit, unsigned node, uint64_t page) {
-  return audit->claimed[node][page / 64] >> (page % 64) & 1;
+  /* A node that came while the check runs has no map, and is left to the next one. */
+  return !audit->claimed[node] || (audit->claimed[node][page / 64] >> (page % 64) & 1);
 }
 
 static inline void dsm_audit_claim(dsm_audit *audit, unsigned node, uint64_t page) {
-  audit->claimed[node][page / 64] |= 1ull << (page % 64);
+  if (audit->claimed[node]) audit->claimed[node][page / 64] |= 1ull << (page % 64);
 }
 
 #endif

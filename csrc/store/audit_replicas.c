@@ -1,5 +1,6 @@
 /* Comparing replicas with the primary, and region counters with what the primary holds. */
 #include "audit.h"
+#include "route.h"
 
 static uint32_t replicas_of(const dsm_audit *audit, uint16_t region) {
   uint32_t wanted =
@@ -77,9 +78,37 @@ bool dsm_audit_replicas(dsm_audit *audit) {
   }
   for (uint32_t replica = 1; replica < audit->route.count; replica++) {
     uint64_t live = live_at(audit, replica);
-    if (live != expected[replica])
-      sound = dsm_audit_problem(audit, "replica holds another number of keys",
-                                audit->route.nodes[replica], live, expected[replica]);
+    unsigned node = audit->route.nodes[replica];
+    bool moving = dsm_strays_read(audit->call->space, audit->stripe) >> node & 1;
+    if (moving ? live < expected[replica] : live != expected[replica])
+      sound = dsm_audit_problem(audit, "replica holds another number of keys", node, live,
+                                expected[replica]);
   }
   return audit_counters(audit) && sound;
+}
+
+static bool empty(const dsm_audit *audit, unsigned node) {
+  const dsm_space *space = audit->call->space;
+  const dsm_sub_shm *sub = dsm_space_sub(space, node, audit->stripe);
+  const dsm_atomic_u64 *words[] = {&sub->table, &sub->used, &sub->reserved};
+  for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+    if (dsm_load_relaxed_u64(words[i]) != dsm_seal(0, dsm_space_locator(space, node + 1, words[i])))
+      return false;
+  return true;
+}
+
+bool dsm_audit_strays(dsm_audit *audit) {
+  const dsm_space *space = audit->call->space;
+  uint64_t moving = dsm_strays_read(space, audit->stripe);
+  bool sound = true;
+  for (unsigned node = 0; node < space->node_count; node++) {
+    if (!dsm_space_present(space, node) || dsm_route_names(&audit->route, node)) continue;
+    bool good = dsm_audit_sub(audit, node);
+    if (!(moving >> node & 1) && !empty(audit, node))
+      good = dsm_audit_problem(audit, "node holds a stripe whose route does not name it", node,
+                               audit->route.word, moving);
+    if (!good && audit->repair) dsm_mend_stray(audit, node);
+    sound &= good;
+  }
+  return sound;
 }

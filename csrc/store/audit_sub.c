@@ -23,24 +23,7 @@ bool dsm_audit_fault(dsm_audit *audit) {
 
 bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header *header,
                       dsm_key *key) {
-  const dsm_space *space = audit->call->space;
-  uint64_t hash;
-  if (dsm_slot_object(audit->call, node, audit->stripe, slot, header, &hash) != DSM_OK)
-    return false;
-  dsm_object_shm *object = dsm_object_at(space, node, dsm_slot_offset(slot));
-  const uint8_t *bytes = (const uint8_t *)object;
-  *key = (dsm_key){bytes + header->key_offset, header->key_bytes, header->key_kind, header->region,
-                   hash};
-  bool lazy = header->flags & DSM_OBJECT_LAZY;
-  uint64_t value_hash = dsm_value_hash(bytes + header->value_offset, header->value_bytes);
-  uint64_t settled = lazy ? dsm_load_relaxed_u64(dsm_object_settled(object)) : value_hash;
-  uint32_t checksum = dsm_object_checksum(header->version, header->shape, header->binding, hash,
-                                          lazy ? 0 : value_hash);
-  if (checksum == (uint32_t)(header->binding >> 32) && (settled == 0 || settled == value_hash))
-    return true;
-  dsm_fail(audit->call, DSM_CORRUPT, "object's checksum differs", (int)node, audit->stripe,
-           dsm_slot_offset(slot), header->version);
-  return false;
+  return dsm_slot_verify(audit->call, node, audit->stripe, slot, header, key) == DSM_OK;
 }
 
 static bool remember_extent(dsm_audit *audit, uint64_t offset, uint64_t bytes) {
@@ -68,8 +51,7 @@ static bool claim_run(dsm_audit *audit, unsigned node, uint64_t page, dsm_run_ki
          dsm_audit_problem(audit, "run has another length", node, run.pages, pages);
 }
 
-static bool audit_slot(dsm_audit *audit, uint32_t replica, dsm_atomic_u64 *slot_word) {
-  unsigned node = audit->route.nodes[replica];
+static bool audit_slot(dsm_audit *audit, unsigned node, dsm_atomic_u64 *slot_word) {
   uint64_t slot = dsm_load_relaxed_u64(slot_word);
   dsm_header header;
   dsm_key key;
@@ -84,7 +66,7 @@ static bool audit_slot(dsm_audit *audit, uint32_t replica, dsm_atomic_u64 *slot_
   uint64_t gen = dsm_log_get_sealed(&log, node + 1, &sub->gen);
   if (header.version > gen)
     return dsm_audit_problem(audit, "object is newer than its stripe", node, header.version, gen);
-  if (replica == 0) {
+  if (node == audit->route.nodes[0]) {
     audit->report->objects++;
     audit->report->value_bytes += header.value_bytes;
     if (header.region < DSM_REGIONS_MAX) audit->region_objects[header.region]++;
@@ -97,8 +79,7 @@ static bool audit_slot(dsm_audit *audit, uint32_t replica, dsm_atomic_u64 *slot_
   return remember_extent(audit, offset, header.value_offset + header.value_bytes);
 }
 
-static bool audit_table(dsm_audit *audit, uint32_t replica) {
-  unsigned node = audit->route.nodes[replica];
+static bool audit_table(dsm_audit *audit, unsigned node) {
   const dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
   dsm_table table;
   bool sound = true;
@@ -109,7 +90,7 @@ static bool audit_table(dsm_audit *audit, uint32_t replica) {
     uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
     filled += slot != DSM_SLOT_EMPTY;
     live += slot > DSM_SLOT_TOMBSTONE;
-    if (slot > DSM_SLOT_TOMBSTONE) sound &= audit_slot(audit, replica, &table.slots[i]);
+    if (slot > DSM_SLOT_TOMBSTONE) sound &= audit_slot(audit, node, &table.slots[i]);
   }
   dsm_log log = quiet_log(audit);
   uint64_t used = dsm_log_get_sealed(&log, node + 1, &sub->used);
@@ -220,11 +201,10 @@ static bool audit_words(dsm_audit *audit, unsigned node) {
   return spare == 0 || claim_run(audit, node, spare, DSM_RUN_SLAB, 1);
 }
 
-bool dsm_audit_sub(dsm_audit *audit, uint32_t replica) {
-  unsigned node = audit->route.nodes[replica];
+bool dsm_audit_sub(dsm_audit *audit, unsigned node) {
   audit->extent_count = 0;
   bool words = audit_words(audit, node);
   if (dsm_settle_locked(audit->call, node, audit->stripe) != DSM_OK) return dsm_audit_fault(audit);
-  bool sound = audit_table(audit, replica);
+  bool sound = audit_table(audit, node);
   return words && sound && audit_slabs(audit, node);
 }

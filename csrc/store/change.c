@@ -1,6 +1,7 @@
 /* Beginning and ending a change; what every change lists. */
 #include "change.h"
 
+#include "cut.h"
 #include "stripe.h"
 
 /* Two passes, so that the misses of all replicas overlap: where the objects lie, then the objects.
@@ -26,7 +27,7 @@ dsm_status dsm_change_begin(dsm_change *self, dsm_call *call, const dsm_key *key
   self->key = key;
   self->stripe = dsm_key_stripe(call->space, key->hash);
   self->transfer = 0;
-  self->verified = false;
+  self->verified = self->copies = false;
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
   dsm_status status = dsm_change_find(self);
@@ -37,6 +38,18 @@ dsm_status dsm_change_begin(dsm_change *self, dsm_call *call, const dsm_key *key
 dsm_status dsm_change_end(dsm_change *self, dsm_status status) {
   dsm_stripe_drop(self->call, self->stripe, &self->route);
   return status;
+}
+
+/* For the checkpoint that runs: the lock is held, and nothing has changed yet. */
+static void keep(dsm_change *self, uint64_t cut) {
+  dsm_replaced replaced = {.stripe = self->stripe,
+                           .count = self->replicas,
+                           .gen = self->gen - 1,
+                           .nodes = self->route.nodes,
+                           .found = self->found,
+                           .region = self->key->region,
+                           .key_hash = self->key->hash};
+  dsm_cut_keep(self->call, cut, &replaced);
 }
 
 dsm_status dsm_change_next(dsm_change *self) {
@@ -59,6 +72,8 @@ dsm_status dsm_change_next(dsm_change *self) {
   if (self->found[0].offset && !self->transfer && old->version >= self->gen)
     return dsm_fail(self->call, DSM_CORRUPT, "object is newer than its stripe",
                     self->route.nodes[0], self->stripe, old->version, self->gen);
+  uint64_t cut = dsm_cut_word(self->call->space);
+  if (DSM_UNLIKELY(cut != 0) && !self->copies) keep(self, cut);
   return DSM_OK;
 }
 

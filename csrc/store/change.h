@@ -23,6 +23,7 @@ typedef struct dsm_change {
   uint64_t version;  /* of the object that is put */
   uint64_t transfer; /* 0, or the version that a transferred object keeps */
   bool verified;     /* the primary's old object has been compared with its checksum */
+  bool copies;       /* a copy for one replica: the number of the region's keys stays as it is */
 } dsm_change;
 
 /* Asks for the lines of the stripe, if the caller has not: as early as can be. */

@@ -24,9 +24,10 @@ static bool examine(dsm_audit *audit, uint32_t *unsound) {
   read_regions(audit);
   memset(audit->region_objects, 0, sizeof audit->region_objects);
   for (uint32_t replica = 0; replica < audit->route.count; replica++) {
-    if (!dsm_audit_sub(audit, replica)) *unsound |= 1u << replica;
+    if (!dsm_audit_sub(audit, audit->route.nodes[replica])) *unsound |= 1u << replica;
   }
-  return dsm_audit_replicas(audit) && *unsound == 0;
+  bool strays = dsm_audit_strays(audit);
+  return dsm_audit_replicas(audit) && strays && *unsound == 0;
 }
 
 static dsm_status check_stripe(dsm_audit *audit, uint32_t stripe) {
@@ -161,13 +162,14 @@ dsm_status dsm_check(dsm_call *call, bool repair, dsm_check_tell *tell, void *co
   audit->repair = repair;
   dsm_status status = check_regions(audit);
   for (uint32_t node = 0; node < space->node_count && status == DSM_OK; node++) {
+    if (!dsm_space_present(space, node)) continue;
     audit->claimed[node] = calloc(space->layout.page_count / 64 + 1, 8);
     if (!audit->claimed[node]) status = DSM_OS;
   }
   for (uint32_t stripe = 0; stripe < space->stripe_count && status == DSM_OK; stripe++)
     status = check_stripe(audit, stripe);
   for (uint32_t node = 0; node < space->node_count && status == DSM_OK; node++)
-    status = check_node(audit, node);
+    if (audit->claimed[node] && dsm_space_present(space, node)) status = check_node(audit, node);
   for (uint32_t node = 0; node < space->node_count; node++) free(audit->claimed[node]);
   free(audit->extents);
   free(audit);

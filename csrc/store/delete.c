@@ -1,5 +1,6 @@
 /* Deleting objects. */
 #include "change.h"
+#include "stripe.h"
 
 /* Lists the end of the key at one replica; a sub that becomes empty gives its table up as well. */
 static void list_delete(dsm_change *self, dsm_log *log, uint32_t replica) {
@@ -43,4 +44,20 @@ dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition conditio
   if (status == DSM_OK) status = self.found[0].offset ? delete_locked(&self) : DSM_NOT_FOUND;
   if (status == DSM_OK) *version = self.gen;
   return dsm_change_end(&self, status);
+}
+
+dsm_status dsm_erase(dsm_call *call, uint32_t stripe, unsigned node, const dsm_key *key) {
+  dsm_change self = {.call = call,
+                     .key = key,
+                     .stripe = stripe,
+                     .replicas = 1,
+                     .route = {.count = 1, .nodes = {(uint8_t)node}},
+                     .copies = true};
+  DSM_TRY(dsm_change_find(&self));
+  if (!self.found[0].offset) return DSM_OK;
+  DSM_TRY(dsm_change_next(&self));
+  dsm_log log = dsm_change_log(&self);
+  list_delete(&self, &log, 0);
+  DSM_TRY(dsm_log_commit(&log));
+  return dsm_stripe_settle(call, stripe, node);
 }

@@ -51,3 +51,22 @@ void dsm_draft_write(dsm_draft *draft, const dsm_key *key, const dsm_value *valu
   dsm_store_relaxed_u64(&object->shape, draft->shape);
   dsm_store_relaxed_u64(&object->binding, checksum << 32 | draft->binding);
 }
+
+dsm_draft dsm_draft_of(const dsm_header *header) {
+  return (dsm_draft){.bytes = header->value_offset + header->value_bytes,
+                     .shape = header->shape,
+                     .binding = header->binding,
+                     .value_offset = header->value_offset,
+                     .key_offset = header->key_offset,
+                     .flags = header->flags};
+}
+
+void dsm_draft_copy(const dsm_draft *draft, const dsm_object_shm *source, dsm_object_shm *object) {
+  dsm_fence_release(); /* as above */
+  dsm_store_relaxed_u64(&object->version, 0);
+  DSM_CRASH_POINT("draft.begun");
+  uint64_t skipped = sizeof object->version;
+  dsm_copy_across((uint8_t *)object + skipped, (const uint8_t *)source + skipped,
+                  draft->bytes - skipped);
+  DSM_CRASH_POINT("draft.copied");
+}

@@ -23,4 +23,9 @@ dsm_status dsm_draft_make(dsm_call *call, const dsm_key *key, const dsm_value *v
 void dsm_draft_write(dsm_draft *draft, const dsm_key *key, const dsm_value *value, uint64_t version,
                      dsm_object_shm *object);
 
+/* The draft of an object that is copied as it is, and the copying: flags, checksum and whatever its
+ * header holds stay, so that damage is found in the copy as in the source. */
+dsm_draft dsm_draft_of(const dsm_header *header);
+void dsm_draft_copy(const dsm_draft *draft, const dsm_object_shm *source, dsm_object_shm *object);
+
 #endif

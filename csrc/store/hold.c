@@ -27,7 +27,8 @@ static bool place_read(const dsm_space *space, const dsm_hold_shm *hold, unsigne
       dsm_unseal(dsm_load_acquire_u64(&hold->place), locator_of(space, &hold->place), &ok);
   *node = (unsigned)(place & 255);
   *stripe = (uint32_t)(place >> 8);
-  return ok && *node < space->node_count && place >> 8 < space->stripe_count;
+  return ok && *node < DSM_NODES_MAX && dsm_space_present(space, *node) &&
+         place >> 8 < space->stripe_count;
 }
 
 uint32_t dsm_hold_stripe(const dsm_space *space, const dsm_hold_shm *hold) {

@@ -6,6 +6,7 @@
  * leaves a stripe that the next check mends further.
  */
 #include "audit.h"
+#include "route.h"
 #include "stripe.h"
 #include "write.h"
 
@@ -42,7 +43,7 @@ static bool rebuild_slabs(dsm_audit *audit, uint32_t replica) {
   dsm_check_tell *tell = audit->tell;
   dsm_check_report report = *audit->report;
   audit->tell = NULL;
-  bool sound = dsm_audit_sub(audit, replica);
+  bool sound = dsm_audit_sub(audit, node);
   audit->tell = tell;
   *audit->report = report;
   if (sound) return false;
@@ -169,6 +170,7 @@ static bool recount_regions(dsm_audit *audit) {
 }
 
 bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
+  const dsm_space *space = audit->call->space;
   bool mended = false;
   uint32_t all = (1u << audit->route.count) - 1;
   for (uint32_t i = 0; i < audit->route.count; i++) {
@@ -187,7 +189,17 @@ bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
       if (from != to) mended |= refill(audit, from, to);
   mended |= recount_regions(audit);
   if (mended) audit->report->repaired++;
+  /* What was put back may have an old version: a move that compares by version begins again. */
+  if (mended) dsm_fetch_add_relaxed_u32(&dsm_space_lock(space, audit->stripe)->repairs, 1);
   return mended;
+}
+
+void dsm_mend_stray(dsm_audit *audit, unsigned node) {
+  if (dsm_strays_read(audit->call->space, audit->stripe) >> node & 1)
+    give_up(audit, node);
+  else
+    dsm_strays_add(audit->call->space, audit->stripe, 1ull << node); /* the next move tidies it */
+  audit->report->repaired++;
 }
 
 bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page) {

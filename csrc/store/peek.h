@@ -24,7 +24,7 @@ typedef struct dsm_peek {
   uint32_t value_bytes;
   uint32_t stripe;
   uint64_t version, shape, binding;
-  uint64_t route_word, gen_word;
+  uint64_t epoch, route_word, gen_word;
   const dsm_sub_shm *sub;
   dsm_table table;
   uint64_t offset; /* of the object */
@@ -38,6 +38,7 @@ static inline uint8_t dsm_peek_codec(const dsm_peek *peek) {
 /* The steps, each of which asks for the line that the next one needs. */
 static inline void dsm_peek_head(const dsm_space *space, const dsm_key *key, dsm_peek *out) {
   out->stripe = dsm_key_stripe(space, key->hash);
+  out->epoch = dsm_space_epoch(space);
   out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
   out->node = dsm_route_primary(space, out->route_word, out->stripe);
   if (DSM_UNLIKELY(out->node < 0)) return;
@@ -114,6 +115,7 @@ static inline bool dsm_peek_holds(const dsm_space *space, const dsm_key *key, co
   dsm_fence_acquire();
   return dsm_load_relaxed_u64(&peek->sub->gen) == peek->gen_word &&
          dsm_load_relaxed_u64(dsm_space_route(space, peek->stripe)) == peek->route_word &&
+         dsm_space_current(space, peek->epoch) &&
          (uint32_t)(peek->binding >> 32) ==
              dsm_object_checksum(peek->version, peek->shape, peek->binding, key->hash,
                                  dsm_value_hash(copy, peek->value_bytes));

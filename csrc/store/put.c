@@ -13,6 +13,7 @@ typedef struct place {
 typedef struct put {
   dsm_change change;
   const dsm_value *value;
+  const dsm_object_shm *whole; /* of a transfer: the object that is copied as it is */
   dsm_draft wanted;
   place places[DSM_REPLICAS_MAX];
 } put;
@@ -98,7 +99,10 @@ static void list_put(put *self, dsm_log *log, uint32_t replica) {
   uint64_t offset = take_extent(self, log, replica);
   if (DSM_UNLIKELY(log->status != DSM_OK)) return;
   dsm_object_shm *object = dsm_object_at(space, node, offset);
-  dsm_draft_write(&self->wanted, change->key, self->value, change->version, object);
+  if (DSM_UNLIKELY(self->whole != NULL))
+    dsm_draft_copy(&self->wanted, self->whole, object);
+  else
+    dsm_draft_write(&self->wanted, change->key, self->value, change->version, object);
   dsm_log_once(log, segment, &object->version, change->version);
   dsm_log_once(log, segment, found->slot, dsm_slot_make(offset, change->key->hash));
   if (!found->offset)
@@ -115,7 +119,7 @@ static dsm_status put_locked(put *self) {
   DSM_TRY(dsm_change_next(change));
   dsm_log log = dsm_change_log(change);
   for (uint32_t i = change->replicas; i-- > 0;) list_put(self, &log, i);
-  if (!change->found[0].offset && !change->transfer) dsm_change_count(change, &log, 1);
+  if (!change->found[0].offset && !change->copies) dsm_change_count(change, &log, 1);
   DSM_TRY(dsm_log_commit(&log));
   if (self->wanted.flags & DSM_OBJECT_LAZY)
     for (uint32_t i = 0; i < change->replicas; i++)
@@ -128,6 +132,7 @@ dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
   put self;
   dsm_change_ahead(call, key);
   self.value = value;
+  self.whole = NULL;
   DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
   DSM_TRY(dsm_change_begin(&self.change, call, key, condition.replicas));
   dsm_status status = dsm_change_check(&self.change, condition.if_version, version);
@@ -165,6 +170,7 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
     dsm_part part = {&after, sizeof after};
     dsm_value value = {&part, 1, DSM_CODEC_INT64, sizeof after};
     self.value = &value;
+    self.whole = NULL;
     status = dsm_draft_make(call, key, &value, &self.wanted);
     if (status == DSM_OK) status = put_locked(&self);
   }
@@ -175,20 +181,34 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
   return dsm_change_end(&self.change, status);
 }
 
+dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                        uint64_t version, uint32_t replicas, bool *stored) {
+  put self;
+  dsm_change_ahead(call, key);
+  self.value = value;
+  self.whole = NULL;
+  *stored = false;
+  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
+  DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
+  self.change.transfer = version;
+  *stored = !self.change.found[0].offset;
+  dsm_status status = *stored ? put_locked(&self) : DSM_OK;
+  *stored &= status == DSM_OK;
+  return dsm_change_end(&self.change, status);
+}
+
 dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
                         const dsm_key *key, uint64_t slot, const dsm_header *header) {
-  const uint8_t *object =
-      (const uint8_t *)dsm_object_at(call->space, source, dsm_slot_offset(slot));
-  dsm_part part = {object + header->value_offset, header->value_bytes};
-  dsm_value value = {&part, 1, header->codec, header->value_bytes};
+  const dsm_object_shm *object = dsm_object_at(call->space, source, dsm_slot_offset(slot));
   put self = {.change = {.call = call,
                          .key = key,
                          .stripe = stripe,
                          .replicas = 1,
                          .route = {.count = 1, .nodes = {(uint8_t)target}},
-                         .transfer = header->version},
-              .value = &value};
-  DSM_TRY(dsm_draft_make(call, key, &value, &self.wanted));
+                         .transfer = header->version,
+                         .copies = true},
+              .whole = object,
+              .wanted = dsm_draft_of(header)};
   DSM_TRY(dsm_change_find(&self.change));
   DSM_TRY(put_locked(&self));
   return dsm_stripe_settle(call, stripe, target);

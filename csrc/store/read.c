@@ -2,6 +2,7 @@
 #include "read.h"
 
 #include "../base/crash.h"
+#include "../mem/nodes.h"
 #include "../mem/pin.h"
 
 #define RETRIES_BEFORE_YIELD 256
@@ -67,11 +68,14 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
   out->key_hash = key->hash;
   out->pin = DSM_PIN_NONE;
   for (unsigned retries = 1;; retries++) {
+    out->epoch = dsm_space_epoch(space);
     out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
     int primary = dsm_route_primary(space, out->route_word, out->stripe);
-    if (DSM_UNLIKELY(primary < 0))
+    if (DSM_UNLIKELY(primary < 0)) {
+      if (dsm_nodes_catch_up(call)) continue;
       return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, out->route_word,
                       0);
+    }
     out->node = (unsigned)primary;
     out->sub = dsm_space_sub(space, out->node, out->stripe);
     out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
@@ -86,6 +90,7 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
       return dsm_fail(call, DSM_CORRUPT, "slot or table of the stripe is damaged", primary,
                       out->stripe, out->gen_word, out->offset);
     }
+    dsm_nodes_catch_up(call);
     if (retries % RETRIES_BEFORE_YIELD == 0) dsm_os_yield();
   }
 }
@@ -95,14 +100,17 @@ static dsm_status damaged(dsm_call *call, const dsm_read *read, const char *what
                   read->header.version);
 }
 
+static uint64_t settled_of(const dsm_space *space, const dsm_read *read) {
+  const uint8_t *object = dsm_read_object(space, read);
+  return dsm_load_relaxed_u64((const dsm_atomic_u64 *)(const void *)object + 3);
+}
+
 dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   const dsm_space *space = call->space;
   const dsm_header *header = &read->header;
   dsm_copy_out(target, dsm_read_value(space, read), header->value_bytes);
   uint64_t settled = 0;
-  if (header->flags & DSM_OBJECT_LAZY)
-    settled =
-        dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  if (header->flags & DSM_OBJECT_LAZY) settled = settled_of(space, read);
   if (read->pin == DSM_PIN_NONE && DSM_UNLIKELY(!dsm_read_valid(space, read))) return DSM_RETRY;
   if (header->flags & DSM_OBJECT_LAZY) {
     if (DSM_UNLIKELY(!header_holds(read, 0)))
@@ -146,8 +154,7 @@ dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
            hash = dsm_value_hash(dsm_read_value(space, read), read->header.value_bytes);
   if (!(read->header.flags & DSM_OBJECT_LAZY))
     return header_holds(read, hash) ? DSM_OK : damaged(call, read, "object's checksum differs");
-  expected =
-      dsm_load_relaxed_u64(dsm_object_settled(dsm_object_at(space, read->node, read->offset)));
+  expected = settled_of(space, read);
   return expected == 0 || expected == hash ? DSM_OK
                                            : damaged(call, read, "value's checksum differs");
 }

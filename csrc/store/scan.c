@@ -1,6 +1,7 @@
 /* Listing keys. */
 #include "scan.h"
 
+#include "../mem/nodes.h"
 #include "stripe.h"
 
 #define UNLOCKED_TRIES 16
@@ -65,18 +66,23 @@ dsm_status dsm_scan_stripe(dsm_call *call, uint16_t region, uint32_t stripe, uin
                            uint64_t capacity, uint64_t *used) {
   const dsm_space *space = call->space;
   for (int tries = 0; tries < UNLOCKED_TRIES; tries++) {
+    uint64_t epoch = dsm_space_epoch(space);
     uint64_t route = dsm_load_acquire_u64(dsm_space_route(space, stripe));
     int primary = dsm_route_primary(space, route, stripe);
-    if (primary < 0)
+    if (primary < 0) {
+      if (dsm_nodes_catch_up(call)) continue;
       return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, route, 0);
+    }
     const dsm_sub_shm *sub = dsm_space_sub(space, (unsigned)primary, stripe);
     uint64_t gen = dsm_load_acquire_u64(&sub->gen);
     bool whole = list(space, (unsigned)primary, stripe, dsm_load_acquire_u64(&sub->table), region,
                       buffer, capacity, used);
     dsm_fence_acquire();
     if (dsm_load_relaxed_u64(&sub->gen) == gen &&
-        dsm_load_relaxed_u64(dsm_space_route(space, stripe)) == route)
+        dsm_load_relaxed_u64(dsm_space_route(space, stripe)) == route &&
+        dsm_space_current(space, epoch))
       return outcome(call, whole, stripe, (unsigned)primary, *used, capacity);
+    dsm_nodes_catch_up(call);
   }
   return scan_locked(call, region, stripe, buffer, capacity, used);
 }

@@ -3,8 +3,10 @@
 
 #include "../base/crash.h"
 #include "../mem/lock.h"
+#include "../mem/nodes.h"
 #include "bell.h"
 #include "hold.h"
+#include "route.h"
 
 #define OWED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS) /* to be settled by the next holder */
 
@@ -39,42 +41,99 @@ static dsm_status settle_all(dsm_call *call, uint32_t stripe, const dsm_route *r
   return DSM_OK;
 }
 
+/* The nodes of the route, and those at which a move may have been at work. */
+static uint64_t touched_nodes(const dsm_space *space, uint32_t stripe, const dsm_route *route) {
+  uint64_t nodes = dsm_strays_read(space, stripe) & dsm_load_relaxed_u64(&space->nodes_present);
+  for (uint32_t i = 0; i < route->count; i++) nodes |= 1ull << route->nodes[i];
+  return nodes;
+}
+
 static dsm_status repair(dsm_call *call, uint32_t stripe, const dsm_route *route) {
+  const dsm_space *space = call->space;
+  uint64_t touched = touched_nodes(space, stripe, route);
   /* First the arenas: their intents may hold words of our subs, and must not be stored later. */
-  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_arena_repair(call, route->nodes[i]));
-  DSM_TRY(dsm_intent_recover(call, dsm_space_intent(call->space, stripe), stripe));
+  for (uint64_t left = touched; left; left &= left - 1)
+    DSM_TRY(dsm_arena_repair(call, (unsigned)__builtin_ctzll(left)));
+  DSM_TRY(dsm_intent_recover(call, dsm_space_intent(space, stripe), stripe));
   DSM_CRASH_POINT("stripe.recovered");
-  for (uint32_t i = 0; i < route->count; i++)
-    dsm_stripe_unsettled(call->space, route->nodes[i], stripe);
+  dsm_route_copy(space, stripe, route->word);
+  for (uint32_t i = 0; i < route->count; i++) dsm_stripe_unsettled(space, route->nodes[i], stripe);
   /* What the dead one took for a transaction and what it unlinked goes back. */
-  dsm_fetch_or_acq_rel_u32(&dsm_space_lock(call->space, stripe)->pending, DSM_PENDING_HOLDS);
+  dsm_fetch_or_acq_rel_u32(&dsm_space_lock(space, stripe)->pending, DSM_PENDING_HOLDS);
   DSM_TRY(settle_all(call, stripe, route));
-  for (uint32_t i = 0; i < route->count; i++) DSM_TRY(dsm_hold_tidy(call, stripe, route->nodes[i]));
+  for (uint64_t left = touched; left; left &= left - 1) {
+    DSM_TRY(dsm_stripe_settle(call, stripe, (unsigned)__builtin_ctzll(left)));
+    DSM_TRY(dsm_hold_tidy(call, stripe, (unsigned)__builtin_ctzll(left)));
+  }
   return DSM_OK;
 }
 
-dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
+static bool behind(const dsm_space *space) {
+  return !dsm_space_current(space, dsm_space_epoch(space));
+}
+
+/* With the lock in hand but mappings that are behind: the lock, with mappings that have every node
+ * that the route names. */
+static dsm_status take_current(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
+  do {
+    /* Not under the lock: it takes system calls. What must be repaired stays marked. */
+    dsm_lock_drop(lock);
+    dsm_nodes_follow(call);
+    DSM_TRY(dsm_lock_take(call, lock, must_repair));
+  } while (behind(call->space));
+  return DSM_OK;
+}
+
+/* The route without the nodes that are not to be touched. */
+static dsm_route without(const dsm_route *route, uint64_t lost) {
+  dsm_route kept = {.word = route->word};
+  for (uint32_t i = 0; i < route->count; i++)
+    if (!(lost >> route->nodes[i] & 1)) kept.nodes[kept.count++] = route->nodes[i];
+  return kept;
+}
+
+static inline dsm_status read_route(dsm_call *call, uint32_t stripe, uint64_t lost,
+                                    dsm_route *route) {
+  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
+  if (DSM_LIKELY(dsm_route_unseal(call->space, word, stripe, route))) return DSM_OK;
+  return dsm_route_refuse(call, stripe, word, lost, route);
+}
+
+/* Inlined, so that the usual take knows of no lost nodes. */
+__attribute__((always_inline)) static inline dsm_status take(dsm_call *call, uint32_t stripe,
+                                                             uint64_t lost, dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
   bool must_repair;
   dsm_status status = dsm_lock_take(call, lock, &must_repair);
+  if (DSM_LIKELY(status == DSM_OK) && DSM_UNLIKELY(behind(call->space)))
+    status = take_current(call, lock, &must_repair);
   if (DSM_UNLIKELY(status != DSM_OK)) {
     call->fault.stripe = stripe;
     return status;
   }
-  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
-  if (DSM_UNLIKELY(!dsm_route_unseal(call->space, word, stripe, route)))
-    status = dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
+  status = read_route(call, stripe, lost, route);
   if (DSM_UNLIKELY(must_repair)) {
-    if (status == DSM_OK) status = repair(call, stripe, route);
+    dsm_route kept = without(route, lost);
+    if (status == DSM_OK) status = repair(call, stripe, &kept);
     dsm_lock_repaired(lock, status);
   } else if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & OWED) && status == DSM_OK) {
-    status = settle_all(call, stripe, route);
+    dsm_route kept = without(route, lost);
+    status = settle_all(call, stripe, &kept);
   }
   if (DSM_UNLIKELY(status != DSM_OK)) {
     if (call->fault.stripe < 0) call->fault.stripe = stripe;
     dsm_lock_drop(lock);
   }
   return status;
+}
+
+dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route) {
+  return take(call, stripe, 0, route);
+}
+
+dsm_status dsm_stripe_take_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                                   dsm_route *route) {
+  return take(call, stripe, lost, route);
 }
 
 void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
@@ -89,6 +148,12 @@ void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   }
   dsm_lock_drop(lock);
   if (DSM_UNLIKELY(pending & DSM_PENDING_BELL)) dsm_bell_ring(call->space, stripe);
+}
+
+void dsm_stripe_drop_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                             const dsm_route *route) {
+  dsm_route kept = without(route, lost);
+  dsm_stripe_drop(call, stripe, &kept);
 }
 
 static void owe_settling(dsm_call *call, uint32_t stripe) {

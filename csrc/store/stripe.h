@@ -17,6 +17,12 @@
 
 /* Takes the stripe's lock and reads its route. Blocks as dsm_lock_take. */
 dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route);
+/* The same where some nodes of the route are lost: a bit per node that is not to be touched. Only
+ * for who will publish another route: the nodes given may be absent. */
+dsm_status dsm_stripe_take_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                                   dsm_route *route);
+void dsm_stripe_drop_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                             const dsm_route *route);
 /* Settles if need be, then drops the lock. */
 void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route);
 

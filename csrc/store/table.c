@@ -34,6 +34,26 @@ dsm_status dsm_slot_object(dsm_call *call, unsigned node, uint32_t stripe, uint6
   return DSM_OK;
 }
 
+dsm_status dsm_slot_verify(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,
+                           dsm_header *header, dsm_key *key) {
+  uint64_t hash;
+  DSM_TRY(dsm_slot_object(call, node, stripe, slot, header, &hash));
+  dsm_object_shm *object = dsm_object_at(call->space, node, dsm_slot_offset(slot));
+  const uint8_t *bytes = (const uint8_t *)object;
+  *key = (dsm_key){bytes + header->key_offset, header->key_bytes, header->key_kind, header->region,
+                   hash};
+  bool lazy = header->flags & DSM_OBJECT_LAZY;
+  uint64_t settled = lazy ? dsm_load_relaxed_u64(dsm_object_settled(object)) : 0;
+  uint64_t value_hash =
+      lazy && settled == 0 ? 0 : dsm_value_hash(bytes + header->value_offset, header->value_bytes);
+  uint32_t checksum = dsm_object_checksum(header->version, header->shape, header->binding, hash,
+                                          lazy ? 0 : value_hash);
+  if (checksum == (uint32_t)(header->binding >> 32) && (settled == 0 || settled == value_hash))
+    return DSM_OK;
+  return dsm_fail(call, DSM_CORRUPT, "object's checksum differs", (int)node, stripe,
+                  dsm_slot_offset(slot), header->version);
+}
+
 static bool same_key(const dsm_object_shm *object, const dsm_header *header, const dsm_key *key) {
   return header->key_bytes == key->length && header->key_kind == key->kind &&
          header->region == key->region &&

@@ -112,6 +112,10 @@ dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const 
 dsm_status dsm_slot_object(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,
                            dsm_header *header, uint64_t *hash);
 
+/* The same, and compares the checksums of the object; *key borrows the bytes of its key. */
+dsm_status dsm_slot_verify(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,
+                           dsm_header *header, dsm_key *key);
+
 /* Makes sure that so many more keys fit; may replace the table (its own intent), so find again. */
 dsm_status dsm_table_reserve_for(dsm_call *call, unsigned node, uint32_t stripe, uint64_t more,
                                  bool *moved);

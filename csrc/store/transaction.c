@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
+#include "cut.h"
 #include "transaction_steps.h"
 
 #define INSERTION_SORT_MAX 16u
@@ -112,10 +113,31 @@ static dsm_status validate(dsm_commit *self) {
   return DSM_OK;
 }
 
+/* For the checkpoint that runs: what is about to be replaced, all of it before the decision. */
+static void keep(const dsm_commit *self, uint64_t cut) {
+  for (uint32_t i = 0; i < self->count; i += dsm_commit_members(self, i)) {
+    const dsm_access_group *group = &self->accesses[i]->group;
+    for (uint32_t at = i; at < i + group->members; at++) {
+      const dsm_access *access = self->accesses[at];
+      dsm_replaced replaced = {.stripe = access->stripe,
+                               .count = access->replicas,
+                               .gen = group->gen - 1,
+                               .nodes = group->route.nodes,
+                               .found = access->found,
+                               .region = access->key.region,
+                               .key_hash = access->key.hash};
+      if (access->kind != DSM_ACCESS_READ) dsm_cut_keep(self->call, cut, &replaced);
+    }
+  }
+}
+
 static dsm_status locked(dsm_commit *self) {
+  /* All locks are held: the one look at whether a checkpoint runs. */
+  uint64_t cut = dsm_cut_word(self->call->space);
   DSM_TRY(validate(self));
   if (self->hold_count == 0) return DSM_OK;
   DSM_TRY(dsm_commit_prepare(self));
+  if (DSM_UNLIKELY(cut != 0)) keep(self, cut);
   dsm_status status = dsm_commit_publish(self);
   bool clean = dsm_commit_give_back(self);
   /* A failure before the decision leaves the new objects in the holds; after it nothing fails. */

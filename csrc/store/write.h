@@ -33,9 +33,17 @@ dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition conditio
 dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
                    int64_t *result, uint64_t *version);
 
-/* For repairs, with the stripe's lock held: copies the object in `slot` of the source node, with
- * its version, to the target node. A kill leaves the target as before or with the whole object. */
+/* For a cluster that is being filled from a checkpoint: puts the object with the version that it
+ * had, if the key is absent; *stored tells. The stripe's generation grows beyond it. */
+dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                        uint64_t version, uint32_t replicas, bool *stored);
+
+/* For repairs and moves, with the stripe's lock held: copies the object in `slot` of the source
+ * node as it is, version and checksum included, to the target node. A kill leaves the target as
+ * before or with the whole object. The counters of the regions stay. */
 dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsigned target,
                         const dsm_key *key, uint64_t slot, const dsm_header *header);
+/* For moves, with the stripe's lock held: the key at one node ends, the counters stay. */
+dsm_status dsm_erase(dsm_call *call, uint32_t stripe, unsigned node, const dsm_key *key);
 
 #endif

@@ -40,6 +40,7 @@ cdef extern from "store/array.h" nogil:
     unsigned char *dsm_array_data(const dsm_array *array, uint32_t copy) noexcept
     const char *dsm_array_description(const dsm_array *array) noexcept
     void dsm_array_raw(const dsm_array *array) noexcept
+    cbool dsm_array_is_raw(const dsm_array *array) noexcept
 
 
 cdef extern from "store/array_directory.h" nogil:

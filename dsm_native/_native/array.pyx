@@ -7,6 +7,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
 )
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -160,6 +161,21 @@ cdef class ArrayMap:
         if tile >= self.array.geometry.tile_count:
             raise UsageError(f"{self.name!r} has no tile {tile}")
         return dsm_array_tile_version(&self.array, tile)
+
+    def versions(self):
+        """Versions of all tiles, as bytes of 64-bit words."""
+        cdef uint64_t tile, count = self.array.geometry.tile_count
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * count))
+        cdef uint64_t *words = <uint64_t *>PyBytes_AS_STRING(out)
+        with nogil:
+            for tile in range(count):
+                words[tile] = dsm_array_tile_version(&self.array, tile)
+        return out
+
+    @property
+    def raw(self):
+        """Whether somebody may write in place, beside the blocks."""
+        return bool(dsm_array_is_raw(&self.array))
 
     def torn(self):
         """[(tile, pid of the killed writer)]"""

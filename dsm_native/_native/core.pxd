@@ -55,6 +55,7 @@ cdef extern from "os/os.h" nogil:
     char dsm_os_process_state(const dsm_os_process *process) noexcept
     cbool dsm_os_process_alive(const dsm_os_process *process) noexcept
     uint64_t dsm_os_monotonic_ns() noexcept
+    uint64_t dsm_os_random_u64() noexcept
     uint64_t dsm_os_room_bytes() noexcept
     unsigned dsm_os_user() noexcept
     dsm_status dsm_os_segment_alone(const char *name, cbool *alone) noexcept
@@ -223,6 +224,8 @@ cdef extern from "node/cluster.h" nogil:
         uint32_t stripe_count
         uint64_t node_segment_bytes
         dsm_detection_shm detection
+        uint64_t hash_seed
+    void dsm_cluster_reveal(dsm_cluster *cluster) noexcept
     ctypedef enum dsm_cluster_state:
         DSM_STATE_STARTING
         DSM_STATE_RUNNING

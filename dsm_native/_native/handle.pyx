@@ -9,6 +9,7 @@ from dsm_native._native.core cimport (
     dsm_call_make, dsm_check, dsm_check_report, dsm_cluster, dsm_cluster_attach,
     dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop, dsm_cluster_fork_adopt,
     dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold, dsm_cluster_ready,
+    dsm_cluster_reveal,
     dsm_cluster_running, dsm_cluster_stop, dsm_cluster_stopping, dsm_cluster_unlink_own,
     dsm_fault, dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process,
     dsm_os_process_alive, dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone,
@@ -84,10 +85,12 @@ cdef class Handle:
 
     @staticmethod
     def create(str name, uint32_t nodes, uint32_t replicas, uint32_t stripes,
-               uint64_t segment_bytes, watching):
+               uint64_t segment_bytes, watching, uint64_t hash_seed=0):
         """Creates all segments; the caller becomes the owner. Blocks for some milliseconds.
 
-        watching: the numbers of dsm_detection_shm (csrc/mem/layout.h), in order.
+        watching: the numbers of dsm_detection_shm (csrc/mem/layout.h), in order. With the seed of
+        an earlier cluster, nobody can attach until `reveal`.
+
         """
         cdef Handle self = Handle()
         cdef dsm_options options
@@ -99,6 +102,7 @@ cdef class Handle:
         options.replicas = replicas
         options.stripe_count = stripes
         options.node_segment_bytes = segment_bytes
+        options.hash_seed = hash_seed
         (options.detection.heartbeat_ms, options.detection.suspect_ms,
          options.detection.timeout_ms, options.detection.accrual,
          options.detection.phi_suspect_milli, options.detection.phi_dead_milli,
@@ -220,6 +224,11 @@ cdef class Handle:
 
     def ready(self):
         dsm_cluster_ready(self.cluster)
+
+    def reveal(self):
+        """From now on others can attach."""
+        self.refuse()
+        dsm_cluster_reveal(self.cluster)
 
     def stop(self):
         if self.cluster != NULL:

@@ -17,9 +17,14 @@ cdef extern from "mem/layout.h" nogil:
 
 
 cdef extern from "mem/sync.h" nogil:
+    ctypedef struct dsm_sync_shm:
+        uint32_t name_bytes
+        char *name
     ctypedef struct dsm_sync:
+        dsm_sync_shm *record
         uint8_t *heap
         uint32_t index
+        uint32_t kind
         uint64_t settings[6]
     ctypedef struct dsm_sync_request:
         dsm_sync_kind kind
@@ -30,6 +35,9 @@ cdef extern from "mem/sync.h" nogil:
     uint32_t DSM_SYNC_EVERYONE
     dsm_status dsm_sync_open(dsm_call *call, const dsm_sync_request *request,
                              dsm_sync *out) noexcept
+    dsm_status dsm_sync_count(dsm_call *call, uint32_t *count) noexcept
+    dsm_status dsm_sync_at(dsm_call *call, uint32_t index, dsm_sync *out) noexcept
+    cbool dsm_sync_awaited(const dsm_sync *sync, unsigned which) noexcept
     uint32_t dsm_sync_prepare(const dsm_sync *sync, unsigned which) noexcept
     void dsm_sync_sleep(const dsm_sync *sync, unsigned which, uint32_t prepared,
                         uint32_t wait_us) noexcept

@@ -41,8 +41,8 @@ static void open_region(fixture *self) {
 
 fixture fixture_create(const fixture_shape *shape) {
   fixture self = {0};
-  dsm_options options = {shape->name,    shape->nodes,      shape->replicas,
-                         shape->stripes, shape->node_bytes, {0}};
+  dsm_options options = {
+      shape->name, shape->nodes, shape->replicas, shape->stripes, shape->node_bytes, {0}, 0};
   must(dsm_cluster_create(&options, &self.cluster, &self.call.fault), &self, "create");
   open_region(&self);
   return self;
@@ -56,7 +56,7 @@ fixture fixture_attach(const char *name) {
 }
 
 void fixture_close(fixture *self, bool unlink) {
-  if (unlink) dsm_cluster_unlink(self->cluster->name, self->cluster->space.node_count);
+  if (unlink) dsm_cluster_unlink(self->cluster->name);
   dsm_cluster_drop(self->cluster);
   self->cluster = NULL;
 }
@@ -187,8 +187,10 @@ static void tell(void *context, const dsm_fault *problem) {
 
 void fixture_check_clean(fixture *self) {
   dsm_check_report report;
+  dsm_nodes_catch_up(&self->call);
   for (uint32_t node = 0; node < self->call.space->node_count; node++)
-    must(dsm_arena_valid(&self->call, node, NULL, NULL), self, "check");
+    if (dsm_space_present(self->call.space, node))
+      must(dsm_arena_valid(&self->call, node, NULL, NULL), self, "check");
   must(dsm_check(&self->call, false, tell, NULL, &report), self, "check");
   fixture_require(report.problems == 0, "check is clean");
 }
@@ -197,6 +199,7 @@ uint64_t fixture_used_pages(fixture *self) {
   const dsm_space *space = self->call.space;
   uint64_t used = 0;
   for (uint32_t node = 0; node < space->node_count; node++) {
+    if (!dsm_space_present(space, node)) continue;
     dsm_arena_usage usage;
     must(dsm_arena_usage_read(&self->call, node, &usage), self, "usage");
     used += usage.total_pages - usage.free_pages - usage.unbacked_pages - usage.limbo_pages;
@@ -213,6 +216,7 @@ uint64_t fixture_used_pages(fixture *self) {
 uint64_t fixture_limbo_pages(fixture *self) {
   uint64_t pages = 0;
   for (uint32_t node = 0; node < self->call.space->node_count; node++) {
+    if (!dsm_space_present(self->call.space, node)) continue;
     dsm_arena_usage usage;
     must(dsm_arena_repair(&self->call, node), self, "reclaim");
     must(dsm_arena_usage_read(&self->call, node, &usage), self, "usage");

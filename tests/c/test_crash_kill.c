@@ -117,8 +117,8 @@ static void try_creation(void) {
     snprintf(fixture_story, sizeof fixture_story, "creation, kill at point %u", at);
     pid_t child = fork_or_exit();
     if (child == 0) {
-      dsm_options options = {shape.name,    shape.nodes,      shape.replicas,
-                             shape.stripes, shape.node_bytes, {0}};
+      dsm_options options = {
+          shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0};
       crash_kill_at(at, &shared->died_ns);
       _exit(dsm_cluster_create(&options, &seen, &fault) == DSM_OK ? 0 : 1);
     }

@@ -21,8 +21,8 @@ const char *__asan_default_options(void) {
 static const fixture_shape shape = {"ctest-create", 3, 2, 4, 1u << 20};
 
 static dsm_status create(dsm_cluster **out, dsm_fault *fault) {
-  dsm_options options = {shape.name,    shape.nodes,      shape.replicas,
-                         shape.stripes, shape.node_bytes, {0}};
+  dsm_options options = {
+      shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0};
   return dsm_cluster_create(&options, out, fault);
 }
 
@@ -33,7 +33,7 @@ static void create_action(void *context) {
 
 static void unlink_action(void *context) {
   (void)context;
-  dsm_cluster_unlink(shape.name, shape.nodes);
+  dsm_cluster_unlink(shape.name);
 }
 
 static void check_usable(void) {
@@ -107,7 +107,7 @@ static void test_creation_without_memory(void) {
     status = create(&cluster, &fault);
     if (status == DSM_OK) {
       CHECK(calls > 3);
-      dsm_cluster_unlink(shape.name, shape.nodes);
+      dsm_cluster_unlink(shape.name);
       dsm_cluster_drop(cluster);
     } else {
       CHECK_EQUAL(status, DSM_STORE_FULL);
@@ -189,7 +189,7 @@ static void test_damaged_before_attach(void) {
   CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_NO_CLUSTER);
   dsm_store_release_u32(&control->state, DSM_STATE_RUNNING);
   char name[DSM_SEGMENT_NAME_BYTES];
-  dsm_cluster_segment_name(name, shape.name, 2);
+  dsm_segment_name(name, shape.name, 2);
   dsm_sim_truncate(name);
   CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_CORRUPT);
   CHECK_EQUAL(fault.node, 2);

@@ -39,7 +39,7 @@ static void map(outside *out, unsigned index, int descriptor, uint64_t bytes) {
 }
 
 static void name_segment(char *out, const char *cluster, unsigned index) {
-  dsm_cluster_segment_name(out, cluster, (int)index - 1);
+  dsm_segment_name(out, cluster, (int)index - 1);
 }
 
 void outside_open(outside *out, const char *cluster, unsigned node_count) {

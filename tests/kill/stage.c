@@ -21,7 +21,7 @@ void stage_unlink_all(void) {
   char name[DSM_CLUSTER_NAME_BYTES];
   for (unsigned role = 0; role < 3; role++) {
     role_name(name, sizeof name, role);
-    dsm_cluster_unlink(name, SEGMENTS_MAX - 1);
+    dsm_cluster_unlink(name);
   }
 }
 
@@ -66,7 +66,7 @@ void stage_open(stage *self, const scenario *scenario, uint32_t replicas) {
   role_name(name, sizeof name, 0);
   role_name(copy, sizeof copy, 1);
   role_name(second, sizeof second, 2);
-  dsm_options options = {name, replicas, replicas, STRIPES, NODE_PAGES * DSM_PAGE_BYTES, {0}};
+  dsm_options options = {name, replicas, replicas, STRIPES, NODE_PAGES * DSM_PAGE_BYTES, {0}, 0};
   dsm_fault fault;
   dsm_status status = dsm_cluster_create(&options, &self->owner, &fault);
   if (status != DSM_OK) give_up("create: %s %s", dsm_status_name(status), fault.what);

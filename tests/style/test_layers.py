@@ -27,10 +27,11 @@ PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
     "atomics", "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks",
-    "arrays", "queues", "named", "reports",
+    "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_directory",
+    "checkpoint_timer", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
-    "workers", "losses", "scheduler", "executor", "cluster",
+    "workers", "losses", "scheduler", "executor", "cluster", "restore_arrays", "restore",
     "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were

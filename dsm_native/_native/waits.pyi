@@ -1,0 +1,3 @@
+from dsm_native._native.handle import Handle
+
+def awaited(handle: Handle, rouse: bool) -> list[tuple[str, str, tuple[int, str] | None]]: ...
