@@ -205,7 +205,8 @@ def sweep(path: str) -> None:
             kept |= {entry.name for entry in read_manifest(name).files}
             kept.add(os.path.basename(name))
             generations += 1
-    for name in sorted(os.listdir(path)):
+    # Manifests first, so that none of them names what is gone.
+    for name in sorted(os.listdir(path), key=lambda name: (not MANIFEST.fullmatch(name), name)):
         if OURS.fullmatch(name) and name not in kept:
             os.unlink(os.path.join(path, name))
 

@@ -134,6 +134,14 @@ class CorruptError(DSMError):
     """Bytes in a segment are damaged; the message names where. `Cluster.check` tells more."""
 
 
+class NoReplicasAvailableError(CorruptError):
+    """The object, or what may have been it, is lost: no replica of it validates.
+
+    The message names the key. `Cluster.lost()` lists what is lost, a put makes a key whole again,
+    `Cluster.accept_loss()` lets lost keys be absent ones.
+    """
+
+
 class TornWriteError(DSMError):
     """A process was killed while it wrote to an array that keeps no undo image.
 

@@ -8,6 +8,7 @@ killed is told by its process: the next one takes the lock over, and can see tha
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
@@ -16,6 +17,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from dsm_native._native.settling import Taken
 from dsm_native._native.waiting import process_alive, process_self, process_state, wait_version
 from dsm_native.exceptions import (
     DSMError,
@@ -85,7 +87,7 @@ def held_locks(region: Region, limit: int) -> list[tuple[str, Any, tuple[int, st
     return held
 
 
-class KeyLock:
+class KeyLock(Taken):
     """Made by `Region.lock(key)`. Interface of `threading.Lock`; the owner is process and thread.
 
     It excludes who takes the same lock, in whatever process, and nothing else: get, put, delete and
@@ -138,11 +140,22 @@ class KeyLock:
                 died = pid
             try:
                 taken = locks.put(name, mine, if_version=version)
+                self._held = (os.getpid(), threading.get_ident(), taken)
+                self.owner_died = died
+                return None
             except VersionConflictError:
                 continue
-            self._held = (os.getpid(), threading.get_ident(), taken)
-            self.owner_died = died
-            return None
+            except BaseException:
+                self._let_go(locks, name, mine)
+                raise
+
+    def _let_go(self, locks: Region, name: Any, mine: bytes) -> None:
+        # An interrupt: had it come after the put, nobody would know that the lock is taken.
+        self._held = None
+        with contextlib.suppress(DSMError):
+            holder, version = self._look(locks, name)
+            if holder == mine:
+                locks.delete(name, if_version=version)
 
     @staticmethod
     def _look(locks: Region, name: Any) -> tuple[bytes | None, int]:
@@ -165,10 +178,11 @@ class KeyLock:
                 f"the lock of {self._key!r} is held by thread {held[1]}, not by this"
             )
         locks = _locks_of(self._region)
-        self._held = None
         try:
             locks.delete((self._region.index, self._key), if_version=held[2])
+            self._held = None
         except (VersionConflictError, KeyNotFoundError) as error:
+            self._held = None
             raise DSMError(f"the lock of {self._key!r} was taken from its living holder") from error
 
     def locked(self) -> bool:
@@ -192,13 +206,6 @@ class KeyLock:
                 f"the lock of {self._key!r} was not granted within {timeout} s; it is held by "
                 f"{_text(holder)}"
             )
-
-    def __enter__(self) -> KeyLock:
-        self.acquire()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
 
     def __repr__(self) -> str:
         return f"<KeyLock of {self._key!r} in region {self._region.name!r}>"

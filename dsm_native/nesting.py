@@ -42,8 +42,9 @@ class Nested:
 
     def settle(self, task: Task, good: bool, value: Any) -> None:
         """Sends an error of the owner's own on."""
-        payload, codec, _ = self.requests.scheduler.parcels.encode(failure(value))
-        self.requests.reply(self.node, REPLY_ERROR, codec, self.serial, payload)
+        with contextlib.suppress(ClosedError):  # the cluster's end is that of the node, too
+            payload, codec, _ = self.requests.scheduler.parcels.encode(failure(value))
+            self.requests.reply(self.node, REPLY_ERROR, codec, self.serial, payload)
 
 
 class Requests:
@@ -62,6 +63,9 @@ class Requests:
             return  # it was interrupted when it had been taken
         sink = Nested(self, node, serial)
         request = scheduler.parcels.decode(codec, payload)
+        if isinstance(request, list):
+            self._take_back(node, serial, request)
+            return
         data, name, body, body_codec, setup, settings = request
         begin = scheduler.functions.numbered(setup, None, "initializer") if setup else None
         function = scheduler.functions.numbered(data, begin, name)
@@ -82,6 +86,17 @@ class Requests:
             scheduler.check_open()
             scheduler.submit([task])
         scheduler.parcels.drop(Parcels.keys_of(codec, payload))
+
+    def _take_back(self, node: int, serial: int, serials: list[int]) -> None:
+        """Cancels what a node had asked for; says whether all of it, if it asks by a serial."""
+        asked = self._asked.get(node, {})
+        found = [asked[number] for number in serials if number in asked]
+        taken = [task for task in found if self.scheduler.withdraw(task)]
+        for task in taken:
+            self.scheduler.parcels.drop(task.parcels)
+            asked.pop(task.index, None)
+        if serial:
+            self.reply(node, REPLY, 0, serial, len(taken) == len(serials))
 
     def asked_by(self, node: int) -> bool:
         """Whether the node has asked for something that is not answered."""

@@ -26,6 +26,7 @@ from dsm_native.placement import node_of
 from dsm_native.region import Region
 
 DEPTH_MAX = 100
+CANCELLED_AT_ONCE = 1000
 SLICE_S = 0.05
 GRACE_S = 0.002  # who waits for his own outcome begins to within that time
 
@@ -44,6 +45,16 @@ class _Run:
 
     def __init__(self) -> None:
         self.asked: set[int] = set()  # serials of what its task waits for, or may
+
+
+class _Answer:
+    """The sink of a question that is no task."""
+
+    given = False
+    value: Any = None
+
+    def settle(self, _task: Task, _good: bool, value: Any) -> None:
+        self.value, self.given = value, True
 
 
 class Requester:
@@ -216,8 +227,23 @@ class Requester:
         return node_of(self.station.handle.node_count, node, near, region)
 
     def withdraw(self, task: Task) -> bool:
-        """What was asked for is not taken back."""
-        return False
+        """Asks the owner to take the task back; whether it had not begun. Waits for the answer."""
+        if task.serial not in self._asked:
+            return False
+        answer = _Answer()
+        question = Task(task.function, answer, -1, b"", PICKLE, 0, -1, 0.0)
+        self._asked[question.serial] = question
+        self._take_back([task], question.serial)
+        self.wait_until(lambda: answer.given, None)
+        if answer.value is True:
+            self._asked.pop(task.serial, None)
+            task.sink = None
+        return answer.value is True
+
+    def _take_back(self, tasks: list[Task], serial: int) -> None:
+        payload, codec, _ = self.parcels.encode([task.serial for task in tasks])
+        self.station.send(REQUEST, codec, 0, 0, serial, payload)
+        self._wanted.set()
 
     def running(self, task: Task) -> bool:
         """Whether it has begun, as far as this node knows."""
@@ -237,14 +263,17 @@ class Requester:
             calls.get()()
 
     def cancel(self, gathering: Gathering, error: BaseException) -> None:
-        """Nobody hears of the rest of a map."""
-        for task in self._asked.values():
-            if task.sink is gathering:
-                task.sink = None
+        """Takes back what has not begun of a map; nobody hears of the rest."""
+        tasks = self.unfinished(gathering)
+        for task in tasks:
+            task.sink = None
+            gathering.settle(task, False, error)
+        for first in range(0, len(tasks), CANCELLED_AT_ONCE):
+            self._take_back(tasks[first : first + CANCELLED_AT_ONCE], 0)
 
     def unfinished(self, gathering: Gathering) -> list[Task]:
         """Tasks of a map that have not been answered."""
-        return [task for task in self._asked.values() if task.sink is gathering]
+        return [task for task in list(self._asked.values()) if task.sink is gathering]
 
     def forget_surplus(self) -> None:
         """Requests carry their functions, so only our own list is shortened."""

@@ -398,6 +398,12 @@ class Scheduler:
         watchful = any(not worker.ready for worker in self.workers)
         return deaths, 1 if watchful or any(lane.timed for lane in self.lanes) else IDLE_SLICES
 
+    def give_up(self, error: BaseException) -> None:
+        """Without a collector, nodes are not replaced: ends all tasks, and takes no more."""
+        self._closed = f"cluster {self._handle.name!r} can run no more tasks: {error!r}"
+        with self._turn:
+            self._fail(self._everything(), ClosedError(self._closed))
+
     def closed(self) -> bool:
         """Whether no more tasks are taken."""
         return bool(self._closed)
@@ -514,6 +520,9 @@ def _collect(reference: weakref.ref[Scheduler], bell: Bell) -> None:
             deaths, slices = scheduler.collect()
         except ClosedError:
             break
+        except BaseException as error:
+            scheduler.give_up(error)  # nobody is to wait for what will not come
+            raise
         del scheduler
         running = bell.wait(deaths, slices)
     bell.release()

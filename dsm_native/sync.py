@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from dsm_native import waiting
 from dsm_native._native.handle import Handle
-from dsm_native._native.lock import LockCore
+from dsm_native._native.lock import Guarded, LockCore
 from dsm_native._native.rendezvous import ConditionCore, EventCore
 from dsm_native._native.semaphore import PERMITS_MAX, SemaphoreCore
 from dsm_native.exceptions import NotOwnerError, UsageError
@@ -96,12 +96,6 @@ class Semaphore(SemaphoreCore):
 
     __slots__ = ()
 
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
     async def acquire_async(self, timeout: float | None = None) -> bool:
         """As `acquire`, in an event loop."""
         if self.acquire(False):
@@ -142,14 +136,16 @@ class Event(EventCore):
         return made_again, (self.handle.name, "event", self.name)
 
 
-class Condition:
+class Condition(Guarded):
     """A condition by name, as `threading.Condition`: a lock, and a list of those who wait.
 
     Whoever waits is notified in the order of waiting. The notification of a process that dies
     before it goes on passes to the next. At most 1,024 threads wait at once (LimitError).
     """
 
-    __slots__ = ("__weakref__", "_list", "lock")
+    __slots__ = ("__weakref__", "_list")
+
+    lock: Lock
 
     def __init__(self, handle: Handle, name: str, lock: Lock) -> None:
         self.lock = lock
@@ -168,12 +164,6 @@ class Condition:
 
     def release(self) -> None:
         """Gives the condition's lock back."""
-        self.lock.release()
-
-    def __enter__(self) -> bool:
-        return self.lock.acquire()
-
-    def __exit__(self, *exception: object) -> None:
         self.lock.release()
 
     async def __aenter__(self) -> None:

@@ -190,6 +190,7 @@ def test_a_barrier_breaks_whose_action_is_killed(shared):
         child.kill()
         child.ends()
     assert told == ["broken"]
+    eventually(lambda: barrier.broken, "the dead child was a party of the round before")
     barrier.reset()
 
     with Child(party) as child:

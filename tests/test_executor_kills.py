@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from concurrent import futures
+from functools import partial
 
 import numpy as np
 import pytest
@@ -178,6 +179,16 @@ def test_workers_killed_as_soon_as_they_are_there_are_replaced_for_ever(cluster)
             time.sleep(0.01)
         assert len(killed) >= 36
         assert [future.result(timeout=60) for future in asked] == [*range(20), *[None] * 6]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_when_the_collector_has_ended(cluster):
+    with cluster.executor() as pool:
+        waiting = pool.submit(time.sleep, 60)
+        cluster._scheduler._look_around = lambda: {}["an error of our own"]
+        for call in (waiting.result, partial(cluster.submit, abs, -1)):
+            with pytest.raises(dsm.ClosedError, match="an error of our own"):
+                eventually(call, "the error is told")
 
 
 def test_a_node_that_cannot_be_started_is_given_up_with_an_error(name, tmp_path):

@@ -1,4 +1,4 @@
-"""Ctrl-C at any instant of an executor's use: no outcome is lost, and nothing stays locked."""
+"""Ctrl-C at any instant, of an executor's use or within locks: nothing is lost or stays taken."""
 
 from __future__ import annotations
 
@@ -76,4 +76,67 @@ os._exit(0) if problems else None
 @pytest.mark.parametrize("seed", range(3))
 def test_interrupts_lose_nothing_and_lock_nothing(name, seed):
     result = run(SCRIPT, name, str(seed))
+    assert (result.stdout, result.stderr, result.returncode) == ("[]\n", "", 0)
+
+
+HOLDERS = """
+import dsm_native as dsm, os, random, signal, sys, threading, time
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+name, seed = sys.argv[1:]
+draw = random.Random(seed)
+
+def forever(step):
+    try:
+        while True:
+            step()
+    except KeyboardInterrupt:
+        pass
+
+with dsm.Cluster(nodes=1, name=name, stripes=64) as cluster:
+    shop = cluster.region("shop")
+    guards = {
+        "lock": cluster.lock("a"),
+        "semaphore": cluster.semaphore("a"),
+        "condition": cluster.condition("b"),
+        "key": shop.lock("a"),
+    }
+
+    def held(kind, guard):
+        def hold():
+            with guard:
+                pass
+        return hold
+
+    problems = []
+    for _ in range(120):
+        kind = draw.choice(list(guards))
+        def interrupt():
+            time.sleep(draw.random() * 0.004)
+            os.kill(os.getpid(), signal.SIGINT)
+        thread = threading.Thread(target=interrupt)
+        try:
+            thread.start()
+            forever(held(kind, guards[kind]))
+            thread.join()
+        except KeyboardInterrupt:
+            thread.join()
+        got = []
+        def look():
+            got.append(guards[kind].acquire(timeout=5))
+            if got[0]:
+                guards[kind].release()
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+        if got != [True]:
+            problems.append(kind)
+            break
+print(problems)
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_interrupts_leave_nothing_taken(name, seed):
+    result = run(HOLDERS, name, str(seed))
     assert (result.stdout, result.stderr, result.returncode) == ("[]\n", "", 0)

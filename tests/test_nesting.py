@@ -164,3 +164,49 @@ def test_an_initializer_runs_once_however_many_threads_run_tasks(shared):
 
     assert shared.submit(ask).result(timeout=60) == 30
     assert set(counts.values()) == {1}
+
+
+def queued_ones_are_cancelled(count):
+    with dsm.current().executor() as pool:
+        asked = [pool.submit(time.sleep, 0.2) for _ in range(count)]
+        time.sleep(0.1)
+        cancelled = [future.cancel() for future in asked]
+        assert [future.cancelled() for future in asked] == cancelled
+        done, _ = futures.wait(asked, timeout=20)
+        assert len(done) == count
+    return cancelled.count(True)
+
+
+def closed_map(count):
+    with dsm.current().executor() as pool:
+        results = pool.map(lambda x: time.sleep(0.05) or x, range(count))
+        assert next(results) == 0
+        results.close()
+    with dsm.current().executor() as pool, pytest.raises(ZeroDivisionError):
+        list(pool.map(lambda x: time.sleep(0.05) or 1 / x, range(count)))
+    pool = dsm.current().executor()
+    asked = [pool.submit(time.sleep, 0.05) for _ in range(count)]
+    pool.shutdown(cancel_futures=True)
+    assert all(future.done() for future in asked)
+    return True
+
+
+def test_tasks_of_tasks_can_be_cancelled(shared):
+    assert shared.submit(queued_ones_are_cancelled, 40).result(timeout=60) >= 30
+    start = time.monotonic()
+    assert shared.submit(closed_map, 300).result(timeout=60)
+    assert time.monotonic() - start < 10  # all 900 tasks would take 15 s on three nodes
+    assert shared.map(abs, range(-20, 0)) == list(range(20, 0, -1))
+
+
+def test_a_cluster_may_be_closed_while_tasks_wait_for_tasks(name):
+    def wait():
+        futures.wait([dsm.current().submit(time.sleep, 30) for _ in range(6)])
+
+    with dsm.Cluster(nodes=2, name=name, stripes=64) as cluster:
+        pool = cluster.executor()
+        waiting = [pool.submit(wait), pool.submit(abs, -1)]
+        assert waiting[1].result(20) == 1
+        time.sleep(0.3)
+    with pytest.raises(dsm.ClosedError):
+        waiting[0].result(20)

@@ -29,6 +29,7 @@
   X(TOO_MANY, "LimitError", "a fixed table of the control segment is full")                        \
   X(TORN, "TornWriteError", "a writer was killed in tiles that keep no undo image")                \
   X(CORRUPT, "CorruptError", "bytes in a segment are damaged")                                     \
+  X(NO_REPLICAS, "NoReplicasAvailableError", "no replica of the object validates")                 \
   X(LAYOUT, "CorruptError", "the segment was written by an incompatible layout")                   \
   X(NOT_OWNER, "NotOwnerError", "the caller does not hold what it wants to give back")             \
   X(BROKEN, "BrokenBarrierError", "the barrier is broken")                                         \

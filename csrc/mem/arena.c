@@ -16,13 +16,26 @@ static dsm_log arena_log(dsm_call *call, unsigned node) {
   return dsm_log_make(call, dsm_space_arena_intent(call->space, node), ARENA_SALT + node);
 }
 
-static dsm_status arena_lock(dsm_call *call, unsigned node) {
+/* Damage: the intent is finished or given up, and all that follows from the heads is made anew. The
+ * lock is held, and dropped if that fails. */
+static dsm_status rebuild(dsm_call *call, unsigned node) {
+  dsm_intent_shm *intent = dsm_space_arena_intent(call->space, node);
+  dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
+  if (dsm_intent_recover(call, intent, ARENA_SALT + node) != DSM_OK) dsm_intent_give_up(intent);
+  dsm_status status = dsm__arena_rebuild(call, node);
+  if (status == DSM_OK) return status;
+  dsm_store_release_u32(&lock->quarantined, 1);
+  dsm_lock_drop(lock);
+  return status;
+}
+
+dsm_status dsm__arena_lock(dsm_call *call, unsigned node) {
   bool must_repair;
   dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
   dsm_status status;
   /* Under this lock the id keeps its segment (mem/nodes.h), once we have seen that we have it. */
   for (;;) {
-    status = dsm_lock_take(call, lock, &must_repair);
+    status = dsm_lock_take_any(call, lock, &must_repair);
     if (status != DSM_OK) {
       call->fault.node = (int32_t)node;
       return status;
@@ -43,18 +56,13 @@ static dsm_status arena_lock(dsm_call *call, unsigned node) {
     dsm_store_release_u32(&dsm_space_node(call->space, node)->arena.limbo_hint, 1);
     DSM_CRASH_POINT("arena.recovered");
     dsm_lock_repaired(lock, status);
-    if (status != DSM_OK) dsm_lock_drop(lock);
   }
-  return status;
+  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 0)) return rebuild(call, node);
+  return DSM_OK;
 }
 
-static void arena_unlock(dsm_call *call, unsigned node) {
+void dsm__arena_unlock(dsm_call *call, unsigned node) {
   dsm_lock_drop(dsm_space_node_lock(call->space, node));
-}
-
-static void seal_store(const dsm_space *space, unsigned segment, dsm_atomic_u64 *word,
-                       uint64_t value) {
-  dsm_store_release_u64(word, dsm_seal(value, dsm_space_locator(space, segment, word)));
 }
 
 dsm_status dsm_arena_init(dsm_call *call, unsigned node) {
@@ -62,24 +70,24 @@ dsm_status dsm_arena_init(dsm_call *call, unsigned node) {
   dsm_arena_shm *arena = &dsm_space_node(space, node)->arena;
   const dsm_layout *layout = &space->layout;
   uint64_t first = layout->data_page, pages = layout->page_count - first;
-  for (unsigned i = 0; i < DSM_BIN_COUNT; i++) seal_store(space, node + 1, &arena->bins[i], 0);
+  for (unsigned i = 0; i < DSM_BIN_COUNT; i++) dsm_run_store(space, node + 1, &arena->bins[i], 0);
   for (unsigned i = 0; i < DSM_BIN_COUNT / 28; i++)
-    seal_store(space, node + 1, &arena->occupied[i], 0);
-  seal_store(space, node + 1, &arena->limbo, 0);
-  seal_store(space, node + 1, &arena->free_pages, 0);
-  seal_store(space, node + 1, &arena->limbo_pages, 0);
-  seal_store(space, node + 1, &arena->unbacked_pages, pages);
-  seal_store(space, node + 1, &arena->unbacked, first);
+    dsm_run_store(space, node + 1, &arena->occupied[i], 0);
+  dsm_run_store(space, node + 1, &arena->limbo, 0);
+  dsm_run_store(space, node + 1, &arena->free_pages, 0);
+  dsm_run_store(space, node + 1, &arena->limbo_pages, 0);
+  dsm_run_store(space, node + 1, &arena->unbacked_pages, pages);
+  dsm_run_store(space, node + 1, &arena->unbacked, first);
   dsm_page_shm *head = dsm_space_page(space, node, first);
   dsm_page_shm *tail = dsm_space_page(space, node, layout->page_count - 1);
   uint64_t base = layout->pages;
   DSM_TRY(dsm_os_segment_back(&space->nodes[node], base + first * sizeof *head, sizeof *head));
   DSM_TRY(dsm_os_segment_back(&space->nodes[node], base + (layout->page_count - 1) * sizeof *head,
                               sizeof *head));
-  seal_store(space, node + 1, &head->run, (uint64_t)DSM_RUN_UNBACKED << 28 | pages);
+  dsm_run_store(space, node + 1, &head->run, (uint64_t)DSM_RUN_UNBACKED << 28 | pages);
   dsm_store_release_u64(&head->link,
                         dsm_link_seal(0, dsm_space_locator(space, node + 1, &head->link)));
-  if (pages > 1) seal_store(space, node + 1, &tail->run, (uint64_t)DSM_RUN_TAIL << 28 | pages);
+  if (pages > 1) dsm_run_store(space, node + 1, &tail->run, (uint64_t)DSM_RUN_TAIL << 28 | pages);
   return DSM_OK;
 }
 
@@ -235,27 +243,37 @@ static dsm_status warm(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_k
   dsm_status status = back_pages(call, node, page, pages);
   DSM_CRASH_POINT("arena.warm");
   if (status == DSM_OK) {
-    seal_store(call->space, node + 1, &dsm_space_page(call->space, node, page)->run,
-               (uint64_t)kind << 28 | pages);
+    dsm_run_store(call->space, node + 1, &dsm_space_page(call->space, node, page)->run,
+                  (uint64_t)kind << 28 | pages);
     return DSM_OK;
   }
   DSM_TRY(dsm_arena_give(call, node, stripe, target));
   return status == DSM_STORE_FULL ? full(call, node, pages) : status;
 }
 
-dsm_status dsm_arena_take(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
-                          uint64_t pages, dsm_atomic_u64 *target) {
-  DSM_TRY(arena_lock(call, node));
-  uint64_t cold_page = 0;
+static dsm_status take_locked(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
+                              uint64_t pages, dsm_atomic_u64 *target, uint64_t *cold_page) {
   dsm_status status = reclaim(call, node);
   if (status == DSM_OK) status = take_free(call, node, stripe, kind, pages, target);
   if (status == DSM_NOT_FOUND && pages > CHUNK_PAGES_MAX) {
-    status = take_cold(call, node, stripe, pages, target, &cold_page);
+    status = take_cold(call, node, stripe, pages, target, cold_page);
   } else if (status == DSM_NOT_FOUND) {
     status = grow(call, node, pages);
     if (status == DSM_OK) status = take_free(call, node, stripe, kind, pages, target);
   }
-  arena_unlock(call, node);
+  return status;
+}
+
+dsm_status dsm_arena_take(dsm_call *call, unsigned node, uint32_t stripe, dsm_run_kind kind,
+                          uint64_t pages, dsm_atomic_u64 *target) {
+  DSM_TRY(dsm__arena_lock(call, node));
+  uint64_t cold_page = 0;
+  dsm_status status = take_locked(call, node, stripe, kind, pages, target, &cold_page);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
+    DSM_TRY(rebuild(call, node));
+    status = take_locked(call, node, stripe, kind, pages, target, &cold_page);
+  }
+  dsm__arena_unlock(call, node);
   if (status == DSM_OK && cold_page)
     status = warm(call, node, stripe, kind, cold_page, pages, target);
   return status;
@@ -293,17 +311,32 @@ static dsm_status give_locked(dsm_call *call, unsigned node, uint32_t stripe,
 }
 
 dsm_status dsm_arena_give(dsm_call *call, unsigned node, uint32_t stripe, dsm_atomic_u64 *source) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   dsm_status status = give_locked(call, node, stripe, source);
-  arena_unlock(call, node);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
+    DSM_TRY(rebuild(call, node));
+    status = give_locked(call, node, stripe, source);
+  }
+  dsm__arena_unlock(call, node);
   return status;
 }
 
 dsm_status dsm_arena_repair(dsm_call *call, unsigned node) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   dsm_status status = reclaim(call, node);
-  arena_unlock(call, node);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT)) {
+    DSM_TRY(rebuild(call, node));
+    status = reclaim(call, node);
+  }
+  dsm__arena_unlock(call, node);
   return status;
+}
+
+dsm_status dsm_arena_rebuild(dsm_call *call, unsigned node) {
+  DSM_TRY(dsm__arena_lock(call, node));
+  DSM_TRY(rebuild(call, node));
+  dsm__arena_unlock(call, node);
+  return DSM_OK;
 }
 
 dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *out) {
@@ -322,9 +355,9 @@ dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *o
 }
 
 dsm_status dsm_arena_look(dsm_call *call, unsigned node, uint64_t page, dsm_run *out) {
-  DSM_TRY(arena_lock(call, node));
+  DSM_TRY(dsm__arena_lock(call, node));
   dsm_status status = dsm_run_read(call, node, page, out);
-  arena_unlock(call, node);
+  dsm__arena_unlock(call, node);
   return status;
 }
 
@@ -336,40 +369,4 @@ dsm_status dsm_arena_usage_read(dsm_call *call, unsigned node, dsm_arena_usage *
   out->unbacked_pages = dsm_log_get_sealed(&log, node + 1, &arena->unbacked_pages);
   out->limbo_pages = dsm_log_get_sealed(&log, node + 1, &arena->limbo_pages);
   return log.status;
-}
-
-dsm_status dsm_arena_valid(dsm_call *call, unsigned node,
-                           void (*visit)(void *context, uint64_t page, const dsm_run *run),
-                           void *context) {
-  DSM_TRY(arena_lock(call, node));
-  const dsm_layout *layout = &call->space->layout;
-  dsm_arena_usage usage, seen = {0};
-  dsm_status status = dsm_arena_usage_read(call, node, &usage);
-  dsm_run run = {.kind = DSM_RUN_NONE};
-  for (uint64_t page = layout->data_page; status == DSM_OK && page < layout->page_count;
-       page += run.pages) {
-    status = dsm_run_read(call, node, page, &run);
-    if (status == DSM_OK && run.kind == DSM_RUN_TAIL)
-      status = dsm_fail(call, DSM_CORRUPT, "run begins with a tail", (int)node, -1, page, 0);
-    if (status != DSM_OK) break;
-    if (run.pages > 1) {
-      dsm_run tail;
-      status = dsm_run_read(call, node, page + run.pages - 1, &tail);
-      if (status == DSM_OK && (tail.kind != DSM_RUN_TAIL || tail.pages != run.pages))
-        status = dsm_fail(call, DSM_CORRUPT, "head and tail differ", (int)node, -1, run.pages,
-                          tail.pages);
-      if (status != DSM_OK) break;
-    }
-    if (run.kind == DSM_RUN_FREE) seen.free_pages += run.pages;
-    if (run.kind == DSM_RUN_UNBACKED) seen.unbacked_pages += run.pages;
-    if (run.kind == DSM_RUN_LIMBO) seen.limbo_pages += run.pages;
-    if (visit) visit(context, page, &run);
-  }
-  if (status == DSM_OK &&
-      (seen.free_pages != usage.free_pages || seen.unbacked_pages != usage.unbacked_pages ||
-       seen.limbo_pages != usage.limbo_pages))
-    status = dsm_fail(call, DSM_CORRUPT, "page counters differ from the map", (int)node, -1,
-                      seen.free_pages, usage.free_pages);
-  arena_unlock(call, node);
-  return status;
 }

@@ -56,6 +56,10 @@ dsm_status dsm_arena_give(dsm_call *call, unsigned node, uint32_t stripe, dsm_at
 /* Finishes what a dead holder of the arena's lock left, by taking and dropping the lock. */
 dsm_status dsm_arena_repair(dsm_call *call, unsigned node);
 
+/* Makes lists and counters anew; what meets damage here does so by itself. DSM_CORRUPT if the chain
+ * of runs is broken. */
+dsm_status dsm_arena_rebuild(dsm_call *call, unsigned node);
+
 /* Reads the head of a run; DSM_CORRUPT if its words do not verify or leave the segment. */
 dsm_status dsm_run_read(dsm_call *call, unsigned node, uint64_t page, dsm_run *out);
 /* The same under the arena's lock, for a run that may be changing hands: without it the kind may be

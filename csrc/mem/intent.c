@@ -93,3 +93,10 @@ dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t s
   DSM_CRASH_POINT("recover.cleared");
   return DSM_OK;
 }
+
+void dsm_intent_give_up(dsm_intent_shm *intent) {
+  dsm_store_release_u64(&intent->armed, 0);
+  dsm_store_release_u64(&intent->decision, 0);
+  dsm_store_release_u64(&intent->decided, 0);
+  dsm_store_release_u64(&intent->count, 0);
+}

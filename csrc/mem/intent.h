@@ -122,4 +122,7 @@ bool dsm_intent_word_fits(const dsm_space *space, dsm_locator locator);
  * DSM_CORRUPT if the record does not verify or points outside the segments. */
 dsm_status dsm_intent_recover(dsm_call *call, dsm_intent_shm *intent, uint64_t salt);
 
+/* Drops an intent that does not verify. The lock must be held. */
+void dsm_intent_give_up(dsm_intent_shm *intent);
+
 #endif

@@ -34,6 +34,8 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   out->arrays = take(&end, sizeof(dsm_array_directory_shm));
   out->decisions = take(&end, DSM_DECISIONS_MAX * sizeof(dsm_decision_shm));
   out->bells = take(&end, stripes * sizeof(dsm_atomic_u32));
+  out->recovery = take(&end, sizeof(dsm_recovery_shm));
+  out->losses = take(&end, stripes * 8);
   out->node_table = take(&end, sizeof(dsm_node_table_shm));
   out->strays = take(&end, stripes * 8);
   out->balance = take(&end, sizeof(dsm_balance_shm));
@@ -60,6 +62,7 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
   take(&end, sizeof(dsm_node_shm));
   out->node_unsettled = take(&end, (stripes + 63) / 64 * 8);
   out->node_routes = take(&end, stripes * 8);
+  out->node_regions = take(&end, DSM_REGIONS_MAX * sizeof(dsm_region_shm));
   out->node_table_copy = take(&end, sizeof(dsm_node_table_shm));
   out->subs = take(&end, stripes * sizeof(dsm_sub_shm));
   out->page_count = config->node_segment_bytes / DSM_ARENA_PAGE_BYTES;
@@ -72,4 +75,13 @@ dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out) {
 
 uint64_t dsm_config_checksum(const dsm_config_shm *config) {
   return dsm_hash64(config, sizeof *config, DSM_CONTROL_MAGIC);
+}
+
+uint64_t dsm_region_checksum(const dsm_region_shm *record) {
+  return dsm_hash64((const uint8_t *)record + 8, sizeof *record - 8, 0x524547494F4Eull);
+}
+
+bool dsm_region_record_holds(const dsm_region_shm *record) {
+  return record->name_bytes > 0 && record->name_bytes <= DSM_REGION_NAME_BYTES &&
+         record->check == dsm_region_checksum(record);
 }

@@ -84,6 +84,8 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 #define DSM_PENDING_SETTLE 2u /* a sub may hold runs that are reserved or retired */
 #define DSM_PENDING_HOLDS 4u  /* a transaction's holds of the stripe could not be given back yet */
 #define DSM_PENDING_BELL 8u   /* somebody waits for a change; set without the lock */
+#define DSM_PENDING_MEND 16u  /* the stripe is being mended, or is to be: do not believe a miss */
+#define DSM_PENDING_LOST 32u  /* the stripe may have lost keys: its word in `losses` tells */
 
 typedef struct dsm_control_shm {
   uint64_t magic;
@@ -285,6 +287,26 @@ typedef struct dsm_node_shm {
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");
 
+/* What recovery has found and done, for stats; and one word by which readers ask for it. */
+typedef struct dsm_scrub_shm {
+  dsm_atomic_u64 rounds; /* over all stripes of the node */
+  dsm_atomic_u64 bytes;  /* looked at */
+  dsm_atomic_u64 found;  /* damaged stripes met */
+  uint64_t reserved[5];
+} dsm_scrub_shm;
+
+typedef struct dsm_recovery_shm {
+  dsm_atomic_u32 asked; /* grows when damage was met that had to be left (PENDING_MEND) */
+  dsm_atomic_u32 reserved_half;
+  dsm_atomic_u64 stripes_mended;
+  dsm_atomic_u64 objects_copied;   /* taken from another replica */
+  dsm_atomic_u64 objects_attached; /* found again without their slot */
+  dsm_atomic_u64 objects_lost;
+  uint64_t reserved[3];
+  dsm_scrub_shm scrubs[DSM_NODES_MAX];
+} dsm_recovery_shm;
+_Static_assert(sizeof(dsm_recovery_shm) <= DSM_PAGE_BYTES, "recovery's words fit a page");
+
 /* One name in the directory of arrays (store/array_directory.h). Builds are sealed by their place;
  * an entry is in use while any word but `check` and the name is not 0. */
 typedef struct dsm_array_entry_shm {
@@ -355,15 +377,19 @@ typedef struct dsm_layout {
   uint64_t arrays, decisions, bells;
   uint64_t node_table, strays; /* membership, and what moves have not tidied yet */
   uint64_t balance, targets;   /* a rebalance, and where each stripe is to be */
+  uint64_t recovery, losses;
   uint64_t events;
   uint64_t region_counts, holds, decision_logs, pins, syncs, sync_heap, mailboxes;
   uint64_t cut, cut_stripes, cut_pins, saved, saved_bytes, control_bytes;
-  uint64_t node_unsettled, node_routes, node_table_copy, subs, pages, data, node_bytes;
+  uint64_t node_unsettled, node_routes, node_regions, node_table_copy, subs, pages, data;
+  uint64_t node_bytes;
   uint64_t page_count, data_page; /* pages of a node segment; the first one that is handed out */
 } dsm_layout;
 
 /* DSM_USAGE if the configuration is outside the limits or leaves no page to hand out. */
 dsm_status dsm_layout_compute(const dsm_config_shm *config, dsm_layout *out);
 uint64_t dsm_config_checksum(const dsm_config_shm *config);
+uint64_t dsm_region_checksum(const dsm_region_shm *record);
+bool dsm_region_record_holds(const dsm_region_shm *record);
 
 #endif

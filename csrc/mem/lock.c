@@ -36,7 +36,7 @@ static void blame(const dsm_call *call, const dsm_lock_shm *lock) {
   dsm_fetch_add_relaxed_u32(&dsm_space_participant(call->space, owner - 1)->repaired, 1);
 }
 
-dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
+dsm_status dsm_lock_take_any(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
   dsm_os_lock result = dsm_os_mutex_try(&lock->mutex);
   if (DSM_UNLIKELY(result == DSM_OS_LOCK_BUSY)) {
     result = spin(lock);
@@ -52,12 +52,15 @@ dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) 
     dsm_os_mutex_consistent(&lock->mutex);
   }
   dsm_store_relaxed_u32(&lock->owner, call->space->participant + 1);
-  if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 0)) {
-    dsm_os_mutex_unlock(&lock->mutex);
-    return dsm_fail(call, DSM_CORRUPT, "quarantined after a failed repair", -1, -1, 0, 0);
-  }
   *must_repair = dsm_load_relaxed_u32(&lock->pending) & DSM_PENDING_REPAIR;
   return DSM_OK;
+}
+
+dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
+  DSM_TRY(dsm_lock_take_any(call, lock, must_repair));
+  if (DSM_LIKELY(dsm_load_relaxed_u32(&lock->quarantined) == 0)) return DSM_OK;
+  dsm_os_mutex_unlock(&lock->mutex);
+  return dsm_fail(call, DSM_CORRUPT, "quarantined after a failed repair", -1, -1, 0, 0);
 }
 
 void dsm_lock_repaired(dsm_lock_shm *lock, dsm_status outcome) {

@@ -16,6 +16,8 @@
 
 /* DSM_LOCK_TIMEOUT with the owner in call->fault; DSM_CORRUPT if quarantined (then not held). */
 dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair);
+/* The same, quarantined or not: for who mends it. */
+dsm_status dsm_lock_take_any(dsm_call *call, dsm_lock_shm *lock, bool *must_repair);
 /* After a repair; the lock stays held. DSM_LOCK_TIMEOUT leaves it to the next taker. */
 void dsm_lock_repaired(dsm_lock_shm *lock, dsm_status outcome);
 void dsm_lock_drop(dsm_lock_shm *lock);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
+#include "headers.h"
 #include "lock.h"
 
 #define TABLE_SALT 0x4E4F4445ull
@@ -26,10 +27,38 @@ static uint64_t entry_word(unsigned node, const dsm_node_entry *entry) {
   return dsm_seal(value, TABLE_SALT + node);
 }
 
+/* The entry as the copy of the latest epoch has it; 0 if none verifies. */
+static uint64_t told(const dsm_space *space, unsigned node) {
+  uint64_t best = 0, latest = 0;
+  for (unsigned other = 0; other < space->node_count; other++) {
+    bool ok;
+    if (!dsm_space_present(space, other)) continue;
+    const dsm_node_table_shm *copy = dsm_space_node_table_copy(space, other);
+    uint64_t word = dsm_load_acquire_u64(&copy->nodes[node]);
+    uint64_t epoch = dsm_load_relaxed_u64(&copy->epoch);
+    dsm_unseal(word, TABLE_SALT + node, &ok);
+    if (!ok || epoch < latest) continue;
+    best = word;
+    latest = epoch;
+  }
+  return best;
+}
+
+/* A damaged entry is told anew by the copies; whoever changes the table meanwhile wins. */
+static uint64_t restore(const dsm_space *space, unsigned node, uint64_t damaged) {
+  dsm_atomic_u64 *entry = &dsm_space_node_table(space)->nodes[node];
+  uint64_t word = told(space, node);
+  if (word) dsm_cas_acq_rel_u64(entry, &damaged, word);
+  DSM_CRASH_POINT("nodes.restored");
+  return dsm_load_acquire_u64(entry);
+}
+
 dsm_status dsm_nodes_read(dsm_call *call, unsigned node, dsm_node_entry *out) {
   bool ok;
   uint64_t word = dsm_load_acquire_u64(&dsm_space_node_table(call->space)->nodes[node]);
   uint64_t value = dsm_unseal(word, TABLE_SALT + node, &ok);
+  if (DSM_UNLIKELY(!ok))
+    value = dsm_unseal(restore(call->space, node, word), TABLE_SALT + node, &ok);
   *out = (dsm_node_entry){
       .state = (dsm_node_state)(value & ((1u << STATE_BITS) - 1)),
       .weight = (uint32_t)(value >> STATE_BITS) & ((1u << WEIGHT_BITS) - 1),
@@ -81,14 +110,12 @@ void dsm_nodes_init(const dsm_space *space, uint32_t count) {
 
 static dsm_status verify_segment(dsm_call *call, const dsm_os_segment *segment, unsigned node,
                                  uint32_t build) {
-  const dsm_node_shm *header = (const dsm_node_shm *)(const void *)segment->base;
-  const dsm_control_shm *control = dsm_space_control(call->space);
+  dsm_node_shm *header = (dsm_node_shm *)(void *)segment->base;
   if (segment->bytes != call->space->layout.node_bytes)
     return dsm_fail(call, DSM_CORRUPT, "size of the node segment", (int)node, -1, segment->bytes,
                     call->space->layout.node_bytes);
-  if (header->magic != DSM_NODE_MAGIC || header->layout_version != DSM_LAYOUT_VERSION ||
-      header->node != node || header->config_check != control->config_check ||
-      header->config.cluster_id != control->config.cluster_id)
+  if (!dsm_headers_node_holds(call->space, header, node) &&
+      !dsm_headers_node_restore(call->space, header, node, build))
     return dsm_fail(call, DSM_CORRUPT, "node segment is not this cluster's", (int)node, -1,
                     header->magic, DSM_NODE_MAGIC);
   if (header->build != build)

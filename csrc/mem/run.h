@@ -34,4 +34,16 @@ void dsm_run_merge(dsm_log *log, unsigned node, uint64_t page, uint64_t pages, d
 /* The bin in which a free run of that length belongs. */
 unsigned dsm_run_bin(uint64_t pages);
 
+/* Stores a sealed word at once, where no reader of the arena can be. */
+static inline void dsm_run_store(const dsm_space *space, unsigned segment, dsm_atomic_u64 *word,
+                                 uint64_t value) {
+  dsm_store_release_u64(word, dsm_seal(value, dsm_space_locator(space, segment, word)));
+}
+
+/* The arena's lock, repaired; DSM_CORRUPT if the arena cannot be rebuilt. */
+dsm_status dsm__arena_lock(dsm_call *call, unsigned node);
+void dsm__arena_unlock(dsm_call *call, unsigned node);
+/* With the lock held (arena_rebuild.c). */
+dsm_status dsm__arena_rebuild(dsm_call *call, unsigned node);
+
 #endif

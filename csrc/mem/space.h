@@ -105,11 +105,6 @@ static inline dsm_atomic_u64 *dsm_space_target(const dsm_space *space, uint32_t 
   return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.targets) + stripe;
 }
 
-static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
-                                                   uint32_t stripe) {
-  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes) + stripe;
-}
-
 static inline dsm_node_table_shm *dsm_space_node_table_copy(const dsm_space *space, unsigned node) {
   return (dsm_node_table_shm *)(void *)(space->nodes[node].base + space->layout.node_table_copy);
 }
@@ -151,6 +146,15 @@ static inline dsm_intent_entry_shm *dsm_space_decision_log(const dsm_space *spac
 
 static inline dsm_atomic_u32 *dsm_space_bell(const dsm_space *space, uint32_t stripe) {
   return (dsm_atomic_u32 *)(void *)(space->control.base + space->layout.bells) + stripe;
+}
+
+static inline dsm_recovery_shm *dsm_space_recovery(const dsm_space *space) {
+  return (dsm_recovery_shm *)(void *)(space->control.base + space->layout.recovery);
+}
+
+/* How many objects of the stripe were lost with their keys; sealed, or 0 for none. */
+static inline dsm_atomic_u64 *dsm_space_losses(const dsm_space *space, uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->control.base + space->layout.losses) + stripe;
 }
 
 static inline dsm_events_shm *dsm_space_events(const dsm_space *space) {
@@ -206,6 +210,17 @@ static inline dsm_sub_shm *dsm_space_sub(const dsm_space *space, unsigned node, 
 
 static inline dsm_page_shm *dsm_space_page(const dsm_space *space, unsigned node, uint64_t page) {
   return (dsm_page_shm *)(void *)(space->nodes[node].base + space->layout.pages) + page;
+}
+
+/* Copies of what the control segment says, so that it is no single point (I-7). */
+static inline dsm_atomic_u64 *dsm_space_node_route(const dsm_space *space, unsigned node,
+                                                   uint32_t stripe) {
+  return (dsm_atomic_u64 *)(void *)(space->nodes[node].base + space->layout.node_routes) + stripe;
+}
+
+static inline dsm_region_shm *dsm_space_node_region(const dsm_space *space, unsigned node,
+                                                    uint32_t region) {
+  return (dsm_region_shm *)(void *)(space->nodes[node].base + space->layout.node_regions) + region;
 }
 
 static inline dsm_atomic_u64 *dsm_space_unsettled(const dsm_space *space, unsigned node,

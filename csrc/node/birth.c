@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "birth.h"
 
+#include "../base/copy.h"
 #include "../base/crash.h"
 #include "../mem/arena.h"
 #include "../mem/lock.h"
@@ -30,6 +31,9 @@ static dsm_status fill(dsm_call *call, unsigned node, uint32_t build) {
     dsm_store_relaxed_u64(dsm_space_node_route(space, node, stripe),
                           dsm_load_relaxed_u64(dsm_space_route(space, stripe)));
   }
+  for (uint32_t region = 0; region < DSM_REGIONS_MAX; region++)
+    dsm_copy_in(dsm_space_node_region(space, node, region), dsm_space_region(space, region),
+                sizeof(dsm_region_shm));
   dsm_nodes_copy(space, node);
   DSM_TRY(store_full(call, dsm_arena_init(call, node), node, DSM_PAGE_BYTES));
   header->magic = DSM_NODE_MAGIC;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../base/crash.h"
+#include "../mem/headers.h"
 #include "../mem/lock.h"
 #include "../mem/pin.h"
 #include "../store/array_directory.h"
@@ -62,12 +63,14 @@ static void unmap(dsm_cluster *cluster) {
   free(cluster);
 }
 
-static dsm_status check_control(dsm_call *call, dsm_cluster *cluster) {
+static dsm_status check_control(dsm_call *call, dsm_cluster *cluster, const char *name) {
   dsm_space *space = call->space;
-  const dsm_control_shm *control = dsm_space_control(space);
+  dsm_control_shm *control = dsm_space_control(space);
   /* A creator may have been killed, or be about, to ask for this page: looking at it would raise
    * SIGBUS where the file system is full (I-9). */
   DSM_TRY(dsm_os_segment_back(&space->control, 0, DSM_PAGE_BYTES));
+  if (control->magic != 0 && !dsm_headers_control_holds(control))
+    dsm_headers_control_restore(name, control);
   if (dsm_load_acquire_u64((const dsm_atomic_u64 *)(const void *)&control->magic) !=
       DSM_CONTROL_MAGIC)
     return dsm_fail(call, control->magic == 0 ? DSM_NO_CLUSTER : DSM_CORRUPT,
@@ -103,8 +106,8 @@ static dsm_status retire_dead(dsm_call *call) {
   return DSM_OK;
 }
 
-static dsm_status attach(dsm_call *call, dsm_cluster *cluster, int node) {
-  DSM_TRY(check_control(call, cluster));
+static dsm_status attach(dsm_call *call, dsm_cluster *cluster, const char *name, int node) {
+  DSM_TRY(check_control(call, cluster, name));
   dsm_cluster_state state = dsm_cluster_state_read(cluster);
   if (state == DSM_STATE_STOPPING)
     return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
@@ -136,7 +139,7 @@ dsm_status dsm_cluster_attach(const char *name, int node, dsm_cluster **out, dsm
   dsm_status status = dsm_os_segment_open(segment, &cluster->space.control);
   if (status == DSM_OK) {
     cluster->fork_flag = dsm_os_fork_flag_open();
-    status = cluster->fork_flag ? attach(&call, cluster, node) : DSM_OS;
+    status = cluster->fork_flag ? attach(&call, cluster, name, node) : DSM_OS;
   }
   if (status != DSM_OK) {
     *fault = call.fault;

@@ -1,36 +1,21 @@
 /* Regions: names, settings and sizes. */
 #include "registry.h"
 
+#include <string.h>
+
 #include "../base/crash.h"
-#include "../base/hash.h"
 #include "../mem/nodes.h"
-
-static uint64_t region_check(const dsm_region_shm *record) {
-  return dsm_hash64((const uint8_t *)record + 8, sizeof *record - 8, 0x524547494F4Eull);
-}
-
-static bool record_holds(const dsm_region_shm *record) {
-  return record->name_bytes > 0 && record->name_bytes <= DSM_REGION_NAME_BYTES &&
-         record->check == region_check(record);
-}
-
-static dsm_status count_read(dsm_call *call, uint64_t *count) {
-  bool ok;
-  const dsm_atomic_u64 *word = &dsm_space_control(call->space)->region_count;
-  uint64_t raw = dsm_load_acquire_u64(word);
-  *count = dsm_unseal(raw, dsm_space_locator(call->space, DSM_CONTROL_SEGMENT, word), &ok);
-  if (ok && *count <= DSM_REGIONS_MAX) return DSM_OK;
-  return dsm_fail(call, DSM_CORRUPT, "count of regions does not verify", -1, -1, raw, *count);
-}
+#include "../store/heal.h"
+#include "../store/region_record.h"
 
 /* Index of the region of that name, or `count` if there is none. */
 static dsm_status find(dsm_call *call, const char *name, uint32_t name_bytes, uint64_t count,
                        uint32_t *region) {
   for (*region = 0; *region < count; ++*region) {
-    const dsm_region_shm *record = dsm_space_region(call->space, *region);
-    if (!record_holds(record))
-      return dsm_fail(call, DSM_CORRUPT, "region record does not verify", -1, -1, *region,
-                      record->check);
+    const dsm_region_shm *record = dsm_region_record(call->space, *region);
+    if (!record)
+      return dsm_fail(call, DSM_CORRUPT, "neither the region's record nor a copy verifies", -1, -1,
+                      *region, 0);
     if (record->name_bytes == name_bytes && memcmp(record->name, name, name_bytes) == 0)
       return DSM_OK;
   }
@@ -58,7 +43,8 @@ static dsm_status create(dsm_call *call, uint32_t region, const char *name, uint
                              .allow_pickle = settings->allow_pickle,
                              .name_bytes = name_bytes};
   memcpy(record->name, name, name_bytes);
-  record->check = region_check(record);
+  record->check = dsm_region_checksum(record);
+  dsm_region_record_copy(space, region);
   DSM_CRASH_POINT("region.filled");
   dsm_atomic_u64 *count = &dsm_space_control(space)->region_count;
   dsm_store_release_u64(count,
@@ -70,7 +56,7 @@ static dsm_status open_locked(dsm_call *call, const char *name, uint32_t name_by
                               const dsm_region_settings *settings, bool match, uint32_t *region,
                               dsm_region_settings *actual) {
   uint64_t count;
-  DSM_TRY(count_read(call, &count));
+  DSM_TRY(dsm_region_count(call, &count));
   DSM_TRY(find(call, name, name_bytes, count, region));
   if (*region == count) {
     *actual = *settings;
@@ -100,8 +86,8 @@ dsm_status dsm_region_open(dsm_call *call, const char *name, uint32_t name_bytes
 }
 
 bool dsm_region_name(const dsm_space *space, uint32_t region, char *name, uint32_t *name_bytes) {
-  const dsm_region_shm *record = dsm_space_region(space, region);
-  if (region >= DSM_REGIONS_MAX || !record_holds(record)) return false;
+  const dsm_region_shm *record = region < DSM_REGIONS_MAX ? dsm_region_record(space, region) : NULL;
+  if (!record) return false;
   memcpy(name, record->name, record->name_bytes);
   *name_bytes = record->name_bytes;
   return true;
@@ -113,11 +99,18 @@ dsm_status dsm_region_length(dsm_call *call, uint32_t region, uint64_t *length) 
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     bool ok;
     const dsm_atomic_u64 *count = dsm_space_region_count(space, region, stripe);
-    uint64_t word = dsm_load_relaxed_u64(count);
-    *length += dsm_unseal(word, dsm_space_locator(space, DSM_CONTROL_SEGMENT, count), &ok);
+    dsm_locator locator = dsm_space_locator(space, DSM_CONTROL_SEGMENT, count);
+    uint64_t word = dsm_load_relaxed_u64(count), objects = dsm_unseal(word, locator, &ok);
+    if (DSM_UNLIKELY(!ok)) {
+      dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
+      dsm_heal(&own, stripe);
+      word = dsm_load_relaxed_u64(count);
+      objects = dsm_unseal(word, locator, &ok);
+    }
     if (!ok)
       return dsm_fail(call, DSM_CORRUPT, "count of the region does not verify", -1, stripe, word,
                       region);
+    *length += objects;
   }
   return DSM_OK;
 }

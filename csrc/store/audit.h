@@ -16,7 +16,7 @@ typedef struct dsm_audit {
   void *context;
   dsm_check_report *report;
   bool repair;
-  uint64_t *claimed[DSM_NODES_MAX]; /* bit per page: some sub refers to its run */
+  uint64_t *claimed[DSM_NODES_MAX]; /* bit per page: some sub refers to its run; NULL: not asked */
   dsm_audit_extent *extents;        /* small extents that the sub refers to, sorted */
   uint64_t extent_count, extent_room;
   uint32_t region_replicas[DSM_REGIONS_MAX];
@@ -52,14 +52,23 @@ uint64_t dsm_audit_slab_bits(const dsm_audit *audit, uint64_t *first, bool *apar
 /* Compares the backups with the primary, and the region counters with the primary. */
 bool dsm_audit_replicas(dsm_audit *audit);
 
+/* Both for the whole stripe, with the settings of regions read anew; *unsound has a bit per replica
+ * whose sub does not hold. */
+bool dsm_audit_stripe(dsm_audit *audit, uint32_t *unsound);
+/* Mends and examines again: true if everything holds afterwards. PENDING_MEND is set meanwhile, and
+ * stays if not. */
+bool dsm_audit_mended(dsm_audit *audit, uint32_t unsound);
+
+/* Small extents that the sub refers to, as they are met; then in the order of their offsets. */
+bool dsm_audit_remember(dsm_audit *audit, uint64_t offset, uint64_t bytes);
+void dsm_audit_sort(dsm_audit *audit);
+
 /* Repairs, all under the stripe's lock; each returns whether it mended something. `unsound` has a
  * bit per replica whose sub did not hold. */
 bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound);
 /* A sub that the route does not name and that does not hold: it is given up, or left to a move. */
 void dsm_mend_stray(dsm_audit *audit, unsigned node);
 bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page);
-/* Before a quarantined stripe is taken: drops the intent that does not verify. */
-void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe);
 
 static inline bool dsm_audit_claimed(const dsm_audit *audit, unsigned node, uint64_t page) {
   /* A node that came while the check runs has no map, and is left to the next one. */

@@ -26,7 +26,7 @@ bool dsm_audit_object(dsm_audit *audit, unsigned node, uint64_t slot, dsm_header
   return dsm_slot_verify(audit->call, node, audit->stripe, slot, header, key) == DSM_OK;
 }
 
-static bool remember_extent(dsm_audit *audit, uint64_t offset, uint64_t bytes) {
+bool dsm_audit_remember(dsm_audit *audit, uint64_t offset, uint64_t bytes) {
   if (audit->extent_count == audit->extent_room) {
     uint64_t room = audit->extent_room ? audit->extent_room * 2 : 256;
     dsm_audit_extent *larger = realloc(audit->extents, room * sizeof *larger);
@@ -76,7 +76,7 @@ static bool audit_slot(dsm_audit *audit, unsigned node, dsm_atomic_u64 *slot_wor
     return claim_run(audit, node, offset / DSM_ARENA_PAGE_BYTES, DSM_RUN_VALUE,
                      (header.value_offset + header.value_bytes + DSM_ARENA_PAGE_BYTES - 1) /
                          DSM_ARENA_PAGE_BYTES);
-  return remember_extent(audit, offset, header.value_offset + header.value_bytes);
+  return dsm_audit_remember(audit, offset, header.value_offset + header.value_bytes);
 }
 
 static bool audit_table(dsm_audit *audit, unsigned node) {
@@ -90,7 +90,10 @@ static bool audit_table(dsm_audit *audit, unsigned node) {
     uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
     filled += slot != DSM_SLOT_EMPTY;
     live += slot > DSM_SLOT_TOMBSTONE;
-    if (slot > DSM_SLOT_TOMBSTONE) sound &= audit_slot(audit, node, &table.slots[i]);
+    if (slot > DSM_SLOT_TOMBSTONE)
+      sound &= audit_slot(audit, node, &table.slots[i]);
+    else if (slot != DSM_SLOT_EMPTY && slot != DSM_SLOT_TOMBSTONE)
+      sound = dsm_audit_problem(audit, "slot names nothing", node, slot, i);
   }
   dsm_log log = quiet_log(audit);
   uint64_t used = dsm_log_get_sealed(&log, node + 1, &sub->used);
@@ -103,7 +106,7 @@ static bool audit_table(dsm_audit *audit, unsigned node) {
     sound = dsm_audit_problem(audit, "table is not marked live", node, table.offset, 0);
   if (table.size == DSM_TABLE_INLINE) return sound;
   if (dsm_table_bytes(table.size) <= DSM_SMALL_BYTES_MAX)
-    return remember_extent(audit, table.offset, dsm_table_bytes(table.size)) && sound;
+    return dsm_audit_remember(audit, table.offset, dsm_table_bytes(table.size)) && sound;
   return claim_run(audit, node, table.offset / DSM_ARENA_PAGE_BYTES, DSM_RUN_TABLE,
                    dsm_table_bytes(table.size) / DSM_ARENA_PAGE_BYTES) &&
          sound;
@@ -113,6 +116,11 @@ static int by_offset(const void *left, const void *right) {
   uint64_t a = ((const dsm_audit_extent *)left)->offset;
   uint64_t b = ((const dsm_audit_extent *)right)->offset;
   return (a > b) - (a < b);
+}
+
+void dsm_audit_sort(dsm_audit *audit) {
+  if (audit->extent_count)
+    qsort(audit->extents, audit->extent_count, sizeof *audit->extents, by_offset);
 }
 
 uint64_t dsm_audit_slab_bits(const dsm_audit *audit, uint64_t *first, bool *apart) {
@@ -178,8 +186,7 @@ static bool audit_lists(dsm_audit *audit, unsigned node, uint64_t hanging) {
 static bool audit_slabs(dsm_audit *audit, unsigned node) {
   bool sound = true;
   uint64_t hanging = 0;
-  if (audit->extent_count)
-    qsort(audit->extents, audit->extent_count, sizeof *audit->extents, by_offset);
+  dsm_audit_sort(audit);
   for (uint64_t first = 0; first < audit->extent_count;) {
     bool hangs = false;
     sound &= audit_slab(audit, node, &first, &hangs);

@@ -2,6 +2,7 @@
 #include "change.h"
 
 #include "cut.h"
+#include "heal.h"
 #include "stripe.h"
 
 /* Two passes, so that the misses of all replicas overlap: where the objects lie, then the objects.
@@ -21,16 +22,59 @@ dsm_status dsm_change_find(dsm_change *self) {
   return DSM_OK;
 }
 
+bool dsm_change_heal(dsm_change *self) {
+  if (self->healed) return false;
+  self->healed = true;
+  self->verified = false;
+  return dsm_heal_locked(self->call, self->stripe, &self->route) == DSM_OK &&
+         dsm_change_find(self) == DSM_OK;
+}
+
+/* One copy: the slots on the way to where the key would go must be true ones, or one of them may be
+ * the key's. */
+static bool way_holds(dsm_change *self) {
+  dsm_table table;
+  unsigned node = self->route.nodes[0];
+  return dsm_table_read(self->call, node, self->stripe, &table) == DSM_OK &&
+         dsm_table_way_holds(self->call, node, self->stripe, &table, self->key->hash);
+}
+
+/* What no kill leaves behind: replicas that disagree about the key. */
+static inline bool doubtful(dsm_change *self) {
+  const dsm_found *first = &self->found[0];
+  if (DSM_UNLIKELY(self->replicas == 1)) return !first->offset && !way_holds(self);
+  for (uint32_t i = 1; i < self->replicas; i++) {
+    const dsm_found *found = &self->found[i];
+    if (DSM_UNLIKELY(!found->offset != !first->offset ||
+                     (found->offset && found->header.version != first->header.version)))
+      return true;
+  }
+  return false;
+}
+
+dsm_status dsm_change_known(dsm_change *self) {
+  const dsm_found *found = &self->found[0];
+  if (found->offset ? found->header.codec != DSM_CODEC_LOST
+                    : dsm_heal_losses(self->call->space, self->stripe) == 0)
+    return DSM_OK;
+  return dsm_fail(self->call, DSM_NO_REPLICAS,
+                  found->offset ? "the object was lost with its last replica"
+                                : "keys of the stripe were lost, and this may be one of them",
+                  self->route.nodes[0], self->stripe, found->offset, 0);
+}
+
 dsm_status dsm_change_begin(dsm_change *self, dsm_call *call, const dsm_key *key,
                             uint32_t replicas) {
   self->call = call;
   self->key = key;
   self->stripe = dsm_key_stripe(call->space, key->hash);
   self->transfer = 0;
-  self->verified = self->copies = false;
+  self->verified = self->copies = self->healed = false;
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
   dsm_status status = dsm_change_find(self);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT || (status == DSM_OK && doubtful(self))))
+    status = dsm_change_heal(self) ? DSM_OK : DSM_CORRUPT;
   if (DSM_UNLIKELY(status != DSM_OK)) dsm_stripe_drop(call, self->stripe, &self->route);
   return status;
 }
@@ -97,7 +141,9 @@ dsm_status dsm_change_verify(dsm_change *self, uint32_t replica) {
 
 dsm_status dsm_change_check(dsm_change *self, uint64_t if_version, uint64_t *version) {
   uint64_t present = self->found[0].offset ? self->found[0].header.version : 0;
-  if (if_version == DSM_ANY_VERSION || if_version == present) return DSM_OK;
+  if (DSM_LIKELY(if_version == DSM_ANY_VERSION)) return DSM_OK;
+  if (present == 0) DSM_TRY(dsm_change_known(self));
+  if (if_version == present) return DSM_OK;
   if (present) DSM_TRY(dsm_change_verify(self, 0));
   *version = present;
   return dsm_fail(self->call, DSM_VERSION_CONFLICT, "version", self->route.nodes[0], self->stripe,

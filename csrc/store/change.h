@@ -24,6 +24,7 @@ typedef struct dsm_change {
   uint64_t transfer; /* 0, or the version that a transferred object keeps */
   bool verified;     /* the primary's old object has been compared with its checksum */
   bool copies;       /* a copy for one replica: the number of the region's keys stays as it is */
+  bool healed;       /* the stripe was mended, or could not be, within this change */
 } dsm_change;
 
 /* Asks for the lines of the stripe, if the caller has not: as early as can be. */
@@ -40,7 +41,12 @@ dsm_status dsm_change_end(dsm_change *self, dsm_status status);
 /* Finds the key at every replica anew, after a table has grown. */
 dsm_status dsm_change_find(dsm_change *self);
 
-/* DSM_VERSION_CONFLICT, with what the key has in *version. */
+/* Once per change: mends the stripe and finds the key anew. False: nothing more can be done. */
+bool dsm_change_heal(dsm_change *self);
+/* DSM_NO_REPLICAS if the key's object, or perhaps it, was lost: nothing can be said of it. */
+dsm_status dsm_change_known(dsm_change *self);
+
+/* DSM_VERSION_CONFLICT, with what the key has in *version; DSM_NO_REPLICAS. */
 dsm_status dsm_change_check(dsm_change *self, uint64_t if_version, uint64_t *version);
 /* Compares the old object at a replica with its checksum: before an answer, or a change of what
  * lies around it, that rests on its header. */

@@ -2,39 +2,13 @@
 #include "check.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "audit.h"
+#include "region_record.h"
 #include "stripe.h"
 
-static void read_regions(dsm_audit *audit) {
-  const dsm_space *space = audit->call->space;
-  bool ok;
-  const dsm_atomic_u64 *word = &dsm_space_control(space)->region_count;
-  uint64_t count = dsm_unseal(dsm_load_acquire_u64(word),
-                              dsm_space_locator(space, DSM_CONTROL_SEGMENT, word), &ok);
-  audit->region_count = ok && count <= DSM_REGIONS_MAX ? (uint32_t)count : 0;
-  for (uint32_t i = 0; i < audit->region_count; i++)
-    audit->region_replicas[i] = dsm_space_region(space, i)->replicas;
-}
-
-/* Examines the stripe; *unsound has a bit per replica whose sub does not hold. */
-static bool examine(dsm_audit *audit, uint32_t *unsound) {
-  *unsound = 0;
-  read_regions(audit);
-  memset(audit->region_objects, 0, sizeof audit->region_objects);
-  for (uint32_t replica = 0; replica < audit->route.count; replica++) {
-    if (!dsm_audit_sub(audit, audit->route.nodes[replica])) *unsound |= 1u << replica;
-  }
-  bool strays = dsm_audit_strays(audit);
-  return dsm_audit_replicas(audit) && strays && *unsound == 0;
-}
-
 static dsm_status check_stripe(dsm_audit *audit, uint32_t stripe) {
-  const dsm_space *space = audit->call->space;
   audit->stripe = stripe;
-  if (audit->repair && dsm_load_acquire_u32(&dsm_space_lock(space, stripe)->quarantined))
-    dsm_mend_quarantine(audit, stripe);
   dsm_status status = dsm_stripe_take(audit->call, stripe, &audit->route);
   if (status == DSM_CORRUPT) {
     dsm_audit_fault(audit);
@@ -44,16 +18,11 @@ static dsm_status check_stripe(dsm_audit *audit, uint32_t stripe) {
   uint32_t unsound;
   audit->report->stripes++;
   uint64_t objects = audit->report->objects, value_bytes = audit->report->value_bytes;
-  if (!examine(audit, &unsound) && audit->repair && dsm_mend_stripe(audit, unsound)) {
+  if (!dsm_audit_stripe(audit, &unsound) && audit->repair) {
     /* Once more: what the mending moved must be claimed, and the counts must be the new ones. */
-    dsm_check_tell *tell = audit->tell;
-    uint64_t problems = audit->report->problems;
-    audit->tell = NULL;
     audit->report->objects = objects;
     audit->report->value_bytes = value_bytes;
-    examine(audit, &unsound);
-    audit->tell = tell;
-    audit->report->problems = problems;
+    dsm_audit_mended(audit, unsound);
   }
   dsm_stripe_drop(audit->call, stripe, &audit->route);
   return DSM_OK;
@@ -102,7 +71,7 @@ static dsm_status check_suspect(dsm_audit *audit, unsigned node, uint64_t page, 
   dsm_check_report before = *audit->report;
   uint32_t unsound;
   audit->tell = NULL;
-  examine(audit, &unsound);
+  dsm_audit_stripe(audit, &unsound);
   audit->tell = tell;
   *audit->report = before;
   dsm_run run;
@@ -127,6 +96,12 @@ static dsm_status check_node(dsm_audit *audit, unsigned node) {
     if (status == DSM_CORRUPT) {
       dsm_audit_fault(audit);
       status = DSM_OK;
+      if (audit->repair && dsm_arena_rebuild(audit->call, node) == DSM_OK) {
+        audit->report->repaired++;
+        found.count = 0;
+        status = dsm_arena_valid(audit->call, node, suspect, &found);
+        if (status == DSM_CORRUPT) status = DSM_OK;
+      }
     }
   }
   for (uint64_t i = 0; i < found.count && status == DSM_OK; i++)
@@ -138,14 +113,8 @@ static dsm_status check_node(dsm_audit *audit, unsigned node) {
 }
 
 static dsm_status check_regions(dsm_audit *audit) {
-  bool ok;
-  const dsm_space *space = audit->call->space;
-  const dsm_atomic_u64 *word = &dsm_space_control(space)->region_count;
-  dsm_unseal(dsm_load_acquire_u64(word), dsm_space_locator(space, DSM_CONTROL_SEGMENT, word), &ok);
-  if (!ok) {
-    dsm_fail(audit->call, DSM_CORRUPT, "count of regions does not verify", -1, -1, 0, 0);
-    dsm_audit_fault(audit);
-  }
+  uint64_t count;
+  if (dsm_region_count(audit->call, &count) != DSM_OK) dsm_audit_fault(audit);
   return DSM_OK;
 }
 

@@ -40,8 +40,15 @@ dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition conditio
   dsm_change self;
   dsm_change_ahead(call, key);
   DSM_TRY(dsm_change_begin(&self, call, key, condition.replicas));
-  dsm_status status = dsm_change_check(&self, condition.if_version, version);
-  if (status == DSM_OK) status = self.found[0].offset ? delete_locked(&self) : DSM_NOT_FOUND;
+  dsm_status status;
+  do {
+    status = dsm_change_check(&self, condition.if_version, version);
+    if (status == DSM_OK && !self.found[0].offset) {
+      status = dsm_change_known(&self);
+      if (status == DSM_OK) status = DSM_NOT_FOUND;
+    }
+    if (status == DSM_OK) status = delete_locked(&self);
+  } while (DSM_UNLIKELY(status == DSM_CORRUPT) && dsm_change_heal(&self));
   if (status == DSM_OK) *version = self.gen;
   return dsm_change_end(&self, status);
 }

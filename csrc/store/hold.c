@@ -165,3 +165,19 @@ dsm_status dsm_hold_tidy(dsm_call *call, uint32_t stripe, unsigned node) {
   DSM_TRY(dsm_log_commit(&log));
   return dsm_stripe_settle(call, stripe, node);
 }
+
+void dsm_holds_forget(dsm_call *call, uint32_t stripe, unsigned node) {
+  for (uint32_t record = 0; record < DSM_DECISIONS_MAX; record++) {
+    dsm_hold_shm *holds = dsm_space_holds(call->space, record);
+    uint64_t count = holds_of(call, record);
+    for (uint64_t i = 0; i < count; i++) {
+      unsigned held_node;
+      uint32_t held;
+      if (dsm_load_acquire_u64(&holds[i].extent) == 0 ||
+          !place_read(call->space, &holds[i], &held_node, &held) || held != stripe ||
+          held_node != node)
+        continue;
+      dsm_store_release_u64(&holds[i].extent, 0);
+    }
+  }
+}

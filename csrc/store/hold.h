@@ -44,4 +44,8 @@ dsm_status dsm_holds_release(dsm_call *call, uint32_t stripe);
 /* A sub without live objects gives its table and its spare page up. */
 dsm_status dsm_hold_tidy(dsm_call *call, uint32_t stripe, unsigned node);
 
+/* For a sub that is being mended: nothing of the stripe at the node is held any more. What was held
+ * is free once the slabs are rebuilt. */
+void dsm_holds_forget(dsm_call *call, uint32_t stripe, unsigned node);
+
 #endif

@@ -1,124 +1,18 @@
-/* Repairs of what a check found, under the stripe's lock.
+/* Repairs of what an audit found, under the stripe's lock: the order of the steps.
  *
- * What is trusted: an object whose checksum holds, at whichever replica. A sub in which anything is
- * wrong is given up and filled again from a replica that is sound; where no replica is, slots that
- * name nothing valid are emptied and slabs are rebuilt around what is left. A kill in the middle
- * leaves a stripe that the next check mends further.
+ * What is trusted: an object whose checksum holds, at whichever replica. Each sub is first made
+ * whole around the objects that it still has (mend_sub.c); then every replica takes from the others
+ * what it lacks; then those keys of which nobody has a value are marked as lost. A kill leaves
+ * PENDING_MEND set, and the next who takes the stripe begins anew.
  */
-#include "audit.h"
-#include "route.h"
+#include "mend.h"
+
+#include <stdlib.h>
+
+#include "../base/crash.h"
+#include "heal.h"
 #include "stripe.h"
 #include "write.h"
-
-static dsm_log mend_log(dsm_audit *audit) {
-  return dsm_log_make(audit->call, dsm_space_intent(audit->call->space, audit->stripe),
-                      audit->stripe);
-}
-
-void dsm_mend_quarantine(dsm_audit *audit, uint32_t stripe) {
-  dsm_lock_shm *lock = dsm_space_lock(audit->call->space, stripe);
-  dsm_fail(audit->call, DSM_CORRUPT, "stripe was quarantined", -1, stripe, 0, 0);
-  dsm_audit_fault(audit);
-  dsm_store_release_u64(&dsm_space_intent(audit->call->space, stripe)->armed, 0);
-  dsm_store_release_u32(&lock->quarantined, 0);
-  audit->report->repaired++;
-}
-
-/* Empties a slot that names no valid object. */
-static bool drop_slot(dsm_audit *audit, unsigned node, const dsm_atomic_u64 *slot) {
-  dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
-  dsm_log log = mend_log(audit);
-  dsm_log_set(&log, node + 1, slot, DSM_SLOT_TOMBSTONE);
-  dsm_log_set_sealed(&log, node + 1, &sub->gen, dsm_log_get_sealed(&log, node + 1, &sub->gen) + 1);
-  return dsm_log_commit(&log) == DSM_OK;
-}
-
-/* Rebuilds bits and lists of the sub's slabs from the extents that are referred to. Slabs without
- * any become unclaimed runs, which the walk over the arena gives back. A kill in the middle leaves
- * a sub that operations refuse and the next check rebuilds. */
-static bool rebuild_slabs(dsm_audit *audit, uint32_t replica) {
-  dsm_space *space = audit->call->space;
-  unsigned node = audit->route.nodes[replica];
-  dsm_sub_shm *sub = dsm_space_sub(space, node, audit->stripe);
-  dsm_check_tell *tell = audit->tell;
-  dsm_check_report report = *audit->report;
-  audit->tell = NULL;
-  bool sound = dsm_audit_sub(audit, node);
-  audit->tell = tell;
-  *audit->report = report;
-  if (sound) return false;
-  uint64_t heads[DSM_FIT_COUNT] = {0};
-  dsm_log log = mend_log(audit);
-  for (uint64_t first = 0; first < audit->extent_count;) {
-    uint64_t page = audit->extents[first].offset / DSM_ARENA_PAGE_BYTES;
-    bool apart;
-    uint64_t bits = dsm_audit_slab_bits(audit, &first, &apart);
-    dsm_run run;
-    if (!apart || dsm_run_read(audit->call, node, page, &run) != DSM_OK ||
-        run.kind != DSM_RUN_SLAB || run.stripe != audit->stripe)
-      continue;
-    dsm_slab_rebuild(&log, node, audit->stripe, page, bits, heads);
-  }
-  for (unsigned list = 0; list < DSM_FIT_COUNT; list++)
-    dsm_store_release_u64(
-        &sub->partial[list],
-        dsm_seal(heads[list], dsm_space_locator(space, node + 1, &sub->partial[list])));
-  return true;
-}
-
-static bool drop_bad_slots(dsm_audit *audit, unsigned node) {
-  dsm_table table;
-  bool mended = false;
-  if (dsm_table_read(audit->call, node, audit->stripe, &table) != DSM_OK) return false;
-  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
-    dsm_header header;
-    dsm_key key;
-    dsm_found found;
-    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
-    if (slot <= DSM_SLOT_TOMBSTONE) continue;
-    bool good = dsm_audit_object(audit, node, slot, &header, &key) &&
-                dsm_table_find(audit->call, node, audit->stripe, &key, &found) == DSM_OK &&
-                found.slot == &table.slots[i];
-    if (!good) mended |= drop_slot(audit, node, &table.slots[i]);
-  }
-  return mended;
-}
-
-/* Recounts the slots. */
-static bool recount(dsm_audit *audit, unsigned node) {
-  dsm_sub_shm *sub = dsm_space_sub(audit->call->space, node, audit->stripe);
-  dsm_table table;
-  uint64_t live = 0, filled = 0;
-  if (dsm_table_read(audit->call, node, audit->stripe, &table) != DSM_OK) return false;
-  for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
-    uint64_t slot = dsm_load_relaxed_u64(&table.slots[i]);
-    filled += slot != DSM_SLOT_EMPTY;
-    live += slot > DSM_SLOT_TOMBSTONE;
-  }
-  uint64_t wanted =
-      dsm_seal(live << 22 | filled, dsm_space_locator(audit->call->space, node + 1, &sub->used));
-  if (dsm_load_relaxed_u64(&sub->used) == wanted) return false;
-  dsm_store_release_u64(&sub->used, wanted);
-  return true;
-}
-
-/* Gives up a sub: it becomes empty, and its runs are found unclaimed by the walk over the arena. */
-static void give_up(dsm_audit *audit, unsigned node) {
-  dsm_space *space = audit->call->space;
-  dsm_sub_shm *sub = dsm_space_sub(space, node, audit->stripe);
-  uint64_t highest = 0;
-  for (uint32_t i = 0; i < audit->route.count; i++) {
-    bool ok;
-    unsigned other = audit->route.nodes[i];
-    const dsm_atomic_u64 *gen = &dsm_space_sub(space, other, audit->stripe)->gen;
-    uint64_t value =
-        dsm_unseal(dsm_load_relaxed_u64(gen), dsm_space_locator(space, other + 1, gen), &ok);
-    if (ok && value > highest) highest = value;
-  }
-  dsm_stripe_init(space, node, audit->stripe);
-  dsm_store_release_u64(&sub->gen,
-                        dsm_seal(highest + 1, dsm_space_locator(space, node + 1, &sub->gen)));
-}
 
 /* Copies to replica `to` every valid object that replica `from` has and `to` lacks or has older. */
 static bool refill(dsm_audit *audit, uint32_t from, uint32_t to) {
@@ -137,18 +31,46 @@ static bool refill(dsm_audit *audit, uint32_t from, uint32_t to) {
       continue;
     if (dsm_table_find(audit->call, target, audit->stripe, &key, &found) != DSM_OK) continue;
     if (found.offset && found.header.version >= header.version) continue;
-    mended |=
-        dsm_transfer(audit->call, audit->stripe, source, target, &key, slot, &header) == DSM_OK;
+    if (dsm_transfer(audit->call, audit->stripe, source, target, &key, slot, &header) != DSM_OK)
+      continue;
+    dsm_fetch_add_relaxed_u64(&dsm_space_recovery(audit->call->space)->objects_copied, 1);
+    DSM_CRASH_POINT("mend.copied");
+    mended = true;
   }
   return mended;
 }
 
-static bool recount_regions(dsm_audit *audit) {
+static dsm_key key_of(const dsm_audit *audit, const dsm_mend_key *gone) {
+  dsm_key key = {gone->bytes, gone->length, gone->kind, gone->region, 0};
+  key.hash = dsm_key_hash(audit->call->space, key.bytes, key.length, key.kind, key.region);
+  return key;
+}
+
+/* Keys that were dropped with their damaged objects, and that no replica has brought back. */
+static void mark_lost(dsm_audit *audit, const dsm_mend *mend) {
+  static const dsm_value nothing = {.codec = DSM_CODEC_LOST};
+  for (uint32_t i = 0; i < mend->key_count; i++) {
+    dsm_key key = key_of(audit, &mend->keys[i]);
+    dsm_found found;
+    if (dsm_table_find(audit->call, audit->route.nodes[0], audit->stripe, &key, &found) != DSM_OK ||
+        found.offset)
+      continue;
+    uint32_t copies =
+        key.region < audit->region_count ? audit->region_replicas[key.region] : audit->route.count;
+    if (dsm_put_counted(audit->call, &key, &nothing, &audit->route, copies) != DSM_OK) continue;
+    dsm_fetch_add_relaxed_u64(&dsm_space_recovery(audit->call->space)->objects_lost, 1);
+    DSM_CRASH_POINT("mend.marked");
+  }
+}
+
+/* Corrects the counters from what the primary holds; more counted than held means lost keys. */
+static bool recount_regions(dsm_audit *audit, const dsm_mend *mend) {
   dsm_space *space = audit->call->space;
   uint32_t objects[DSM_REGIONS_MAX] = {0};
   unsigned primary = audit->route.nodes[0];
   dsm_table table;
   bool mended = false;
+  uint64_t missing = 0, before = dsm_heal_losses(space, audit->stripe);
   if (dsm_table_read(audit->call, primary, audit->stripe, &table) != DSM_OK) return false;
   for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
     dsm_header header;
@@ -159,51 +81,56 @@ static bool recount_regions(dsm_audit *audit) {
       objects[header.region]++;
   }
   for (uint32_t region = 0; region < audit->region_count; region++) {
+    bool ok;
     dsm_atomic_u64 *count = dsm_space_region_count(space, region, audit->stripe);
-    uint64_t wanted =
-        dsm_seal(objects[region], dsm_space_locator(space, DSM_CONTROL_SEGMENT, count));
-    if (dsm_load_relaxed_u64(count) == wanted) continue;
-    dsm_store_release_u64(count, wanted);
+    dsm_locator locator = dsm_space_locator(space, DSM_CONTROL_SEGMENT, count);
+    uint64_t counted = dsm_unseal(dsm_load_relaxed_u64(count), locator, &ok);
+    if (ok && counted == objects[region]) continue;
+    if (ok && counted > objects[region]) missing += counted - objects[region];
+    if (!ok && mend->unknown) missing++;
+    if (missing) dsm_heal_set_losses(space, audit->stripe, before + missing);
+    dsm_store_release_u64(count, dsm_seal(objects[region], locator));
+    DSM_CRASH_POINT("mend.recounted");
     mended = true;
   }
+  if (missing) dsm_fetch_add_relaxed_u64(&dsm_space_recovery(space)->objects_lost, missing);
   return mended;
+}
+
+static void forget_keys(dsm_mend *mend) {
+  for (uint32_t i = 0; i < mend->key_count; i++) free(mend->keys[i].bytes);
+  free(mend->keys);
 }
 
 bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
-  const dsm_space *space = audit->call->space;
+  dsm_space *space = audit->call->space;
+  dsm_atomic_u32 *pending = &dsm_space_lock(space, audit->stripe)->pending;
+  dsm_mend mend = {.audit = audit};
   bool mended = false;
-  uint32_t all = (1u << audit->route.count) - 1;
-  for (uint32_t i = 0; i < audit->route.count; i++) {
-    unsigned node = audit->route.nodes[i];
-    if ((unsound >> i & 1) && unsound != all) {
-      give_up(audit, node);
-      mended = true;
-    } else {
-      mended |= drop_bad_slots(audit, node);
-      mended |= recount(audit, node);
-      if (unsound >> i & 1) mended |= rebuild_slabs(audit, i);
-    }
-  }
+  mend.resumed = dsm_load_relaxed_u32(pending) & DSM_PENDING_MEND;
+  dsm_fetch_or_acq_rel_u32(pending, DSM_PENDING_MEND);
+  DSM_CRASH_POINT("mend.begun");
+  for (uint32_t i = audit->route.count; i-- > 0;)
+    if (unsound >> i & 1) mended |= dsm_mend_sub(&mend, i);
+  DSM_CRASH_POINT("mend.subs");
   for (uint32_t from = 0; from < audit->route.count; from++)
     for (uint32_t to = 0; to < audit->route.count; to++)
       if (from != to) mended |= refill(audit, from, to);
-  mended |= recount_regions(audit);
-  if (mended) audit->report->repaired++;
-  /* What was put back may have an old version: a move that compares by version begins again. */
-  if (mended) dsm_fetch_add_relaxed_u32(&dsm_space_lock(space, audit->stripe)->repairs, 1);
+  mark_lost(audit, &mend);
+  mended |= recount_regions(audit, &mend);
+  forget_keys(&mend);
+  if (mended) {
+    audit->report->repaired++;
+    /* What was put back may have an old version: a move that compares by version begins again. */
+    dsm_fetch_add_relaxed_u32(&dsm_space_lock(space, audit->stripe)->repairs, 1);
+    dsm_fetch_add_relaxed_u64(&dsm_space_recovery(space)->stripes_mended, 1);
+  }
   return mended;
 }
 
-void dsm_mend_stray(dsm_audit *audit, unsigned node) {
-  if (dsm_strays_read(audit->call->space, audit->stripe) >> node & 1)
-    give_up(audit, node);
-  else
-    dsm_strays_add(audit->call->space, audit->stripe, 1ull << node); /* the next move tidies it */
-  audit->report->repaired++;
-}
-
 bool dsm_mend_leak(dsm_audit *audit, unsigned node, uint64_t page) {
-  dsm_log log = mend_log(audit);
+  dsm_log log =
+      dsm_log_make(audit->call, dsm_space_intent(audit->call->space, audit->stripe), audit->stripe);
   dsm_slab_retire(&log, node, audit->stripe, page);
   return dsm_log_commit(&log) == DSM_OK &&
          dsm_stripe_settle(audit->call, audit->stripe, node) == DSM_OK;

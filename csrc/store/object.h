@@ -62,6 +62,7 @@ typedef struct dsm_value {
 
 /* Codecs that the core itself understands; the others are the caller's. */
 #define DSM_CODEC_INT64 1u
+#define DSM_CODEC_LOST 254u /* no value: stands for one of which no replica was left (heal.h) */
 
 typedef struct dsm_header {
   uint64_t version, shape, binding;

@@ -135,8 +135,11 @@ dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
   self.whole = NULL;
   DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
   DSM_TRY(dsm_change_begin(&self.change, call, key, condition.replicas));
-  dsm_status status = dsm_change_check(&self.change, condition.if_version, version);
-  if (status == DSM_OK) status = put_locked(&self);
+  dsm_status status;
+  do {
+    status = dsm_change_check(&self.change, condition.if_version, version);
+    if (status == DSM_OK) status = put_locked(&self);
+  } while (DSM_UNLIKELY(status == DSM_CORRUPT) && dsm_change_heal(&self.change));
   if (status == DSM_OK) *version = self.change.gen;
   return dsm_change_end(&self.change, status);
 }
@@ -145,8 +148,9 @@ dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
 static dsm_status read_counter(dsm_change *self, int64_t *out) {
   const dsm_found *found = &self->found[0];
   *out = 0;
-  if (!found->offset) return DSM_OK;
+  if (!found->offset) return dsm_change_known(self);
   DSM_TRY(dsm_change_verify(self, 0));
+  DSM_TRY(dsm_change_known(self));
   if (found->header.codec != DSM_CODEC_INT64 || found->header.value_bytes != sizeof *out)
     return dsm_fail(self->call, DSM_WRONG_TYPE, "counter", self->route.nodes[0], self->stripe,
                     found->header.codec, DSM_CODEC_INT64);
@@ -156,28 +160,32 @@ static dsm_status read_counter(dsm_change *self, int64_t *out) {
   return DSM_OK;
 }
 
+static dsm_status add_locked(put *self, int64_t difference, int64_t *result) {
+  dsm_change *change = &self->change;
+  int64_t before, after = 0;
+  DSM_TRY(read_counter(change, &before));
+  if (__builtin_add_overflow(before, difference, &after))
+    return dsm_fail(change->call, DSM_OVERFLOW, "counter", change->route.nodes[0], change->stripe,
+                    (uint64_t)before, (uint64_t)difference);
+  dsm_part part = {&after, sizeof after};
+  dsm_value value = {&part, 1, DSM_CODEC_INT64, sizeof after};
+  self->value = &value;
+  self->whole = NULL;
+  DSM_TRY(dsm_draft_make(change->call, change->key, &value, &self->wanted));
+  DSM_TRY(put_locked(self));
+  *result = after;
+  return DSM_OK;
+}
+
 dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
                    int64_t *result, uint64_t *version) {
   put self;
   dsm_change_ahead(call, key);
   DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
-  int64_t before, after = 0;
-  dsm_status status = read_counter(&self.change, &before);
-  if (status == DSM_OK && __builtin_add_overflow(before, difference, &after))
-    status = dsm_fail(call, DSM_OVERFLOW, "counter", self.change.route.nodes[0], self.change.stripe,
-                      (uint64_t)before, (uint64_t)difference);
-  if (status == DSM_OK) {
-    dsm_part part = {&after, sizeof after};
-    dsm_value value = {&part, 1, DSM_CODEC_INT64, sizeof after};
-    self.value = &value;
-    self.whole = NULL;
-    status = dsm_draft_make(call, key, &value, &self.wanted);
-    if (status == DSM_OK) status = put_locked(&self);
-  }
-  if (status == DSM_OK) {
-    *result = after;
-    *version = self.change.gen;
-  }
+  dsm_status status;
+  do status = add_locked(&self, difference, result);
+  while (DSM_UNLIKELY(status == DSM_CORRUPT) && dsm_change_heal(&self.change));
+  if (status == DSM_OK) *version = self.change.gen;
   return dsm_change_end(&self.change, status);
 }
 
@@ -212,4 +220,21 @@ dsm_status dsm_transfer(dsm_call *call, uint32_t stripe, unsigned source, unsign
   DSM_TRY(dsm_change_find(&self.change));
   DSM_TRY(put_locked(&self));
   return dsm_stripe_settle(call, stripe, target);
+}
+
+dsm_status dsm_put_counted(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                           const dsm_route *route, uint32_t copies) {
+  put self = {.change = {.call = call,
+                         .key = key,
+                         .stripe = dsm_key_stripe(call->space, key->hash),
+                         .replicas = copies < route->count ? copies : route->count,
+                         .route = *route,
+                         .copies = true},
+              .value = value};
+  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
+  DSM_TRY(dsm_change_find(&self.change));
+  DSM_TRY(put_locked(&self));
+  for (uint32_t i = 0; i < self.change.replicas; i++)
+    DSM_TRY(dsm_stripe_settle(call, self.change.stripe, route->nodes[i]));
+  return DSM_OK;
 }

@@ -4,6 +4,7 @@
 #include "../base/crash.h"
 #include "../mem/nodes.h"
 #include "../mem/pin.h"
+#include "route_restore.h"
 
 #define RETRIES_BEFORE_YIELD 256
 
@@ -34,32 +35,81 @@ static probe candidate(const dsm_space *space, const dsm_key *key, uint64_t slot
   return dsm_slot_tagged(slot, hash) ? PROBE_MISS : PROBE_CHANGED;
 }
 
+/* True if the slot names what cannot be an object: it is damaged. */
+static bool stray(const dsm_space *space, uint64_t slot) {
+  return slot != DSM_SLOT_TOMBSTONE && !dsm_offset_fits(space, dsm_slot_offset(slot));
+}
+
+/* Another key's slot on the way: does it name that key's object? */
+static bool others_slot_holds(const dsm_space *space, unsigned node, uint64_t slot) {
+  dsm_header header;
+  uint64_t offset = dsm_slot_offset(slot);
+  if (slot == DSM_SLOT_TOMBSTONE) return true;
+  const dsm_object_shm *object = dsm_object_at(space, node, offset);
+  dsm_header_read(object, &header);
+  return header.version != 0 && dsm_object_fits(space, offset, &header) &&
+         dsm_slot_tagged(slot, dsm_key_hash(space, (const uint8_t *)object + header.key_offset,
+                                            header.key_bytes, header.key_kind, header.region));
+}
+
+/* `alone`: no backup bears out a miss, so the slots on the way must. */
 static probe probe_table(const dsm_space *space, const dsm_key *key, const dsm_table *table,
-                         dsm_read *out) {
+                         bool alone, dsm_read *out) {
   uint32_t at = dsm_slot_home(key->hash, table->capacity);
+  bool odd = false;
   for (uint32_t step = 0; step < table->capacity; step++) {
     uint64_t slot = dsm_load_acquire_u64(&table->slots[at]);
-    if (slot == DSM_SLOT_EMPTY) return PROBE_MISS;
+    if (slot == DSM_SLOT_EMPTY) break;
     if (dsm_slot_tagged(slot, key->hash)) {
       probe result = candidate(space, key, slot, out);
       if (result != PROBE_MISS) return result;
+    } else {
+      odd |= stray(space, slot) || (alone && !others_slot_holds(space, out->node, slot));
     }
     if (++at == table->capacity) at = 0;
   }
-  return PROBE_MISS;
-}
-
-static bool header_holds(const dsm_read *read, uint64_t value_hash) {
-  return (uint32_t)(read->header.binding >> 32) ==
-         dsm_object_checksum(read->header.version, read->header.shape, read->header.binding,
-                             read->key_hash, value_hash);
+  return odd ? PROBE_CHANGED : PROBE_MISS;
 }
 
 /* The caller makes room for as many bytes as the header says, so a long value's header is verified
  * before it is believed; a short one's is with its value. */
 static bool length_holds(const dsm_read *read) {
   if (DSM_LIKELY(read->header.value_bytes < DSM_LAZY_BYTES_MIN)) return true;
-  return read->header.flags & DSM_OBJECT_LAZY && header_holds(read, 0);
+  return read->header.flags & DSM_OBJECT_LAZY && dsm_read_header_holds(read, 0);
+}
+
+/* One look at the sub of a node. */
+static inline dsm_status look(dsm_call *call, const dsm_key *key, bool alone, dsm_read *out) {
+  const dsm_space *space = call->space;
+  out->sub = dsm_space_sub(space, out->node, out->stripe);
+  out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
+  out->offset = 0;
+  dsm_table table;
+  probe result = PROBE_CHANGED;
+  if (DSM_LIKELY(dsm_table_decode(space, out->node, out->stripe,
+                                  dsm_load_acquire_u64(&out->sub->table), &table)))
+    result = table.slots ? probe_table(space, key, &table, alone, out) : PROBE_MISS;
+  if (DSM_UNLIKELY(!dsm_read_valid(space, out))) return DSM_RETRY;
+  if (DSM_LIKELY(result == PROBE_HIT && length_holds(out))) return DSM_OK;
+  if (result == PROBE_MISS) return DSM_NOT_FOUND;
+  return dsm_fail(call, DSM_CORRUPT, "slot or table of the stripe is damaged", (int)out->node,
+                  out->stripe, out->gen_word, out->offset);
+}
+
+dsm_status dsm_read_look(dsm_call *call, const dsm_key *key, uint32_t replica, dsm_read *out) {
+  dsm_route route;
+  out->epoch = dsm_space_epoch(call->space);
+  out->route_word = dsm_load_acquire_u64(dsm_space_route(call->space, out->stripe));
+  if (!dsm_route_unseal(call->space, out->route_word, out->stripe, &route))
+    return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, out->route_word,
+                    0);
+  if (replica >= route.count) return DSM_RETRY;
+  out->node = route.nodes[replica];
+  return look(call, key, false, out);
+}
+
+dsm_status dsm_read_look_alone(dsm_call *call, const dsm_key *key, dsm_read *out) {
+  return look(call, key, true, out);
 }
 
 dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
@@ -67,28 +117,22 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
   out->stripe = dsm_key_stripe(space, key->hash);
   out->key_hash = key->hash;
   out->pin = DSM_PIN_NONE;
+  out->tried = 0;
   for (unsigned retries = 1;; retries++) {
     out->epoch = dsm_space_epoch(space);
     out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
     int primary = dsm_route_primary(space, out->route_word, out->stripe);
     if (DSM_UNLIKELY(primary < 0)) {
-      if (dsm_nodes_catch_up(call)) continue;
-      return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, out->route_word,
-                      0);
+      if (dsm_nodes_catch_up(call) || dsm_route_restore(space, out->stripe)) continue;
+      return dsm_fail(call, DSM_CORRUPT, "neither the route nor a copy of it verifies", -1,
+                      out->stripe, out->route_word, 0);
     }
     out->node = (unsigned)primary;
-    out->sub = dsm_space_sub(space, out->node, out->stripe);
-    out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
-    dsm_table table;
-    probe result = PROBE_CHANGED;
-    if (DSM_LIKELY(dsm_table_decode(space, out->node, out->stripe,
-                                    dsm_load_acquire_u64(&out->sub->table), &table)))
-      result = table.slots ? probe_table(space, key, &table, out) : PROBE_MISS;
-    if (DSM_LIKELY(dsm_read_valid(space, out))) {
-      if (DSM_LIKELY(result == PROBE_HIT && length_holds(out))) return DSM_OK;
-      if (result == PROBE_MISS) return DSM_NOT_FOUND;
-      return dsm_fail(call, DSM_CORRUPT, "slot or table of the stripe is damaged", primary,
-                      out->stripe, out->gen_word, out->offset);
+    dsm_status status = look(call, key, space->replicas == 1, out);
+    if (DSM_LIKELY(status == DSM_OK && out->header.codec != DSM_CODEC_LOST)) return DSM_OK;
+    if (status != DSM_RETRY) {
+      status = dsm_read_doubted(call, key, status, out);
+      if (status != DSM_RETRY) return status;
     }
     dsm_nodes_catch_up(call);
     if (retries % RETRIES_BEFORE_YIELD == 0) dsm_os_yield();
@@ -113,13 +157,13 @@ dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   if (header->flags & DSM_OBJECT_LAZY) settled = settled_of(space, read);
   if (read->pin == DSM_PIN_NONE && DSM_UNLIKELY(!dsm_read_valid(space, read))) return DSM_RETRY;
   if (header->flags & DSM_OBJECT_LAZY) {
-    if (DSM_UNLIKELY(!header_holds(read, 0)))
+    if (DSM_UNLIKELY(!dsm_read_header_holds(read, 0)))
       return damaged(call, read, "header's checksum differs");
     if (settled && DSM_UNLIKELY(settled != dsm_value_hash(target, header->value_bytes)))
       return damaged(call, read, "value's checksum differs");
     return DSM_OK;
   }
-  if (DSM_UNLIKELY(!header_holds(read, dsm_value_hash(target, header->value_bytes))))
+  if (DSM_UNLIKELY(!dsm_read_header_holds(read, dsm_value_hash(target, header->value_bytes))))
     return damaged(call, read, "object's checksum differs");
   return DSM_OK;
 }
@@ -134,7 +178,7 @@ dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) {
     dsm_pin_release(space, pin);
     return DSM_RETRY;
   }
-  if (read->header.flags & DSM_OBJECT_LAZY && !header_holds(read, 0)) {
+  if (read->header.flags & DSM_OBJECT_LAZY && !dsm_read_header_holds(read, 0)) {
     dsm_pin_release(space, pin);
     return damaged(call, read, "header's checksum differs");
   }
@@ -153,7 +197,8 @@ dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
   uint64_t expected = 0,
            hash = dsm_value_hash(dsm_read_value(space, read), read->header.value_bytes);
   if (!(read->header.flags & DSM_OBJECT_LAZY))
-    return header_holds(read, hash) ? DSM_OK : damaged(call, read, "object's checksum differs");
+    return dsm_read_header_holds(read, hash) ? DSM_OK
+                                             : damaged(call, read, "object's checksum differs");
   expected = settled_of(space, read);
   return expected == 0 || expected == hash ? DSM_OK
                                            : damaged(call, read, "value's checksum differs");

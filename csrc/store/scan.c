@@ -2,6 +2,9 @@
 #include "scan.h"
 
 #include "../mem/nodes.h"
+#include "heal.h"
+#include "region_record.h"
+#include "route_restore.h"
 #include "stripe.h"
 
 #define UNLOCKED_TRIES 16
@@ -36,6 +39,7 @@ static bool list(const dsm_space *space, unsigned node, uint32_t stripe, uint64_
   if (!dsm_table_decode(space, node, stripe, table_word, &table)) return false;
   for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
     uint64_t slot = dsm_load_acquire_u64(&table.slots[i]);
+    if (slot < DSM_SLOT_TOMBSTONE && slot != DSM_SLOT_EMPTY) return false;
     if (slot > DSM_SLOT_TOMBSTONE && !append(space, node, slot, region, buffer, capacity, used))
       return false;
   }
@@ -56,33 +60,59 @@ static dsm_status scan_locked(dsm_call *call, uint16_t region, uint32_t stripe, 
   DSM_TRY(dsm_stripe_take(call, stripe, &route));
   unsigned node = route.nodes[0];
   const dsm_sub_shm *sub = dsm_space_sub(call->space, node, stripe);
-  bool whole = list(call->space, node, stripe, dsm_load_acquire_u64(&sub->table), region, buffer,
-                    capacity, used);
+  bool whole = false, healed = false;
+  do
+    whole = list(call->space, node, stripe, dsm_load_acquire_u64(&sub->table), region, buffer,
+                 capacity, used);
+  while (!whole && !healed && (healed = dsm_heal_locked(call, stripe, &route) == DSM_OK));
   dsm_stripe_drop(call, stripe, &route);
   return outcome(call, whole, stripe, node, *used, capacity);
 }
 
+/* One look without the lock, at a replica. DSM_RETRY: it was changed meanwhile. */
+static dsm_status scan_at(dsm_call *call, uint16_t region, uint32_t stripe, const dsm_route *route,
+                          uint32_t replica, uint8_t *buffer, uint64_t capacity, uint64_t *used) {
+  const dsm_space *space = call->space;
+  unsigned node = route->nodes[replica];
+  const dsm_sub_shm *sub = dsm_space_sub(space, node, stripe);
+  uint64_t gen = dsm_load_acquire_u64(&sub->gen);
+  bool whole =
+      list(space, node, stripe, dsm_load_acquire_u64(&sub->table), region, buffer, capacity, used);
+  dsm_fence_acquire();
+  if (dsm_load_relaxed_u64(&sub->gen) != gen ||
+      dsm_load_relaxed_u64(dsm_space_route(space, stripe)) != route->word)
+    return DSM_RETRY;
+  return outcome(call, whole, stripe, node, *used, capacity);
+}
+
+/* True if the primary's list of keys is to be believed: no mending is under way. */
+static bool settled(const dsm_space *space, uint32_t stripe) {
+  return !(dsm_load_acquire_u32(&dsm_space_lock(space, stripe)->pending) & DSM_PENDING_MEND);
+}
+
 dsm_status dsm_scan_stripe(dsm_call *call, uint16_t region, uint32_t stripe, uint8_t *buffer,
                            uint64_t capacity, uint64_t *used) {
-  const dsm_space *space = call->space;
+  dsm_route route;
+  dsm_status status = DSM_RETRY;
   for (int tries = 0; tries < UNLOCKED_TRIES; tries++) {
-    uint64_t epoch = dsm_space_epoch(space);
-    uint64_t route = dsm_load_acquire_u64(dsm_space_route(space, stripe));
-    int primary = dsm_route_primary(space, route, stripe);
-    if (primary < 0) {
-      if (dsm_nodes_catch_up(call)) continue;
-      return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, route, 0);
+    uint64_t epoch = dsm_space_epoch(call->space);
+    DSM_TRY(dsm_route_read(call, stripe, &route));
+    status = scan_at(call, region, stripe, &route, 0, buffer, capacity, used);
+    if (!dsm_space_current(call->space, epoch)) {
+      dsm_nodes_catch_up(call);
+      continue;
     }
-    const dsm_sub_shm *sub = dsm_space_sub(space, (unsigned)primary, stripe);
-    uint64_t gen = dsm_load_acquire_u64(&sub->gen);
-    bool whole = list(space, (unsigned)primary, stripe, dsm_load_acquire_u64(&sub->table), region,
-                      buffer, capacity, used);
-    dsm_fence_acquire();
-    if (dsm_load_relaxed_u64(&sub->gen) == gen &&
-        dsm_load_relaxed_u64(dsm_space_route(space, stripe)) == route &&
-        dsm_space_current(space, epoch))
-      return outcome(call, whole, stripe, (unsigned)primary, *used, capacity);
-    dsm_nodes_catch_up(call);
+    if (status == DSM_CORRUPT || !settled(call->space, stripe)) break;
+    if (status != DSM_RETRY) return status;
   }
-  return scan_locked(call, region, stripe, buffer, capacity, used);
+  dsm_status locked = scan_locked(call, region, stripe, buffer, capacity, used);
+  if (status != DSM_CORRUPT || locked != DSM_LOCK_TIMEOUT) return locked;
+  /* Damage, and somebody else has the lock: a backup tells as well, unless it lacks the region. */
+  const dsm_region_shm *record = dsm_region_record(call->space, region);
+  if (!record) return locked;
+  for (uint32_t i = 1; i < route.count && i < record->replicas; i++) {
+    status = scan_at(call, region, stripe, &route, i, buffer, capacity, used);
+    if (status == DSM_OK || status == DSM_TOO_MANY) return status;
+  }
+  return locked;
 }

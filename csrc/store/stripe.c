@@ -5,10 +5,13 @@
 #include "../mem/lock.h"
 #include "../mem/nodes.h"
 #include "bell.h"
+#include "heal.h"
 #include "hold.h"
 #include "route.h"
+#include "route_restore.h"
 
-#define OWED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS) /* to be settled by the next holder */
+#define SETTLED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS)
+#define OWED (SETTLED | DSM_PENDING_MEND) /* what the next holder must do first */
 
 void dsm_stripe_init(dsm_space *space, unsigned node, uint32_t stripe) {
   dsm_sub_shm *sub = dsm_space_sub(space, node, stripe);
@@ -96,7 +99,49 @@ static inline dsm_status read_route(dsm_call *call, uint32_t stripe, uint64_t lo
                                     dsm_route *route) {
   uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
   if (DSM_LIKELY(dsm_route_unseal(call->space, word, stripe, route))) return DSM_OK;
+  if (dsm_route_restore(call->space, stripe))
+    word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
   return dsm_route_refuse(call, stripe, word, lost, route);
+}
+
+/* A stripe whose repair failed: its intent is finished or, if it does not verify, given up; then
+ * what the replicas tell counts. */
+static dsm_status take_quarantined(dsm_call *call, uint32_t stripe, dsm_route *route) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  dsm_intent_shm *intent = dsm_space_intent(call->space, stripe);
+  bool must_repair;
+  DSM_TRY(dsm_lock_take_any(call, lock, &must_repair));
+  dsm_status status = read_route(call, stripe, 0, route);
+  if (status == DSM_OK) {
+    if (dsm_intent_recover(call, intent, stripe) != DSM_OK) dsm_intent_give_up(intent);
+    DSM_CRASH_POINT("stripe.given up");
+    status = dsm_heal_locked(call, stripe, route);
+  }
+  if (status == DSM_OK) {
+    dsm_store_release_u32(&lock->quarantined, 0);
+    dsm_lock_repaired(lock, DSM_OK);
+    return DSM_OK;
+  }
+  dsm_lock_drop(lock);
+  return status;
+}
+
+/* With the lock held: what the word `pending` asks for before anything else. Who leaves lost nodes
+ * aside mends nothing: that is for when the route names them no longer. */
+static dsm_status attend(dsm_call *call, uint32_t stripe, uint64_t lost, dsm_route *route,
+                         bool must_repair) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  dsm_intent_shm *intent = dsm_space_intent(call->space, stripe);
+  dsm_route kept = without(route, lost);
+  dsm_status status = must_repair ? repair(call, stripe, &kept) : settle_all(call, stripe, &kept);
+  uint32_t pending = dsm_load_relaxed_u32(&lock->pending);
+  if (lost || (status != DSM_CORRUPT && (status != DSM_OK || !(pending & DSM_PENDING_MEND))))
+    return status;
+  if (status == DSM_CORRUPT && dsm_intent_recover(call, intent, stripe) != DSM_OK)
+    dsm_intent_give_up(intent);
+  status = dsm_heal_locked(call, stripe, route);
+  /* What cannot be mended but was marked by a reader only is refused where it is met. */
+  return status == DSM_CORRUPT && !must_repair ? DSM_OK : status;
 }
 
 /* Inlined, so that the usual take knows of no lost nodes. */
@@ -108,17 +153,16 @@ __attribute__((always_inline)) static inline dsm_status take(dsm_call *call, uin
   if (DSM_LIKELY(status == DSM_OK) && DSM_UNLIKELY(behind(call->space)))
     status = take_current(call, lock, &must_repair);
   if (DSM_UNLIKELY(status != DSM_OK)) {
-    call->fault.stripe = stripe;
+    if (status == DSM_CORRUPT && !lost) status = take_quarantined(call, stripe, route);
+    if (status != DSM_OK) call->fault.stripe = stripe;
     return status;
   }
   status = read_route(call, stripe, lost, route);
   if (DSM_UNLIKELY(must_repair)) {
-    dsm_route kept = without(route, lost);
-    if (status == DSM_OK) status = repair(call, stripe, &kept);
+    if (status == DSM_OK) status = attend(call, stripe, lost, route, true);
     dsm_lock_repaired(lock, status);
   } else if (DSM_UNLIKELY(dsm_load_relaxed_u32(&lock->pending) & OWED) && status == DSM_OK) {
-    dsm_route kept = without(route, lost);
-    status = settle_all(call, stripe, &kept);
+    status = attend(call, stripe, lost, route, false);
   }
   if (DSM_UNLIKELY(status != DSM_OK)) {
     if (call->fault.stripe < 0) call->fault.stripe = stripe;
@@ -140,7 +184,7 @@ void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
   /* Who begins to wait at this very moment may be missed, and looks again after a slice. */
   uint32_t pending = dsm_load_relaxed_u32(&lock->pending);
-  if (DSM_UNLIKELY(pending & OWED)) {
+  if (DSM_UNLIKELY(pending & SETTLED)) {
     /* The change is done and published whatever comes of this; what stays is settled by the next.
      */
     dsm_call own = *call;

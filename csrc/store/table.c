@@ -110,6 +110,22 @@ dsm_status dsm_table_probe(dsm_call *call, unsigned node, uint32_t stripe, const
   return DSM_OK;
 }
 
+bool dsm_table_way_holds(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *table,
+                         uint64_t hash) {
+  if (!table->slots) return true;
+  uint32_t at = dsm_slot_home(hash, table->capacity);
+  for (uint32_t step = 0; step < table->capacity; step++) {
+    uint64_t slot = dsm_load_relaxed_u64(&table->slots[at]), others;
+    dsm_header header;
+    if (slot == DSM_SLOT_EMPTY) return true;
+    if (slot != DSM_SLOT_TOMBSTONE &&
+        dsm_slot_object(call, node, stripe, slot, &header, &others) != DSM_OK)
+      return false;
+    if (++at == table->capacity) at = 0;
+  }
+  return true;
+}
+
 dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
                           dsm_found *out) {
   dsm_table table;

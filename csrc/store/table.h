@@ -95,8 +95,9 @@ static inline bool dsm_object_fits(const dsm_space *space, uint64_t offset,
          header->value_offset + header->value_bytes <= space->layout.node_bytes - offset;
 }
 
+/* True if the smallest extent of an object, two grains, lies inside the segment. */
 static inline bool dsm_offset_fits(const dsm_space *space, uint64_t offset) {
-  return offset >= space->layout.data && offset + 64 <= space->layout.node_bytes;
+  return offset >= space->layout.data && offset + 2 * DSM_GRAIN_BYTES <= space->layout.node_bytes;
 }
 
 dsm_status dsm_table_read(dsm_call *call, unsigned node, uint32_t stripe, dsm_table *out);
@@ -107,6 +108,10 @@ dsm_status dsm_table_probe(dsm_call *call, unsigned node, uint32_t stripe, const
 /* The same, reading the table's place first. */
 dsm_status dsm_table_find(dsm_call *call, unsigned node, uint32_t stripe, const dsm_key *key,
                           dsm_found *out);
+
+/* True if every slot that a look-up of that hash passes names an object with the slot's tag. */
+bool dsm_table_way_holds(dsm_call *call, unsigned node, uint32_t stripe, const dsm_table *table,
+                         uint64_t hash);
 
 /* Reads and verifies the header and key of the object in a live slot; its key hash in *hash. */
 dsm_status dsm_slot_object(dsm_call *call, unsigned node, uint32_t stripe, uint64_t slot,

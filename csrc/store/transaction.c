@@ -5,6 +5,7 @@
 
 #include "../base/crash.h"
 #include "cut.h"
+#include "heal.h"
 #include "transaction_steps.h"
 
 #define INSERTION_SORT_MAX 16u
@@ -145,8 +146,8 @@ static dsm_status locked(dsm_commit *self) {
   return status;
 }
 
-dsm_status dsm_transaction_commit(dsm_call *call, dsm_access **accesses, uint32_t count,
-                                  dsm_access **culprit) {
+static dsm_status commit(dsm_call *call, dsm_access **accesses, uint32_t count,
+                         dsm_access **culprit) {
   dsm_commit self = {.call = call, .accesses = accesses, .count = count};
   dsm_status status = arrange(&self);
   bool claims = self.hold_count > 0;
@@ -161,5 +162,24 @@ dsm_status dsm_transaction_commit(dsm_call *call, dsm_access **accesses, uint32_
     if (claims) dsm_claim_end(call, &self.claim, self.hold_count != UINT32_MAX);
   }
   *culprit = self.culprit;
+  return status;
+}
+
+/* Damage is mended where it may be: once, in all stripes of the transaction. */
+static bool heal(dsm_call *call, dsm_access **accesses, uint32_t count) {
+  bool healed = false;
+  for (uint32_t i = 0; i < count; i++) {
+    if (i > 0 && accesses[i]->stripe == accesses[i - 1]->stripe) continue;
+    dsm_call own = dsm_call_make(call->space, call->wait_ms);
+    healed |= dsm_heal(&own, accesses[i]->stripe) == DSM_OK;
+  }
+  return healed;
+}
+
+dsm_status dsm_transaction_commit(dsm_call *call, dsm_access **accesses, uint32_t count,
+                                  dsm_access **culprit) {
+  dsm_status status = commit(call, accesses, count, culprit);
+  if (DSM_UNLIKELY(status == DSM_CORRUPT) && heal(call, accesses, count))
+    status = commit(call, accesses, count, culprit);
   return status;
 }

@@ -33,6 +33,11 @@ dsm_status dsm_delete(dsm_call *call, const dsm_key *key, dsm_condition conditio
 dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint32_t replicas,
                    int64_t *result, uint64_t *version);
 
+/* For repairs, with the stripe's lock held: puts a value under a key that the region counts
+ * already.
+ */
+dsm_status dsm_put_counted(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                           const dsm_route *route, uint32_t copies);
 /* For a cluster that is being filled from a checkpoint: puts the object with the version that it
  * had, if the key is absent; *stored tells. The stripe's generation grows beyond it. */
 dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *value,

@@ -23,6 +23,7 @@ cdef extern from "base/status.h" nogil:
         DSM_TOO_MANY
         DSM_TORN
         DSM_CORRUPT
+        DSM_NO_REPLICAS
         DSM_LAYOUT
         DSM_NOT_OWNER
         DSM_BROKEN
@@ -125,6 +126,8 @@ cdef extern from "store/read.h" nogil:
         uint32_t stripe
         uint32_t pin
     dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) noexcept
+    dsm_status dsm_read_again(dsm_call *call, const dsm_key *key, dsm_read *read) noexcept
+    dsm_status dsm_read_version(dsm_call *call, const dsm_key *key, uint64_t *version) noexcept
     dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) noexcept
     dsm_status dsm_read_pin(dsm_call *call, dsm_read *read) noexcept
     void dsm_read_unpin(dsm_space *space, dsm_read *read) noexcept
@@ -187,6 +190,10 @@ cdef extern from "store/check.h" nogil:
     ctypedef void dsm_check_tell(void *context, const dsm_fault *problem) noexcept
     dsm_status dsm_check(dsm_call *call, cbool repair, dsm_check_tell *tell, void *context,
                          dsm_check_report *report) noexcept
+
+
+cdef extern from "store/heal.h" nogil:
+    dsm_status dsm_heal(dsm_call *call, uint32_t stripe) noexcept
 
 
 cdef extern from "mem/arena.h" nogil:

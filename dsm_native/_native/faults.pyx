@@ -1,7 +1,8 @@
 # From a status and its fault to a typed exception whose message names both sides of the relation.
 from dsm_native._native.core cimport (
     DSM_ABORTED, DSM_BROKEN, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG,
-    DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NOT_FOUND, DSM_NOT_OWNER, DSM_OS,
+    DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NO_REPLICAS,
+    DSM_NOT_FOUND, DSM_NOT_OWNER, DSM_OS,
     DSM_OVERFLOW, DSM_STATUS_COUNT, DSM_STORE_FULL, DSM_TOO_MANY, DSM_TORN, DSM_USAGE,
     DSM_VERSION_CONFLICT, DSM_WRONG_TYPE, dsm_fault,
     dsm_os_process_state, dsm_os_room_bytes, dsm_status, dsm_status_exception,
@@ -77,6 +78,20 @@ cdef str full_text(const dsm_fault *fault, object subject):
             f"or the memory limit more room")
 
 
+cdef object damage_error(dsm_status status, const dsm_fault *fault, object subject):
+    if status == DSM_CORRUPT:
+        return exceptions.CorruptError(
+            f"{subject!r}: {fault_text(fault)}. Other stripes are unaffected; "
+            f"Cluster.check(repair=True) mends what replicas still tell")
+    if status == DSM_NO_REPLICAS:
+        return exceptions.NoReplicasAvailableError(
+            f"{subject!r}: {fault.what.decode()} ({where(fault)}). Other keys are unaffected; put "
+            f"it anew, or see Cluster.lost() and Cluster.accept_loss()")
+    return exceptions.CorruptError(
+        f"{subject!r}: segments have layout version {fault.left}, this package reads "
+        f"{fault.right}; use the package that made the cluster, or `dsm stop` it")
+
+
 cdef object fault_error(dsm_status status, const dsm_fault *fault, object subject, double waited):
     cdef int number = errno
     if status == DSM_NOT_FOUND:
@@ -111,14 +126,8 @@ cdef object fault_error(dsm_status status, const dsm_fault *fault, object subjec
         return exceptions.CounterOverflowError(
             f"{subject!r}: {<int64_t>fault.left} plus {<int64_t>fault.right} leaves the signed "
             f"64-bit range; the counter was left unchanged")
-    if status == DSM_CORRUPT:
-        return exceptions.CorruptError(
-            f"{subject!r}: {fault_text(fault)}. Other stripes are unaffected; "
-            f"Cluster.check(repair=True) mends what replicas still tell")
-    if status == DSM_LAYOUT:
-        return exceptions.CorruptError(
-            f"{subject!r}: segments have layout version {fault.left}, this package reads "
-            f"{fault.right}; use the package that made the cluster, or `dsm stop` it")
+    if status == DSM_CORRUPT or status == DSM_NO_REPLICAS or status == DSM_LAYOUT:
+        return damage_error(status, fault, subject)
     if status == DSM_TOO_MANY:
         what = fault.what.decode() if fault.what != NULL else "entries"
         return exceptions.LimitError(f"{subject!r}: at most {fault.left} {what} are possible")

@@ -163,3 +163,17 @@ cdef class LockCore(SyncCore):
     def take_up(self, uint32_t depth):
         """After acquire(): it counts as taken that often."""
         dsm_sync_lock_depth_set(&self.sync, depth)
+
+
+cdef class Guarded:
+    """What is guarded by a `lock`: `with` takes it. Compiled, so that no signal comes between its
+    being taken and the block that gives it back.
+    """
+
+    cdef public LockCore lock
+
+    def __enter__(self):
+        return self.lock.__enter__()
+
+    def __exit__(self, *exception):
+        self.lock.release()

@@ -1,4 +1,6 @@
-from dsm_native._native.core cimport dsm_call, dsm_key, dsm_read, uint16_t, uint32_t, uint64_t
+from dsm_native._native.core cimport (
+    dsm_call, dsm_key, dsm_read, dsm_status, uint16_t, uint32_t, uint64_t,
+)
 from dsm_native._native.handle cimport Handle
 
 cdef enum:
@@ -15,6 +17,6 @@ cdef class RegionReader:
     cdef object fetch(self, const dsm_key *encoded, object key, uint64_t *version)
     cdef object fetch_long(self, const dsm_key *encoded, object key, uint64_t *version)
     cdef int get_batch(self, list asked, list result, Py_ssize_t first, Py_ssize_t count) except -1
-    cdef object fetch_large(self, dsm_call *call, dsm_read *found, object key)
+    cdef object fetch_large(self, dsm_call *call, dsm_read *found, dsm_status *outcome)
+    cdef object fetch_small(self, dsm_call *call, dsm_read *found, dsm_status *outcome)
     cdef object decode_copy(self, dsm_read *found, bytearray copy)
-    cdef object copy_of(self, dsm_call *call, dsm_read *found, object key)

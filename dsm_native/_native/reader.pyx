@@ -14,7 +14,8 @@ from dsm_native._native.core cimport (
     DSM_RETRY, DSM_TOO_MANY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
     dsm_cluster_hold, dsm_copy_out, dsm_key, dsm_os_monotonic_ns, dsm_peek, dsm_peek_codec,
     dsm_peek_find, dsm_peek_head, dsm_peek_holds, dsm_peek_object, dsm_peek_slot,
-    dsm_peek_table, dsm_read, dsm_read_begin, dsm_read_copy, dsm_read_pin, dsm_read_unpin,
+    dsm_peek_table, dsm_read, dsm_read_again, dsm_read_begin, dsm_read_copy, dsm_read_pin,
+    dsm_read_unpin,
     dsm_region_length, dsm_scan_stripe, dsm_space, dsm_status, uint16_t, uint32_t, uint64_t,
     uint8_t,
 )
@@ -71,16 +72,15 @@ cdef class RegionReader:
         self.replication_factor = replicas
         self.allow_pickle = allow_pickle
 
-    cdef object fetch_large(self, dsm_call *call, dsm_read *found, object key):
-        # Pinned, copied without the GIL; MISSING if the read must begin again.
+    cdef object fetch_large(self, dsm_call *call, dsm_read *found, dsm_status *outcome):
+        # Pinned, copied without the GIL; MISSING and the status if there is no value.
         cdef dsm_cluster *cluster = self.handle.cluster
         cdef dsm_status status = dsm_read_pin(call, found)
         cdef void *target
         cdef object result
-        if status == DSM_RETRY:
+        outcome[0] = status
+        if status == DSM_RETRY or status == DSM_CORRUPT:
             return MISSING
-        if status == DSM_CORRUPT:
-            raise fault_error(status, &call.fault, key, 0)
         # A full pin table is no error here: the copy is then validated as a small one is.
         if found.header.codec == CODEC_BYTES:
             result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>found.header.value_bytes)
@@ -93,10 +93,9 @@ cdef class RegionReader:
             status = dsm_read_copy(call, found, target)
             dsm_read_unpin(&cluster.space, found)
             dsm_cluster_drop(cluster)
-        if status == DSM_RETRY:
-            return MISSING
+        outcome[0] = status
         if status != DSM_OK:
-            raise fault_error(status, &call.fault, key, 0)
+            return MISSING
         if found.header.codec == CODEC_BYTES:
             return result
         return self.decode_copy(found, result)
@@ -113,41 +112,47 @@ cdef class RegionReader:
             return value
         return self.fetch_long(encoded, key, version)
 
+    cdef object fetch_small(self, dsm_call *call, dsm_read *found, dsm_status *outcome):
+        # Copied under the GIL; MISSING and the status if there is no value.
+        cdef unsigned char buffer[SMALL_BYTES]
+        cdef object result
+        if found.header.codec == CODEC_BYTES:
+            result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>found.header.value_bytes)
+            outcome[0] = dsm_read_copy(call, found, PyBytes_AS_STRING(result))
+            return result if outcome[0] == DSM_OK else MISSING
+        outcome[0] = dsm_read_copy(call, found, buffer)
+        if outcome[0] != DSM_OK:
+            return MISSING
+        result = decode_plain(found.header.codec, buffer, found.header.value_bytes)
+        if result is NotImplemented:
+            result = decode_object(found.header.codec,
+                                   bytearray((<char *>buffer)[:found.header.value_bytes]))
+        return result
+
     cdef object fetch_long(self, const dsm_key *encoded, object key, uint64_t *version):
         cdef dsm_call call = dsm_call_make(self.handle.space, 0)
         cdef dsm_read found
-        cdef dsm_status status
-        cdef unsigned char buffer[SMALL_BYTES]
+        cdef dsm_status status = DSM_RETRY
         cdef object result
         while True:
             if self.handle.cluster == NULL:  # closed by another thread while we had no GIL
                 self.handle.refuse()
-            status = dsm_read_begin(&call, encoded, &found)
+            if status == DSM_CORRUPT:
+                status = dsm_read_again(&call, encoded, &found)
+            else:
+                status = dsm_read_begin(&call, encoded, &found)
             if status == DSM_NOT_FOUND:
                 return MISSING
             if status != DSM_OK:
                 raise fault_error(status, &call.fault, key, 0)
             version[0] = found.header.version
             if found.header.value_bytes > SMALL_BYTES:
-                result = self.fetch_large(&call, &found, key)
-                if result is not MISSING:
-                    return result
-                continue
-            if found.header.codec == CODEC_BYTES:
-                result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>found.header.value_bytes)
-                status = dsm_read_copy(&call, &found, PyBytes_AS_STRING(result))
-                if status == DSM_OK:
-                    return result
+                result = self.fetch_large(&call, &found, &status)
             else:
-                status = dsm_read_copy(&call, &found, buffer)
-                if status == DSM_OK:
-                    result = decode_plain(found.header.codec, buffer, found.header.value_bytes)
-                    if result is NotImplemented:
-                        result = decode_object(
-                            found.header.codec,
-                            bytearray((<char *>buffer)[:found.header.value_bytes]))
-                    return result
-            if status != DSM_RETRY:
+                result = self.fetch_small(&call, &found, &status)
+            if status == DSM_OK:
+                return result
+            if status != DSM_RETRY and status != DSM_CORRUPT:
                 raise fault_error(status, &call.fault, key, 0)
 
     def get(self, key, default=None):
@@ -276,30 +281,27 @@ cdef class RegionReader:
         handle_ready(self.handle)
         _keep = encode_key(key, scratch, self.handle.space, self.index, &encoded)
         cdef dsm_call call = dsm_call_make(self.handle.space, 0)
+        status = DSM_RETRY
         while True:
-            status = dsm_read_begin(&call, &encoded, &found)
-            if status == DSM_OK and found.header.flags & DSM_OBJECT_ALIGNED:
+            if status == DSM_CORRUPT:
+                status = dsm_read_again(&call, &encoded, &found)
+            else:
+                status = dsm_read_begin(&call, &encoded, &found)
+            if status != DSM_OK:
+                raise fault_error(status, &call.fault, key, 0)
+            status = DSM_TOO_MANY
+            if found.header.flags & DSM_OBJECT_ALIGNED:
                 status = dsm_read_pin(&call, &found)
                 if status == DSM_OK:
                     return decode_view(found.header.codec,
                                        PinnedBuffer.adopt(self.handle.cluster, &found))
-                if status == DSM_RETRY:
-                    continue
-            if status == DSM_OK or status == DSM_TOO_MANY:
-                copy = self.copy_of(&call, &found, key)
-                if copy is not MISSING:
+            if status == DSM_TOO_MANY:
+                copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>found.header.value_bytes)
+                status = dsm_read_copy(&call, &found, PyBytes_AS_STRING(copy))
+                if status == DSM_OK:
                     return decode_view(found.header.codec, copy)
-                continue
-            raise fault_error(status, &call.fault, key, 0)
-
-    cdef object copy_of(self, dsm_call *call, dsm_read *found, object key):
-        cdef object copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>found.header.value_bytes)
-        cdef dsm_status status = dsm_read_copy(call, found, PyBytes_AS_STRING(copy))
-        if status == DSM_RETRY:
-            return MISSING
-        if status != DSM_OK:
-            raise fault_error(status, &call.fault, key, 0)
-        return copy
+            if status != DSM_RETRY and status != DSM_CORRUPT:
+                raise fault_error(status, &call.fault, key, 0)
 
     # ---- listing ------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ cdef enum:
 
 
 cdef class SemaphoreCore(SyncCore):
-    """Permits, without `with` and `await`."""
+    """Permits, without `await`."""
 
     def __init__(self, Handle handle, str name, uint32_t value, bint bounded):
         self.open(handle, DSM_SYNC_SEMAPHORE, name, (value, bounded),
@@ -57,6 +57,12 @@ cdef class SemaphoreCore(SyncCore):
         what.action = GIVE
         what.number = n
         self.does(&what)
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *exception):
+        self.release()
 
     @property
     def value(self):

@@ -1,4 +1,4 @@
-# What Ctrl-C must not tear: taking the lead, and giving a future its outcome.
+# What Ctrl-C must not tear: taking the lead, giving a future its outcome, entering a block.
 #
 # Python looks for signals between two of its own instructions. What is compiled is no such place,
 # so each function here is one step towards an exception that a signal's handler raises, as long as
@@ -97,3 +97,31 @@ cdef class Telling:
         """Does so."""
         with self.future._condition:
             tell(self.future, self.waiters, self.good)
+
+
+cdef class Taken:
+    """`with` over acquire and release that are Python: an interrupt leaves nothing taken.
+
+    `_held` is None unless it is taken through this object.
+    """
+
+    def __enter__(self):
+        before = self._held
+        try:
+            self.acquire()
+        except BaseException:
+            if self._held is not before:  # the interrupt came when it had been taken
+                self.release()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        try:
+            self.release()
+        except BaseException:
+            if self._held is not None:  # the interrupt came before it was given back, or just then
+                try:
+                    self.release()
+                except Exception:
+                    pass
+            raise

@@ -15,9 +15,10 @@ from dsm_native._native.codec cimport (
     encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
-    DSM_ABORTED, DSM_ANY_VERSION, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK,
-    DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop, dsm_cluster_forked,
-    dsm_cluster_hold, dsm_key, dsm_os_monotonic_ns, dsm_part, dsm_read_copy, dsm_space,
+    DSM_ABORTED, DSM_ANY_VERSION, DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT,
+    DSM_NOT_FOUND, DSM_OK, DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
+    dsm_cluster_forked,
+    dsm_cluster_hold, dsm_heal, dsm_key, dsm_os_monotonic_ns, dsm_part, dsm_read_copy, dsm_space,
     dsm_status, uint16_t, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
@@ -176,6 +177,20 @@ cdef class TransactionCore:
                 raise fault_error(status, &call.fault, access.key, 0)
         return 0
 
+    cdef int mend(self, Access access) except -1:
+        # The object is damaged where it was found: what validates takes its place.
+        cdef dsm_call call = dsm_call_make(self.handle.space, DSM_LOCK_SLICE_MS)
+        cdef dsm_cluster *cluster = self.handle.cluster
+        cdef uint32_t stripe = access.sight.read.stripe
+        cdef dsm_status status
+        dsm_cluster_hold(cluster)
+        with nogil:
+            status = dsm_heal(&call, stripe)
+            dsm_cluster_drop(cluster)
+        if status != DSM_OK:
+            raise fault_error(status, &call.fault, access.key, 0)
+        return 0
+
     cdef object copy_of(self, dsm_call *call, Access access):
         # The value that was seen, or NotImplemented if it must be looked up again.
         cdef uint64_t length = access.sight.read.header.value_bytes
@@ -191,6 +206,9 @@ cdef class TransactionCore:
             with nogil:
                 status = dsm_read_copy(call, &access.sight.read, target)
                 dsm_cluster_drop(cluster)
+        if status == DSM_CORRUPT:
+            self.mend(access)
+            return NotImplemented
         if status == DSM_RETRY:
             return NotImplemented
         if status != DSM_OK:

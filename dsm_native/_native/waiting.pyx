@@ -7,7 +7,7 @@ from dsm_native._native.codec cimport encode_key
 from dsm_native._native.core cimport (
     DSM_LOCK_SLICE_MS, DSM_NOT_FOUND, DSM_OK, dsm_call, dsm_call_make, dsm_cluster,
     dsm_cluster_drop, dsm_cluster_hold, dsm_key, dsm_key_stripe, dsm_os_monotonic_ns,
-    dsm_os_process, dsm_os_process_alive, dsm_os_process_state, dsm_read, dsm_read_begin,
+    dsm_os_process, dsm_os_process_alive, dsm_os_process_state, dsm_read_version,
     dsm_space, dsm_status, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
@@ -29,16 +29,16 @@ def version_of(region, key):
     cdef Handle handle = region.handle
     cdef dsm_key encoded
     cdef unsigned char scratch[8]
-    cdef dsm_read found
     handle_ready(handle)
     _keep = encode_key(key, scratch, handle.space, region.index, &encoded)
     cdef dsm_call call = dsm_call_make(handle.space, 0)
-    cdef dsm_status status = dsm_read_begin(&call, &encoded, &found)
+    cdef uint64_t version = 0
+    cdef dsm_status status = dsm_read_version(&call, &encoded, &version)
     if status == DSM_NOT_FOUND:
         return 0
     if status != DSM_OK:
         raise fault_error(status, &call.fault, key, 0)
-    return found.header.version
+    return version
 
 
 def wait_version(region, key, uint64_t newer_than, double seconds, bint once=False):
@@ -50,7 +50,6 @@ def wait_version(region, key, uint64_t newer_than, double seconds, bint once=Fal
     cdef Handle handle = region.handle
     cdef dsm_key encoded
     cdef unsigned char scratch[8]
-    cdef dsm_read found
     cdef dsm_status status
     cdef dsm_cluster *cluster
     cdef dsm_call call
@@ -65,10 +64,10 @@ def wait_version(region, key, uint64_t newer_than, double seconds, bint once=Fal
         handle_ready(handle)
         call = dsm_call_make(handle.space, 0)
         armed = dsm_bell_arm(handle.space, stripe)
-        status = dsm_read_begin(&call, &encoded, &found)
+        version = 0
+        status = dsm_read_version(&call, &encoded, &version)
         if status != DSM_OK and status != DSM_NOT_FOUND:
             raise fault_error(status, &call.fault, key, 0)
-        version = found.header.version if status == DSM_OK else 0
         if version > newer_than:
             return version
         if version == 0 and newer_than > 0:

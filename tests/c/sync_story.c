@@ -99,6 +99,35 @@ static void act_arrive(sync_world *world) {
   must(status == DSM_OK || status == DSM_RETRY, "arrived");
 }
 
+static uint32_t arrive_acting(sync_world *world) {
+  uint32_t index, generation;
+  dsm_call *call = &world->victim.call;
+  must(dsm_sync_barrier_arrive_acting(call, &world->sync, &index, &generation) == DSM_OK,
+       "the last to arrive is to act");
+  return generation;
+}
+
+static void act_begin(sync_world *world) {
+  arrive_acting(world);
+}
+
+static void act_begin_and_pass(sync_world *world) {
+  uint32_t generation = arrive_acting(world);
+  must(dsm_sync_barrier_pass(&world->victim.call, &world->sync, generation) == DSM_OK, "passed");
+}
+
+static void judge_ended(sync_world *world, fixture *by, const char *last) {
+  dsm_status status = dsm_sync_barrier_poll(&by->call, &world->sync, world->number);
+  must(status != DSM_RETRY || is(last, "lock.taken") || is(last, "sync.barrier.acting"),
+       "nobody waits for the dead, unless they had not arrived");
+}
+
+static void judge_not_passed(sync_world *world, fixture *by, const char *last) {
+  dsm_status status = dsm_sync_barrier_poll(&by->call, &world->sync, world->number);
+  must(status != DSM_OK, "nobody goes on before the action is done");
+  judge_ended(world, by, last);
+}
+
 static void judge_passed(sync_world *world, fixture *by, const char *last) {
   dsm_status status = dsm_sync_barrier_poll(&by->call, &world->sync, world->number);
   if (is(last, "lock.taken"))
@@ -287,6 +316,9 @@ const sync_story sync_stories[] = {
     STORY("permit is taken", SEMAPHORE, 2, 0, NULL, act_acquire, judge_two_permits),
     STORY("permits are added", SEMAPHORE, 2, 0, act_acquire, act_release_more, judge_released_more),
     STORY("last party arrives", BARRIER, 2, 0, prepare_first_arrives, act_arrive, judge_passed),
+    STORY("last party acts", BARRIER, 2, 0, prepare_first_arrives, act_begin, judge_not_passed),
+    STORY("its action is done", BARRIER, 2, 0, prepare_first_arrives, act_begin_and_pass,
+          judge_ended),
     STORY("first party arrives", BARRIER, 2, 0, NULL, act_arrive, judge_broken),
     STORY("notified one leaves", CONDITION, 0, 0, prepare_notified, act_leave, judge_passed_on),
     STORY("one is notified", CONDITION, 0, 0, prepare_enlisted, act_notify, judge_notified),

@@ -165,26 +165,47 @@ static void test_names(void) {
   dsm_sim_stop();
 }
 
+static void attach_and_leave(void) {
+  dsm_cluster *cluster = NULL;
+  dsm_fault fault;
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_OK);
+  if (cluster) dsm_cluster_drop(cluster);
+}
+
 static void test_damaged_before_attach(void) {
   dsm_sim_start(4);
   fixture owner = fixture_create(&shape);
   dsm_cluster *cluster;
   dsm_fault fault;
   dsm_control_shm *control = dsm_space_control(owner.call.space);
+  /* The nodes' headers tell what the control segment's has lost, and the other way round. */
+  dsm_control_shm whole = *control;
   control->layout_version++;
-  CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_LAYOUT);
-  control->layout_version--;
+  attach_and_leave();
   control->config.node_count ^= 4;
-  CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_CORRUPT);
-  control->config.node_count ^= 4;
+  attach_and_leave();
   control->magic ^= 1;
-  CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_CORRUPT);
-  control->magic ^= 1;
+  attach_and_leave();
+  memset(&control->config, 0, sizeof control->config);
+  attach_and_leave();
+  CHECK(memcmp(&whole.config, &control->config, sizeof whole.config) == 0);
   dsm_node_shm *node = dsm_space_node(owner.call.space, 1);
   node->config.cluster_id ^= 1;
+  attach_and_leave();
+  CHECK(memcmp(&whole.config, &node->config, sizeof whole.config) == 0);
+  /* A whole header of another cluster is not taken for a damaged one of this. */
+  node->config.cluster_id ^= 1;
+  node->config_check = dsm_config_checksum(&node->config);
   CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_CORRUPT);
   CHECK_EQUAL(fault.node, 1);
-  node->config.cluster_id ^= 1;
+  node->config = whole.config;
+  node->config_check = whole.config_check;
+  /* Nobody tells. */
+  for (uint32_t n = 0; n < shape.nodes; n++) dsm_space_node(owner.call.space, n)->config_check ^= 1;
+  control->config_check ^= 1;
+  CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_CORRUPT);
+  for (uint32_t n = 0; n < shape.nodes; n++) dsm_space_node(owner.call.space, n)->config_check ^= 1;
+  control->config_check ^= 1;
   dsm_store_release_u32(&control->state, DSM_STATE_STOPPING);
   CHECK_EQUAL(dsm_cluster_attach(shape.name, -1, &cluster, &fault), DSM_NO_CLUSTER);
   dsm_store_release_u32(&control->state, DSM_STATE_RUNNING);

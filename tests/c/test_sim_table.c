@@ -71,7 +71,8 @@ static void test_tombstones_are_swept(void) {
   CHECK_EQUAL(fixture_used_pages(&self), 0);
 }
 
-/* A table word that does not verify is an error of writers and readers, not a wrong answer. */
+/* A table word that does not verify: the reader or writer who meets it makes the table anew from
+ * the objects, which are still there. */
 static void test_a_damaged_table_word(void) {
   CHECK_EQUAL(fixture_put(&self, 1, 1, 16), DSM_OK);
   dsm_route route;
@@ -84,12 +85,12 @@ static void test_a_damaged_table_word(void) {
   fixture_key_make(&self, &key, 1);
   for (unsigned bit = 0; bit < 64; bit++) {
     dsm_store_relaxed_u64(word, sound ^ 1ull << bit);
-    CHECK_EQUAL(dsm_read_begin(&self.call, &key.key, &read), DSM_CORRUPT);
-    CHECK_EQUAL(fixture_put(&self, 1, 2, 16), DSM_CORRUPT);
-    CHECK_EQUAL(self.call.fault.node, route.nodes[0]);
+    if (bit % 2) CHECK_EQUAL(dsm_read_begin(&self.call, &key.key, &read), DSM_OK);
+    if (bit % 2) CHECK_EQUAL(fixture_get(&self, 1).seed, bit);
+    CHECK_EQUAL(fixture_put(&self, 1, bit + 1, 16), DSM_OK);
+    CHECK_EQUAL(fixture_get(&self, 1).seed, bit + 1);
+    sound = dsm_load_relaxed_u64(word);
   }
-  dsm_store_relaxed_u64(word, sound);
-  CHECK_EQUAL(fixture_get(&self, 1).seed, 1);
   CHECK_EQUAL(fixture_delete(&self, 1), DSM_OK);
 }
 

@@ -1,4 +1,6 @@
 /* Planned damage: each case is a wrong value, or a lost neighbour, that a mutation once led to. */
+#include <string.h>
+
 #include "../../csrc/mem/arena.h"
 #include "../../csrc/store/scan.h"
 #include "../../csrc/store/stripe.h"
@@ -38,6 +40,26 @@ static dsm_status look_up(const damage_world *world, dsm_call *call, uint32_t in
   return dsm_read_begin(call, &key, &read);
 }
 
+/* True if all keys but one hold what the image says. */
+static bool others_hold(damage_world *world, dsm_call *call, uint32_t but) {
+  static uint8_t found[DAMAGE_VALUE_BYTES_MAX], wanted[DAMAGE_VALUE_BYTES_MAX];
+  for (uint32_t index = 0; index < DAMAGE_KEYS; index++) {
+    const damage_item *item = &world->images[0].items[index];
+    dsm_read read;
+    dsm_key key = damage_key(world, index);
+    if (index == but) continue;
+    damage_value(index, item, wanted);
+    if (dsm_read_begin(call, &key, &read) != DSM_OK || read.header.value_bytes != item->length ||
+        dsm_read_copy(call, &read, found) != DSM_OK || memcmp(found, wanted, item->length) != 0)
+      return false;
+  }
+  return true;
+}
+
+static bool all_hold(damage_world *world, dsm_call *call) {
+  return others_hold(world, call, UINT32_MAX);
+}
+
 /* A zeroed slot in front of a key: put and delete of the key must not bring its old value back. */
 static const char *zeroed_slot(damage_world *world, dsm_call *call) {
   for (uint32_t key = 0; key < DAMAGE_KEYS; key++) {
@@ -63,13 +85,13 @@ static const char *flag_of_a_neighbour(damage_world *world, dsm_call *call) {
   dsm_store_relaxed_u64(&object->shape,
                         dsm_load_relaxed_u64(&object->shape) ^ (uint64_t)DSM_OBJECT_ALIGNED << 48);
   damage_item item = {true, 7, 64, 1};
-  if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_CORRUPT)
-    return "a put over the damaged object was not refused";
+  if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_OK)
+    return "a put over the damaged object was refused";
   dsm_run run;
   if (dsm_run_read(call, at.node, at.found.offset / DSM_ARENA_PAGE_BYTES, &run) != DSM_OK ||
       run.kind != DSM_RUN_SLAB)
     return "the slab of the damaged object was given away";
-  return NULL;
+  return others_hold(world, call, 0) ? NULL : "a neighbour was damaged";
 }
 
 /* A length of gigabytes is not believed. */
@@ -77,7 +99,7 @@ static const char *long_length(damage_world *world, dsm_call *call) {
   place at = find(world, call, 0);
   dsm_object_shm *object = object_of(call, &at);
   dsm_store_relaxed_u64(&object->shape, dsm_load_relaxed_u64(&object->shape) ^ 1ull << 17);
-  return look_up(world, call, 0) == DSM_CORRUPT ? NULL : "a damaged length was believed";
+  return all_hold(world, call) ? NULL : "a damaged length was not mended";
 }
 
 /* A flipped bit in the length: a put over the object must not free its neighbours' memory. */
@@ -86,13 +108,13 @@ static const char *length_over_neighbours(damage_world *world, dsm_call *call) {
   dsm_object_shm *object = object_of(call, &at);
   dsm_store_relaxed_u64(&object->shape, dsm_load_relaxed_u64(&object->shape) ^ 128);
   damage_item item = {true, 7, 64, 1};
-  uint64_t version;
-  dsm_key key = damage_key(world, 0);
-  if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_CORRUPT)
-    return "a put believed a damaged length";
-  return dsm_delete(call, &key, (dsm_condition){2, DSM_ANY_VERSION}, &version) == DSM_CORRUPT
-             ? NULL
-             : "a delete believed a damaged length";
+  if (damage_put(world, call, 0, &item, DSM_ANY_VERSION) != DSM_OK) return "a put was refused";
+  if (!others_hold(world, call, 0)) return "a put believed a damaged length";
+  at = find(world, call, 0);
+  object = object_of(call, &at);
+  dsm_store_relaxed_u64(&object->shape, dsm_load_relaxed_u64(&object->shape) ^ 128);
+  if (remove_key(world, call, 0) != DSM_OK) return "a delete was refused";
+  return others_hold(world, call, 0) ? NULL : "a delete believed a damaged length";
 }
 
 /* A slot that names the run of an older value of its key, pinned and in limbo. */
@@ -100,7 +122,7 @@ static const char *slot_to_limbo(damage_world *world, dsm_call *call) {
   place at = find(world, call, world->view_key);
   dsm_key key = damage_key(world, world->view_key);
   dsm_store_relaxed_u64(at.found.slot, dsm_slot_make(world->view.offset, key.hash));
-  return look_up(world, call, world->view_key) == DSM_CORRUPT ? NULL : "an older value was found";
+  return all_hold(world, call) ? NULL : "an older value was found";
 }
 
 /* A flipped bit in the region of an object must not hide the key from scans of its own region. */
@@ -112,7 +134,10 @@ static const char *region_of_a_key(damage_world *world, dsm_call *call) {
   dsm_store_relaxed_u64(&object->binding, dsm_load_relaxed_u64(&object->binding) ^ 1ull << 20);
   dsm_status status =
       dsm_scan_stripe(call, (uint16_t)world->regions[0], at.stripe, buffer, sizeof buffer, &used);
-  return status == DSM_CORRUPT ? NULL : "a scan missed a key without a word";
+  const char *name = world->keys[0];
+  for (uint64_t i = 0; status == DSM_OK && i + strlen(name) <= used; i++)
+    if (memcmp(buffer + i, name, strlen(name)) == 0) return NULL;
+  return "a scan missed a key without a word";
 }
 
 /* add to an object whose codec was flipped, and a conditional put: both damage, not the caller's
@@ -124,10 +149,14 @@ static const char *codec_of_a_counter(damage_world *world, dsm_call *call) {
   int64_t result;
   dsm_key key = damage_key(world, 1);
   dsm_store_relaxed_u64(&object->shape, dsm_load_relaxed_u64(&object->shape) ^ 2ull << 40);
-  if (dsm_add(call, &key, 1, 2, &result, &version) != DSM_CORRUPT)
+  if (dsm_add(call, &key, 1, 2, &result, &version) != DSM_OK)
     return "add blames the type of a damaged counter";
+  if (result != world->images[0].items[1].tag + 1) return "add went on from another number";
+  at = find(world, call, 1);
+  object = object_of(call, &at);
+  dsm_store_relaxed_u64(&object->version, dsm_load_relaxed_u64(&object->version) ^ 4);
   damage_item item = {true, 7, 64, 1};
-  return damage_put(world, call, 1, &item, 1) == DSM_CORRUPT
+  return damage_put(world, call, 1, &item, version) == DSM_OK
              ? NULL
              : "a conditional put believes a damaged header";
 }

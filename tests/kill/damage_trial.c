@@ -1,7 +1,9 @@
 /* One trial: operations on damaged bytes against the model.
  *
- *   I  a read gives a value that the model allows, or DSM_CORRUPT, or a miss that check must find
- *   I  a change that is refused leaves the model as it was
+ *   I  a read gives a value that the model allows: every object has a second replica
+ *   I  nothing is refused, unless the damage hit what only another segment can replace (the chain
+ * of runs in the page map), or what is trusted (the control segment's header, but for what its
+ *      copies tell); a change that is refused leaves the model as it was
  *   I  nothing else happens: no other status, no crash, no hang, no access outside
  */
 #include <stdio.h>
@@ -34,7 +36,7 @@ static void wrong(run *self, const char *what, uint32_t key, dsm_status status) 
 }
 
 static bool refused(run *self, dsm_status status) {
-  if (status != DSM_CORRUPT) return false;
+  if (status != DSM_CORRUPT && status != DSM_NO_REPLICAS) return false;
   self->refused++;
   if (self->trial->verbose)
     printf("  refused: %s (%llx, %llx)\n", self->call.fault.what,
@@ -72,7 +74,8 @@ static void get(run *self, dsm_call *call, uint32_t key) {
   dsm_key name = damage_key(self->world, key);
   dsm_read read;
   dsm_status status = dsm_read_begin(call, &name, &read);
-  if (status == DSM_OK) {
+  for (int looks = 0; status == DSM_OK; looks++) {
+    if (looks > 4) wrong(self, "a read is offered damaged bytes again and again", key, status);
     if (read.header.value_bytes > DAMAGE_VALUE_BYTES_MAX) {
       wrong(self, "get promises more bytes than any value has", key, status);
       return;
@@ -81,6 +84,8 @@ static void get(run *self, dsm_call *call, uint32_t key) {
     status = dsm_read_copy(call, &read, target);
     if (status == DSM_OK) check_value(self, key, &read.header, target, "get gives another value");
     free(target);
+    if (status == DSM_OK) break;
+    if (status == DSM_CORRUPT) status = dsm_read_again(call, &name, &read);
   }
   if (status == DSM_OK || refused(self, status)) return;
   if (status != DSM_NOT_FOUND)
@@ -217,6 +222,12 @@ static void pin(run *self) {
   dsm_status status = dsm_read_begin(&self->call, &name, &read);
   if (status == DSM_OK) status = dsm_read_pin(&self->call, &read);
   if (status == DSM_OK) status = dsm_read_verify(&self->call, &read);
+  if (status == DSM_CORRUPT && read.pin != DSM_PIN_NONE) {
+    dsm_read_unpin(self->call.space, &read);
+    status = dsm_read_again(&self->call, &name, &read);
+    if (status == DSM_OK) status = dsm_read_pin(&self->call, &read);
+    if (status == DSM_OK) status = dsm_read_verify(&self->call, &read);
+  }
   if (status == DSM_OK)
     check_value(self, key, &read.header, dsm_read_value(self->call.space, &read),
                 "a pinned value is another");
@@ -326,6 +337,10 @@ static void one_operation(run *self) {
   }
 }
 
+static bool may_be_refused(const damage_trial *trial) {
+  return trial->area == AREA_CONTROL || trial->area == AREA_PAGES || trial->area == AREA_TRUNCATION;
+}
+
 damage_outcome damage_run(damage_world *world, damage_trial *trial) {
   run self = {.world = world,
               .trial = trial,
@@ -347,6 +362,8 @@ damage_outcome damage_run(damage_world *world, damage_trial *trial) {
   uint64_t before_repair = self.missed;
   check(&self, true);
   get_all(&self, &self.call);
+  if ((self.refused || self.missed) && !may_be_refused(trial))
+    wrong(&self, "a replica would have told", 0, DSM_CORRUPT);
   if (self.wrong) return OUTCOME_WRONG;
   if (before_repair) return OUTCOME_MISSED;
   return self.refused ? OUTCOME_CORRUPT : OUTCOME_UNNOTICED;

@@ -1,0 +1,267 @@
+/* Checkpoints under deaths, in the simulated system: who takes one and who writes beside it, killed
+ * at every planned crash point.
+ *
+ * A checkpoint goes on step by step; between the steps another process overwrites, deletes, adds
+ * and commits, so that objects of every size are replaced before, while and after their stripe is
+ * walked. If the writer dies, the checkpoint goes on and holds the instant of its cut exactly. If
+ * who takes it dies, writers go on, and the next one takes what there is then. In the end nothing
+ * is kept: no saved memory, no pin, no run in limbo, no page.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../csrc/node/registry.h"
+#include "../../csrc/os/os_sim.h"
+#include "check_main.h"
+#include "crash_hook.h"
+#include "cut_sink.h"
+#include "tale.h"
+
+#define CLUSTER "ctest-cut"
+#define NODES 3u
+#define STRIPES 4u
+#define STEPS 14u
+
+/* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+  return "detect_leaks=0";
+}
+
+static const uint64_t sizes[] = {5, 0, 64, 300, 900, 3000, 9000, 70000, 200000};
+#define SIZES (sizeof sizes / sizeof *sizes)
+
+typedef struct trial {
+  uint32_t replicas;
+  fixture owner, taker, writer;
+  uint32_t owner_pid, taker_pid, writer_pid, dead;
+  item expected[CUT_KEYS];
+  uint32_t step;
+} trial;
+
+/* Static, since deaths jump out of what uses them. */
+static cut_taker taken, later;
+static workspace work;
+static unsigned taker_deaths, writer_deaths;
+
+static void look(fixture *by, item *items) {
+  for (uint64_t key = 0; key < CUT_KEYS; key++) items[key] = fixture_get(by, key);
+}
+
+static void require_same(const item *found, const item *expected, const char *what) {
+  for (uint64_t key = 0; key < CUT_KEYS; key++) {
+    if (!item_equal(found[key], expected[key]))
+      fprintf(stderr, "%s: key %u: kind %d, %u bytes, seed %u against kind %d, %u bytes, seed %u\n",
+              fixture_story, (unsigned)key, found[key].kind, (unsigned)found[key].bytes,
+              (unsigned)found[key].seed, expected[key].kind, (unsigned)expected[key].bytes,
+              (unsigned)expected[key].seed);
+    fixture_require(item_equal(found[key], expected[key]), what);
+  }
+}
+
+/* Keys up to TALE_KEYS are the transaction's; the last one is a counter, some are absent. */
+static void fill(fixture *by) {
+  int64_t result;
+  for (uint64_t key = 0; key + 1 < CUT_KEYS; key++)
+    if (key % 7 != 6)
+      fixture_require(fixture_put(by, key, 100 + key, sizes[key % SIZES]) == DSM_OK, "put");
+  fixture_require(fixture_add(by, CUT_KEYS - 1, 5, &result) == DSM_OK, "add");
+}
+
+/* One change, another one with each step. */
+static void change(fixture *by, uint32_t step) {
+  int64_t result;
+  uint64_t key = TALE_KEYS + step * 5 % (CUT_KEYS - TALE_KEYS - 1);
+  dsm_status status = DSM_OK;
+  if (step % 4 == 0) status = fixture_put(by, key, 9000 + step, sizes[(key + step) % SIZES]);
+  if (step % 4 == 1) status = fixture_add(by, CUT_KEYS - 1, 1, &result);
+  if (step % 4 == 2) status = fixture_delete(by, key);
+  if (step % 4 == 3) status = tale_bring(by, &work, tales[step / 4 % tale_count].after);
+  fixture_require(status == DSM_OK || status == DSM_NOT_FOUND, "a change");
+}
+
+/* A checkpoint from where it stands to its end, with changes between its steps. */
+static void go_on(void *context) {
+  trial *self = context;
+  if (self->step == 0) {
+    cut_open(&taken, &self->taker);
+    self->step = 1;
+  }
+  while (!taken.done) {
+    if (self->step < STEPS) {
+      dsm_sim_process_run(self->writer_pid);
+      uint32_t step = self->step++;
+      change(&self->writer, step);
+      change(&self->writer, step + 2);
+      dsm_sim_process_run(self->taker_pid);
+    }
+    cut_step(&taken, &self->taker);
+  }
+  cut_close(&taken, &self->taker);
+}
+
+static void require_nothing_kept(fixture *by) {
+  const dsm_space *space = by->call.space;
+  const dsm_cut_shm *cut = dsm_space_cut(space);
+  fixture_require(dsm_load_relaxed_u64(&dsm_space_control(space)->cut) == 0, "no cut is open");
+  fixture_require(dsm_load_relaxed_u64(&cut->owner) == 0, "nobody takes a checkpoint");
+  fixture_require(dsm_load_relaxed_u64(&cut->saved_bytes) == 0, "nothing is saved");
+  fixture_require(dsm_load_relaxed_u64(&cut->pin_count) == 0, "nothing is pinned");
+}
+
+static void judge(trial *self, bool retire) {
+  item now[CUT_KEYS];
+  dsm_sim_process_run(self->owner_pid);
+  fixture *by = &self->owner;
+  if (retire) fixture_retire_dead(by);
+  fixture_require(fixture_put(by, 8, 5555, 70000) == DSM_OK, "writes go on");
+  cut_take(&later, by);
+  look(by, now);
+  require_same(later.sink.items, now, "the next checkpoint holds what there is");
+  require_nothing_kept(by);
+  fixture_retire_dead(by);
+  fixture_check_clean(by);
+  for (uint64_t key = 0; key < CUT_KEYS; key++) fixture_delete(by, key);
+  fixture_require(fixture_limbo_pages(by) == 0, "nothing stays in limbo");
+  fixture_require(fixture_used_pages(by) == 0, "no page is lost");
+  fixture_check_clean(by);
+}
+
+static void after_death(trial *self, unsigned at) {
+  self->dead = dsm_sim_process_pid();
+  dsm_sim_process_kill(self->dead);
+  if (self->dead == self->writer_pid) {
+    writer_deaths++;
+    dsm_sim_process_run(self->taker_pid);
+    if (at % 2) fixture_retire_dead(&self->taker);
+    self->step = STEPS; /* nobody writes any more */
+    go_on(self);
+    require_same(taken.sink.items, self->expected, "the checkpoint is the instant of its cut");
+  } else {
+    taker_deaths++;
+    dsm_sim_process_run(self->writer_pid);
+    change(&self->writer, at % STEPS);
+  }
+  judge(self, at % 3 == 0);
+}
+
+static void try_deaths(uint32_t replicas) {
+  dsm_sim_start(replicas);
+  trial self = {.replicas = replicas};
+  fixture_shape shape = {CLUSTER, NODES, replicas, STRIPES, 4u << 20};
+  self.owner_pid = dsm_sim_process_pid();
+  self.owner = fixture_create(&shape);
+  fill(&self.owner);
+  dsm_sim_picture *picture = dsm_sim_picture_take();
+  unsigned stride = rounds_all() ? 1 : 7;
+  bool left = true;
+  for (unsigned at = 1 + replicas; left; at += stride) {
+    dsm_sim_picture_restore(picture);
+    self.step = self.dead = 0;
+    self.writer_pid = dsm_sim_process_new();
+    dsm_sim_process_run(self.writer_pid);
+    self.writer = fixture_attach(CLUSTER);
+    self.taker_pid = dsm_sim_process_new();
+    dsm_sim_process_run(self.taker_pid);
+    self.taker = fixture_attach(CLUSTER);
+    look(&self.taker, self.expected);
+    left = crash_jump(at, go_on, &self);
+    snprintf(fixture_story, sizeof fixture_story, "replication %u, point %u %s, %s", replicas, at,
+             crash_point_name(), dsm_sim_process_pid() == self.writer_pid ? "writer" : "taker");
+    if (left) {
+      after_death(&self, at);
+    } else {
+      require_same(taken.sink.items, self.expected, "the checkpoint is the instant of its cut");
+      require_nothing_kept(&self.taker);
+      judge(&self, true);
+    }
+    if (self.dead != self.writer_pid) dsm_sim_process_kill(self.writer_pid);
+    if (self.dead != self.taker_pid) dsm_sim_process_kill(self.taker_pid);
+    fixture_abandon(&self.writer);
+    fixture_abandon(&self.taker);
+  }
+  dsm_sim_picture_restore(picture);
+  dsm_sim_picture_free(picture);
+  dsm_sim_process_run(self.owner_pid);
+  fixture_close(&self.owner, true);
+  CHECK_EQUAL(dsm_sim_named_segments(), 0);
+  CHECK_EQUAL(dsm_sim_backed_bytes(), 0);
+  dsm_sim_stop();
+}
+
+/* What a bit was flipped in at the primary is taken from a backup; without one it is damage. */
+static void try_damage(uint32_t replicas) {
+  dsm_sim_start(9);
+  fixture_shape shape = {CLUSTER, NODES, replicas, 1, 4u << 20};
+  fixture by = fixture_create(&shape);
+  item expected[CUT_KEYS];
+  fill(&by);
+  look(&by, expected);
+  for (uint64_t key = 1; key < CUT_KEYS; key++) {
+    fixture_key name;
+    dsm_read read;
+    if (expected[key].kind == ITEM_ABSENT) continue;
+    fixture_key_make(&by, &name, key);
+    CHECK_EQUAL(dsm_read_begin(&by.call, &name.key, &read), DSM_OK);
+    uint8_t *object = (uint8_t *)dsm_object_at(by.call.space, read.node, read.offset);
+    for (unsigned place = 0; place < 2; place++) {
+      uint8_t *byte = object + (place ? read.header.key_offset : 8);
+      *byte ^= 16;
+      snprintf(fixture_story, sizeof fixture_story, "replication %u, key %u, place %u", replicas,
+               (unsigned)key, place);
+      if (replicas > 1) {
+        cut_take(&taken, &by);
+        require_same(taken.sink.items, expected, "a backup tells what the primary held");
+      } else {
+        bool done = false;
+        cut_open(&taken, &by);
+        dsm_status status = DSM_OK;
+        while (status == DSM_OK && !done) {
+          status = dsm_walk_fill(&by.call, &taken.walk, &taken.frames, &done);
+          taken.frames.used = 0;
+        }
+        CHECK_EQUAL(status, DSM_CORRUPT);
+        dsm_walk_drop(by.call.space, &taken.walk);
+        dsm_cut_end(&by.call, taken.number, false);
+      }
+      *byte ^= 16;
+    }
+  }
+  fixture_close(&by, true);
+  dsm_sim_stop();
+}
+
+/* A writer that has no room to save goes on; the checkpoint is told. */
+static void try_full(void) {
+  dsm_sim_start(3);
+  fixture_shape shape = {CLUSTER, NODES, 2, 1, 4u << 20};
+  fixture by = fixture_create(&shape);
+  fill(&by);
+  cut_open(&taken, &by);
+  CHECK(!dsm_cut_spoiled(by.call.space, taken.number));
+  dsm_cut_shm *cut = dsm_space_cut(by.call.space);
+  dsm_store_relaxed_u64(&cut->saved_bytes, by.call.space->layout.saved_bytes - 64);
+  CHECK_EQUAL(fixture_put(&by, 2, 77, 64), DSM_OK);
+  CHECK(dsm_cut_spoiled(by.call.space, taken.number));
+  dsm_walk_drop(by.call.space, &taken.walk);
+  dsm_cut_end(&by.call, taken.number, false);
+  cut_take(&taken, &by);
+  item now[CUT_KEYS];
+  look(&by, now);
+  require_same(taken.sink.items, now, "the next one is whole");
+  require_nothing_kept(&by);
+  fixture_close(&by, true);
+  dsm_sim_stop();
+}
+
+int main(void) {
+  for (uint32_t replicas = 1; replicas <= 3; replicas++) try_deaths(replicas);
+  try_damage(1);
+  try_damage(2);
+  try_full();
+  CHECK(taker_deaths > 20);
+  CHECK(writer_deaths > 20);
+  printf("%u deaths of takers, %u of writers\n", taker_deaths, writer_deaths);
+  return check_result("sim_cut");
+}
