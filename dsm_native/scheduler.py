@@ -221,7 +221,9 @@ class Scheduler:
                         lane.offer(self._pending, limit)
 
     def _balance(self) -> None:
-        idle = [lane for lane in self.lanes if not lane.in_flight and self.workers[lane.node].serves]
+        idle = [
+            lane for lane in self.lanes if not lane.in_flight and self.workers[lane.node].serves
+        ]
         if self._pending or not idle:
             return
         fullest = max(self.lanes, key=lambda lane: lane.in_flight)

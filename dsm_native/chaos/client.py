@@ -1,4 +1,4 @@
-"""The program of a chaos client: `python -m dsm_native.chaos.client CLUSTER FOLDER KEYS SEED`.
+"""The program of a chaos client: `python -m dsm_native.chaos.client CLUSTER FOLDER KEYS LARGE SEED`.
 
 Says "ready", then works until its standard input is closed, the cluster ends, or it is killed.
 """
@@ -18,9 +18,9 @@ BREATH_S = 0.001  # after every second call: faults are the point, not the rate
 
 def main(arguments: list[str]) -> int:
     """Entry point; see the module's text."""
-    name, folder, keys, seed = arguments
+    name, folder, keys, large, seed = arguments
     with attach(name) as cluster:
-        client = Client(cluster, Path(folder), int(keys), int(seed))
+        client = Client(cluster, Path(folder), int(keys), int(seed), large == "large")
         print("ready", flush=True)
         while client.step():
             if client.draw.random() < 0.5:

@@ -35,7 +35,8 @@ class Load(Clients):
     """The client processes."""
 
     def __init__(self, cluster: str, folder: Path, plan: Plan) -> None:
-        self._arguments = [cluster, str(folder), str(plan.keys)]
+        sizes = "small" if "corrupt" in plan.kinds else "large"
+        self._arguments = [cluster, str(folder), str(plan.keys), sizes]
         self._next_seed = 1
         self._running: list[subprocess.Popen[str]] = []
         for _ in range(plan.clients):
