@@ -29,10 +29,6 @@ class Top:
         handle = self._cluster._handle
         return {node.id: Mailbox(handle, node.id).counts() for node in self._cluster.nodes}
 
-    def _counts(self) -> dict[int, tuple[int, float, int, int]]:
-        handle = self._cluster._handle
-        return {info.id: Mailbox(handle, info.id).counts() for info in self._cluster.nodes}
-
     def lines(self) -> list[str]:
         """The table; rates are those since the last call."""
         now = time.monotonic()

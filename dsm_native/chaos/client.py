@@ -1,4 +1,4 @@
-"""The program of a chaos client: `python -m dsm_native.chaos.client CLUSTER FOLDER KEYS LARGE SEED`.
+"""A chaos client: `python -m dsm_native.chaos.client CLUSTER FOLDER KEYS SIZES SEED`.
 
 Says "ready", then works until its standard input is closed, the cluster ends, or it is killed.
 """

@@ -110,7 +110,7 @@ class _Trial:
         self.draw = random.Random(plan.seed)
 
     def run(self) -> Report:
-        self.cluster.faults  # noqa: B018  refuses at once if the cluster allows none
+        self.cluster.faults.check()
         load.set_up(self.cluster)
         failures = len(self.cluster.failures())
         clients = Load(self.cluster.name, self.folder, self.plan)
