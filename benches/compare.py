@@ -19,6 +19,7 @@ import plot
 import protocols
 import table
 from arrays import arrays
+from checkpoint import checkpoints
 from executor import tasks
 from latency import latencies
 from lifetime import lifetimes
@@ -35,7 +36,7 @@ from workload import KEY_COUNT, Population, value_of
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
-    *("memory", "latency", "protocols"),
+    *("checkpoint", "memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -62,6 +63,9 @@ class Effort:
     array_steps: int = 5
     array_bytes: int = 256 << 20
     task_rounds: int = 4
+    checkpoint_bytes: int = 1 << 30
+    checkpoint_rounds: int = 7
+    checkpoint_keys: int = 200_000
 
 
 QUICK = Effort(
@@ -83,6 +87,9 @@ QUICK = Effort(
     array_steps=2,
     array_bytes=4 << 20,
     task_rounds=2,
+    checkpoint_bytes=4 << 20,
+    checkpoint_rounds=3,
+    checkpoint_keys=2_000,
 )
 
 
@@ -149,6 +156,11 @@ def many_tasks(effort: Effort) -> Findings:
     return tasks(effort.task_rounds, with_ray=effort.stores is None)
 
 
+def saved_clusters(effort: Effort) -> Findings:
+    keys = effort.checkpoint_keys
+    return checkpoints(effort.checkpoint_bytes, effort.checkpoint_rounds, keys, keys)
+
+
 def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str, str]]:
     """All parts asked for, one after the other, each with clusters of its own."""
     found, absent = Findings(), {}
@@ -162,6 +174,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "memory": a_million_objects,
         "arrays": shared_arrays,
         "tasks": many_tasks,
+        "checkpoint": saved_clusters,
     }
     for part in parts:
         started = time.monotonic()

@@ -153,6 +153,10 @@ TARGETS = (
     Target("tasks_ray", "tiny tasks per second / Ray", None, None, at_least=True),
     Target("task_array_ray", "Ray / us: a task with a 1 MiB array", None, None, at_least=True),
     Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
+    Target("checkpoint_dd", "checkpoint of 1 GiB / dd with fsync", 0.5, None, at_least=True),
+    Target("checkpoint_dd_small", "the same, objects of 1,000 B", None, 0.5, at_least=True),
+    Target("checkpoint_put_p99", "p99 of a put beside checkpoints / without", 3.0, None),
+    Target("checkpoint_put_max", "slowest put beside checkpoints", None, None, "µs"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),
 )
 BY_NAME = {target.name: target for target in TARGETS}

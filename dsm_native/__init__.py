@@ -52,6 +52,7 @@ from dsm_native.queues import Delivery, Queue
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport, NodeInfo
 from dsm_native.restore import VerifyReport, restore, verify
+from dsm_native.saved import SavedCheckpoint, SavedObject
 from dsm_native.subscription import Subscription
 from dsm_native.sweep import clean
 from dsm_native.sync import Condition, Event, Holder, Lock, Semaphore
@@ -101,6 +102,8 @@ __all__ = [
     "QueueEmptyError",
     "QueueFullError",
     "Region",
+    "SavedCheckpoint",
+    "SavedObject",
     "Semaphore",
     "StoreFullError",
     "Subscription",

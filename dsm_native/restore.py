@@ -40,13 +40,32 @@ from dsm_native.restore_arrays import ArrayLoader
 REGIONS_MAX = 256
 
 
+def begin_of(reader: FrameReader, frame: Frame) -> dict[str, Any]:
+    """What the first frame of a file tells, checked."""
+    content: dict[str, Any] = reader.text(frame)
+    if reader.field(content, "format", int) != FORMAT:
+        raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
+    stripes = reader.field(content, "stripes", int, 1, 1 << 16)
+    nodes = reader.field(content, "nodes", int, 1, 63)
+    reader.field(content, "replicas", int, 1, min(5, nodes))
+    reader.field(content, "cluster", str)
+    reader.field(content, "before", str)
+    try:
+        seed = int(reader.field(content, "seed", str), 16)
+    except ValueError:
+        seed = 0
+    if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
+        raise reader.damaged("the first frame makes no sense, before the one")
+    return content | {"seed": seed}
+
+
 class Loader:
     """Fills a new, empty cluster from the files of a chain, the newest first."""
 
     def __init__(self, readers: list[FrameReader]) -> None:
         self._readers = readers
         self._first = readers[0].next()
-        self.began = self._begin(readers[0], self._first)
+        self.began = begin_of(readers[0], self._first)
         self._marks: dict[int, bytearray] = {}
         self._parts: dict[int, list[bytes]] = {}
         self._fresh: dict[int, bytearray] = {}
@@ -55,31 +74,13 @@ class Loader:
         self._head = b""
         self._reloader: Reloader | None = None
 
-    @staticmethod
-    def _begin(reader: FrameReader, frame: Frame) -> dict[str, Any]:
-        content: dict[str, Any] = reader.text(frame)
-        if reader.field(content, "format", int) != FORMAT:
-            raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
-        stripes = reader.field(content, "stripes", int, 1, 1 << 16)
-        nodes = reader.field(content, "nodes", int, 1, 63)
-        reader.field(content, "replicas", int, 1, min(5, nodes))
-        reader.field(content, "cluster", str)
-        reader.field(content, "before", str)
-        try:
-            seed = int(reader.field(content, "seed", str), 16)
-        except ValueError:
-            seed = 0
-        if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
-            raise reader.damaged("the first frame makes no sense, before the one")
-        return content | {"seed": seed}
-
     def fill(self, handle: Handle) -> None:
         """All of it, or an error."""
         self._handle = handle
         arrays = ArrayLoader(handle, self.began["replicas"])
         before = ""
         for index, reader in enumerate(self._readers):
-            content = self._begin(reader, reader.next()) if index else self.began
+            content = begin_of(reader, reader.next()) if index else self.began
             if content["cluster"] != self.began["cluster"] or content["seed"] != self.began["seed"]:
                 raise reader.damaged("a file of another cluster, before the one")
             if index and before != f"{reader.file:016x}":
@@ -168,6 +169,19 @@ class Loader:
                 raise reader.damaged(f"two regions {name!r}, before the one")
             counts.append(replicas)
         self._reloader = Reloader(self._handle, counts)
+
+
+def marked(marks: bytearray, version: int, key_hash: int) -> bool:
+    """Whether a sorted table of marks has that one."""
+    words = memoryview(marks).cast("Q")
+    low, high = 0, len(words) // 2
+    while low < high:
+        middle = (low + high) // 2
+        if (words[2 * middle], words[2 * middle + 1]) < (version, key_hash):
+            low = middle + 1
+        else:
+            high = middle
+    return 2 * low < len(words) and (words[2 * low], words[2 * low + 1]) == (version, key_hash)
 
 
 def replicas_of(saved: int, factor_then: int, factor_now: int) -> int:
@@ -318,7 +332,7 @@ def _verify_chain(
     before: str | None = None
     for reader in readers:
         first = reader.next()
-        began = Loader._begin(reader, first)
+        began = begin_of(reader, first)
         if before is not None and before != f"{reader.file:016x}":
             problems.append(f"{reader.name}: not the file {before!r} on which a newer one builds")
         before = began["before"]

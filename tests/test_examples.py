@@ -56,6 +56,14 @@ PROOFS = {
         r"sum of all accounts: 2000, expected 2000",
         r"problems in shared memory: 0",
     ],
+    "checkpoint": [
+        r"6 checkpoints while money moved: True",
+        r"verified: True",
+        r"restored onto 3 nodes; sum of all accounts: 5000",
+        r"array restored: True",
+        r"versions go on: True",
+        r"problems in shared memory: 0",
+    ],
     "pipeline": [
         r"2 producers, 3 consumers, 1 of them killed mid-way",
         r"delivered again: 1",

@@ -21,6 +21,16 @@ static bool marked(const dsm_reload *reload, const dsm_record *record, uint64_t 
          bsearch(&wanted, reload->marks, reload->mark_count, sizeof wanted, compare) != NULL;
 }
 
+static dsm_status put_anew(dsm_call *call, dsm_reload *reload, const dsm_key *key,
+                           const dsm_value *value) {
+  uint64_t version;
+  dsm_condition absent = {reload->replicas[key->region], 0};
+  dsm_status status = dsm_put(call, key, value, absent, &version);
+  if (status == DSM_VERSION_CONFLICT) return DSM_OK;
+  reload->objects += status == DSM_OK;
+  return status;
+}
+
 dsm_status dsm_reload_object(dsm_call *call, dsm_reload *reload, const dsm_record *record,
                              const uint8_t *key, const uint8_t *value) {
   if (record->region >= DSM_REGIONS_MAX || reload->replicas[record->region] == 0)
@@ -41,6 +51,7 @@ dsm_status dsm_reload_object(dsm_call *call, dsm_reload *reload, const dsm_recor
   dsm_part part = {value, record->value_bytes};
   dsm_value wanted = {&part, 1, record->codec, record->value_bytes};
   bool stored;
+  if (reload->anew) return put_anew(call, reload, &encoded, &wanted);
   DSM_TRY(dsm_put_back(call, &encoded, &wanted, record->version, reload->replicas[record->region],
                        &stored));
   reload->objects += stored;

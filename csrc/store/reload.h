@@ -18,6 +18,7 @@ typedef struct dsm_reload {
   const uint32_t *replicas; /* of each region, DSM_REGIONS_MAX of them; 0: no such region */
   const dsm_mark *marks;    /* sorted; what may be put back. NULL: everything */
   uint64_t mark_count;
+  bool anew;        /* the cluster lives: absent keys are put as if by a user, with new versions */
   uint64_t objects; /* out: put back so far */
 } dsm_reload;
 

@@ -6,6 +6,9 @@
 #include "../mem/pin.h"
 #include "stripe.h"
 
+#define AHEAD_SLOTS 4u /* whose objects are asked for early */
+#define AHEAD_LINES 4u
+
 dsm_status dsm_walk_room_for_marks(dsm_call *call, dsm_walk *walk) {
   if (!walk->incremental || walk->mark_room - walk->mark_count >= DSM_WALK_SLOTS) return DSM_OK;
   uint64_t room = walk->mark_room ? walk->mark_room * 2 : 4 * DSM_WALK_SLOTS;
@@ -194,6 +197,16 @@ static dsm_status find_table(dsm_call *call, dsm_walk *walk, const dsm_route *ro
   return status;
 }
 
+/* Asks for the object of a slot that comes up soon: slots lie side by side, objects anywhere. */
+static void ask_ahead(const dsm_space *space, unsigned node, const dsm_table *table, uint32_t at) {
+  if (at >= table->capacity) return;
+  uint64_t slot = dsm_load_relaxed_u64(&table->slots[at]);
+  if (slot <= DSM_SLOT_TOMBSTONE || !dsm_offset_fits(space, dsm_slot_offset(slot))) return;
+  const uint8_t *object = (const uint8_t *)dsm_object_at(space, node, dsm_slot_offset(slot));
+  for (unsigned line = 0; line < AHEAD_LINES; line++)
+    __builtin_prefetch(object + line * DSM_LINE_BYTES);
+}
+
 dsm_status dsm_slice_fill(dsm_call *call, dsm_walk *walk, const dsm_route *route,
                           dsm_slice *slice) {
   unsigned node;
@@ -208,6 +221,7 @@ dsm_status dsm_slice_fill(dsm_call *call, dsm_walk *walk, const dsm_route *route
   for (uint32_t looked = 0; walk->slot < end && looked < DSM_WALK_SLOTS; looked++, walk->slot++) {
     uint64_t slot = dsm_load_relaxed_u64(&table.slots[walk->slot]), other;
     unsigned place = node;
+    ask_ahead(call->space, node, &table, walk->slot + AHEAD_SLOTS);
     if (slot == DSM_SLOT_EMPTY || slot == DSM_SLOT_TOMBSTONE) continue;
     dsm_status status = write_object(call, walk, slice, node, slot, &full);
     if (DSM_UNLIKELY(status == DSM_CORRUPT)) {

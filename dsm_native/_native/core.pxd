@@ -68,6 +68,7 @@ cdef extern from "mem/space.h" nogil:
     ctypedef struct dsm_space:
         uint64_t hash_seed
         uint32_t stripe_count
+        uint32_t stripe_shift
         uint32_t node_count
         uint32_t replicas
         uint32_t participant

@@ -1,13 +1,17 @@
 # Putting back into a cluster what a checkpoint holds: whole payloads, without the GIL.
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING
+from dsm_native._native.codec cimport decode_key, decode_object, decode_plain, encode_key
 from dsm_native._native.core cimport (
-    DSM_CORRUPT, DSM_OK, DSM_REGIONS_MAX, dsm_call, dsm_call_make, dsm_key_hash, dsm_key_stripe,
-    dsm_status, uint8_t, uint16_t, uint32_t, uint64_t,
+    DSM_CORRUPT, DSM_OK, DSM_REGIONS_MAX, dsm_call, dsm_call_make, dsm_key, dsm_key_stripe,
+    dsm_space, dsm_status, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error, fault_text
 from dsm_native._native.frames cimport dsm_mark, dsm_record, dsm_record_next
 from dsm_native._native.handle cimport Handle, handle_ready
+from libc.stdlib cimport calloc, free
+from libcpp cimport bool as cbool
 
 from dsm_native.exceptions import CorruptError
 
@@ -18,6 +22,7 @@ cdef extern from "store/reload.h" nogil:
         const uint32_t *replicas
         const dsm_mark *marks
         uint64_t mark_count
+        cbool anew
         uint64_t objects
     dsm_status dsm_reload_objects(dsm_call *call, dsm_reload *reload, const uint8_t *payload,
                                   uint64_t bytes) noexcept
@@ -26,27 +31,55 @@ cdef extern from "store/reload.h" nogil:
     dsm_status dsm_reload_gen(dsm_call *call, uint32_t stripe, uint64_t gen) noexcept
 
 
+def place_of(key, uint16_t region, uint64_t seed, uint32_t stripes):
+    """(stripe, hash, kind, encoded bytes) of a key in a cluster with that seed and stripes."""
+    cdef dsm_space *space = <dsm_space *>calloc(1, sizeof(dsm_space))
+    cdef unsigned char scratch[8]
+    cdef dsm_key encoded
+    if space == NULL:
+        raise MemoryError
+    space.hash_seed = seed
+    space.stripe_count = stripes
+    space.stripe_shift = 64 - (stripes.bit_length() - 1)
+    try:
+        _keep = encode_key(key, scratch, space, region, &encoded)
+        return (dsm_key_stripe(space, encoded.hash), encoded.hash, encoded.kind,
+                (<const char *>encoded.bytes)[:encoded.length])
+    finally:
+        free(space)
+
+
+def key_of(uint8_t kind, bytes encoded):
+    """A key from its bytes."""
+    return decode_key(kind, <const unsigned char *>PyBytes_AS_STRING(encoded), len(encoded))
+
+
+def value_of(uint8_t codec, bytearray encoded):
+    """A value from its bytes, which it may keep; unpickles if it must."""
+    cdef object value = decode_plain(codec, <unsigned char *>PyByteArray_AS_STRING(encoded),
+                                     len(encoded))
+    return decode_object(codec, encoded) if value is NotImplemented else value
+
+
 cdef class Reloader:
-    """Puts records back into a cluster. replicas: of each region, by index; 0: no such region."""
+    """Puts records back into a cluster. replicas: of each region, by index; 0: no such region.
+
+    anew: absent keys are put as if by a user, with new versions.
+    """
 
     cdef Handle handle
     cdef uint32_t replicas[DSM_REGIONS_MAX]
     cdef readonly uint64_t objects
+    cdef bint anew
 
-    def __cinit__(self, Handle handle, replicas):
+    def __cinit__(self, Handle handle, replicas, bint anew=False):
         handle_ready(handle)
         self.handle = handle
+        self.anew = anew
         for index, count in enumerate(replicas):
             if index >= DSM_REGIONS_MAX:
                 raise CorruptError(f"{len(replicas)} regions")
             self.replicas[index] = count
-
-    def stripe_of(self, const unsigned char[::1] key, uint8_t kind, uint16_t region):
-        """(stripe, hash) of an encoded key."""
-        cdef const unsigned char *data = &key[0] if key.shape[0] else NULL
-        cdef uint64_t hash = dsm_key_hash(self.handle.space, data, <uint32_t>key.shape[0], kind,
-                                          region)
-        return dsm_key_stripe(self.handle.space, hash), hash
 
     cdef prepare(self, dsm_reload *reload, uint64_t stripe, object marks):
         cdef unsigned char[::1] view
@@ -55,6 +88,7 @@ cdef class Reloader:
             raise CorruptError(f"stripe {stripe} of {self.handle.space.stripe_count}")
         reload.stripe = <uint32_t>stripe
         reload.replicas = self.replicas
+        reload.anew = self.anew
         reload.objects = 0
         reload.marks = NULL
         reload.mark_count = 0

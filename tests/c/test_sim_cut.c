@@ -1,11 +1,11 @@
 /* Checkpoints under deaths, in the simulated system: who takes one and who writes beside it, killed
  * at every planned crash point.
  *
- * A checkpoint goes on step by step; between the steps another process overwrites, deletes, adds
- * and commits, so that objects of every size are replaced before, while and after their stripe is
- * walked. If the writer dies, the checkpoint goes on and holds the instant of its cut exactly. If
- * who takes it dies, writers go on, and the next one takes what there is then. In the end nothing
- * is kept: no saved memory, no pin, no run in limbo, no page.
+ * A checkpoint goes on step by step; between the steps another process overwrites, deletes, adds,
+ * commits and moves stripes, so that objects of every size are replaced before, while and after it
+ * is walked. If the writer dies, the checkpoint goes on and holds the instant of its cut exactly.
+ * If who takes it dies, writers go on, and the next one takes what there is then. In the end
+ * nothing is kept: no saved memory, no pin, no run in limbo, no page.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,8 @@
 
 #include "../../csrc/node/registry.h"
 #include "../../csrc/os/os_sim.h"
+#include "../../csrc/store/move.h"
+#include "../../csrc/store/route.h"
 #include "check_main.h"
 #include "crash_hook.h"
 #include "cut_sink.h"
@@ -69,11 +71,30 @@ static void fill(fixture *by) {
   fixture_require(fixture_add(by, CUT_KEYS - 1, 5, &result) == DSM_OK, "add");
 }
 
+/* Moves a stripe so many places on: the primary goes to the back, or a node comes in for it. With 0
+ * it stays, and what an unfinished move has left is tidied. */
+static void move(fixture *by, uint32_t stripe, uint32_t places) {
+  const dsm_space *space = by->call.space;
+  dsm_route route;
+  uint64_t word = dsm_load_acquire_u64(dsm_space_route(space, stripe));
+  fixture_require(dsm_route_unseal(space, word, stripe, &route), "route");
+  uint8_t nodes[DSM_REPLICAS_MAX];
+  for (uint32_t i = 0; i < route.count; i++)
+    nodes[i] = route.count == NODES ? route.nodes[(i + places) % NODES]
+                                    : (uint8_t)((route.nodes[i] + places) % NODES);
+  dsm_move going;
+  bool done = false;
+  dsm_move_begin(&going, stripe, nodes, route.count, 0);
+  going.step_objects = 3;
+  while (!done) fixture_require(dsm_move_step(&by->call, &going, &done) == DSM_OK, "a move");
+}
+
 /* One change, another one with each step. */
 static void change(fixture *by, uint32_t step) {
   int64_t result;
   uint64_t key = TALE_KEYS + step * 5 % (CUT_KEYS - TALE_KEYS - 1);
   dsm_status status = DSM_OK;
+  if (step % 5 == 4) move(by, step / 5 % STRIPES, 1);
   if (step % 4 == 0) status = fixture_put(by, key, 9000 + step, sizes[(key + step) % SIZES]);
   if (step % 4 == 1) status = fixture_add(by, CUT_KEYS - 1, 1, &result);
   if (step % 4 == 2) status = fixture_delete(by, key);
@@ -121,6 +142,7 @@ static void judge(trial *self, bool retire) {
   require_same(later.sink.items, now, "the next checkpoint holds what there is");
   require_nothing_kept(by);
   fixture_retire_dead(by);
+  for (uint32_t stripe = 0; stripe < STRIPES; stripe++) move(by, stripe, 0);
   fixture_check_clean(by);
   for (uint64_t key = 0; key < CUT_KEYS; key++) fixture_delete(by, key);
   fixture_require(fixture_limbo_pages(by) == 0, "nothing stays in limbo");
