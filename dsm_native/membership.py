@@ -18,7 +18,6 @@ from dsm_native.injection import Faults
 from dsm_native.reports import NodeInfo
 from dsm_native.subscription import Subscription
 
-
 _NOBODY: Any = {"pid": 0, "incarnation": 0, "alive": False, "ready": False, "beat_age_s": 0.0}
 _NOTHING: Any = {"objects": 0, "used_bytes": 0}
 

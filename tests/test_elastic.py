@@ -67,7 +67,7 @@ def test_a_node_comes_and_goes(cluster):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_no_more_is_moved_than_the_share_of_who_comes(name, replicas):
     with dsm.Cluster(nodes=4, replication_factor=replicas, name=name) as cluster:
-        cluster.default.update({number: b"x" for number in range(20_000)})
+        cluster.default.update(dict.fromkeys(range(20000), b"x"))
         copies = 20_000 * replicas
         cluster.add_node()
         moved = cluster.rebalance(timeout=60).moved_objects
@@ -282,12 +282,11 @@ def test_transactions_and_waits_go_across(cluster):
         assert kept["a"] + kept["b"] == 100
         kept["a"], kept["b"] = 10, 90
     assert (region["a"], region["b"]) == (10, 90)
-    with pytest.raises(dsm.TransactionAbortedError):  # noqa: PT012
-        with cluster.transaction() as late:
-            assert late["a"] == 10
-            region["a"] = 11
-            cluster.remove_node(0)
-            late["b"] = 0
+    with pytest.raises(dsm.TransactionAbortedError), cluster.transaction() as late:  # noqa: PT012
+        assert late["a"] == 10
+        region["a"] = 11
+        cluster.remove_node(0)
+        late["b"] = 0
     version = region.get_versioned("a")[1]
     cluster.remove_node(1)
     cluster.add_node()

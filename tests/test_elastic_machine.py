@@ -6,8 +6,6 @@ for or not, so that operations meet stripes in all states of a move.
 
 from __future__ import annotations
 
-from typing import Any
-
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
