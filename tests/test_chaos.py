@@ -24,9 +24,8 @@ RUNS = [
     (("kill",), 1),
     (("kill", "stop"), 2),
     (("corrupt", "kill"), 2),
-    (("unlink", "kill"), 2),
     (("add", "remove", "kill"), 2),
-    (tuple(chaos.INJURIES), 3),
+    (("kill", "stop", "corrupt", "add", "remove"), 3),
 ]
 
 
