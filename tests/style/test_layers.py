@@ -34,7 +34,7 @@ PYTHON_ORDER = [
     "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
     "workers", "elastic", "losses", "scheduler", "executor", "cluster",
     "restore_arrays", "restore", "saved",
-    "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
+    "joblib_backend", "top", "demo", "chaos", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were
 # pickled find their cluster where they arrive.
