@@ -26,6 +26,7 @@ from dsm_native._native.array_directory import (
     replace_array,
 )
 from dsm_native._native.handle import Handle
+from dsm_native._native.nodes import node_state, node_table
 from dsm_native.array_blocks import Reading, Writing
 from dsm_native.array_geometry import (
     checked_dtype,
@@ -327,8 +328,10 @@ class Array(ArrayCore):
         living = [
             entry["node"]
             for entry in self.handle.participants()
-            if entry["node"] is not None and entry["alive"]
-        ] or list(range(self.handle.node_count))
+            if entry["node"] is not None
+            and entry["alive"]
+            and node_state(self.handle, entry["node"]) == "up"
+        ] or list(node_table(self.handle))
         for number in range(count):
             part = slice(number * step, min((number + 1) * step, rows))
             index = (part,) if self.order == "C" else (..., part)

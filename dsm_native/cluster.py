@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
+from dsm_native._native.nodes import node_table, set_pace
 from dsm_native.arrays import Array, array_names, check_array, open_array
 from dsm_native.detection import Detection, check_detection, check_recovery, packed
+from dsm_native.elastic import PACE_MAX, Elastic
 from dsm_native.exceptions import (
     ClosedError,
     ClusterNotFoundError,
@@ -61,7 +63,7 @@ _attached: weakref.WeakValueDictionary[str, Cluster]
 _current: Cluster | None = None
 
 
-class Cluster(NamedObjects, Membership):
+class Cluster(NamedObjects, Membership, Elastic):
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
     nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
@@ -74,6 +76,7 @@ class Cluster(NamedObjects, Membership):
     segment, repaired), "rebuild" (its segment counts as lost), "none" (it is reported). detection:
     when a silent node counts as hung and is killed: "default" (after 3 s), "fast" (0.4 s),
     "relaxed" (20 s) or a `Detection`. faults: `cluster.faults` may do harm on purpose.
+    rebalance_bytes_per_s: what may be copied in a second when nodes come or go; 0: 100 MiB.
     checkpoint_interval, checkpoint_path: a checkpoint to that directory every so many seconds, and
     at close(), by a thread of this process; what fails is warned of.
 
@@ -97,6 +100,7 @@ class Cluster(NamedObjects, Membership):
         recovery: str = "adopt",
         detection: str | Detection = "default",
         faults: bool = False,
+        rebalance_bytes_per_s: int = 0,
         checkpoint_interval: float | None = None,
         checkpoint_path: str | os.PathLike[str] | None = None,
         _seed: int = 0,
@@ -112,6 +116,7 @@ class Cluster(NamedObjects, Membership):
         if stripes & (stripes - 1):
             raise UsageError(f"stripes must be a power of two, not {stripes}")
         check_count("segment_bytes", segment_bytes, 0, 1 << 40)
+        check_count("rebalance_bytes_per_s", rebalance_bytes_per_s, 0, PACE_MAX)
         lock_timeout = check_lock_timeout(lock_timeout)
         if detach and name is None:
             raise UsageError("a detached cluster needs a name, by which `dsm stop` can end it")
@@ -128,6 +133,7 @@ class Cluster(NamedObjects, Membership):
             handle.lock_timeout = lock_timeout
             fill_concealed(handle, _fill)
         self._set_up(handle, lock_timeout)
+        set_pace(handle, rebalance_bytes_per_s)
         self._detached = detach
         try:
             handle.start_service()
@@ -389,8 +395,8 @@ class Cluster(NamedObjects, Membership):
 
     @property
     def node_count(self) -> int:
-        """How many nodes there are."""
-        return self._handle.node_count
+        """How many nodes there are, those that are being removed not counted."""
+        return sum(state == "up" for state, _, _ in node_table(self._handle).values())
 
     def stats(self) -> dict[str, Any]:
         """Sizes and counts, as plain data: per node, per region, attached processes."""
@@ -399,7 +405,7 @@ class Cluster(NamedObjects, Membership):
             "name": handle.name,
             "stripes": handle.stripes,
             "replication_factor": handle.replicas,
-            "nodes": {node: handle.usage(node) for node in range(handle.node_count)},
+            "nodes": {info.id: handle.usage(info.id) for info in self.nodes},
             "regions": {name: len(self.region(name)) for name in self.regions},
             "arrays": {array.name: array.stats() for array in self._each_array()},
             "participants": handle.participants(),

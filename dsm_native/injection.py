@@ -15,6 +15,7 @@ from typing import Any
 
 from dsm_native._native.handle import Handle
 from dsm_native._native.members import areas, signal_node, watching
+from dsm_native._native.nodes import node_state, node_table
 from dsm_native.exceptions import NodeLostError, UsageError
 from dsm_native.sweep import FOLDER, segment_of
 
@@ -113,9 +114,9 @@ class Faults:
             )
 
     def _segment(self, node: int) -> str:
-        count = self._handle.node_count
-        if type(node) is not int or not 0 <= node < count:
-            raise UsageError(f"node must be an int from 0 to {count - 1}, not {node!r}")
+        if type(node) is not int or not node_state(self._handle, node):
+            known = sorted(node_table(self._handle))
+            raise UsageError(f"node must be one of {known}, not {node!r}")
         return segment_of(self._handle.name, node)
 
     @contextlib.contextmanager

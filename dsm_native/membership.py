@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from dsm_native._native.handle import Handle
 from dsm_native._native.members import suspected, watching
+from dsm_native._native.nodes import WEIGHT_ONE, node_table
 from dsm_native.detection import Detection, unpacked
 from dsm_native.failures import Failure, NodeEvent, failures_of, recorded
 from dsm_native.injection import Faults
 from dsm_native.reports import NodeInfo
 from dsm_native.subscription import Subscription
+
+_NOBODY: Any = {"pid": 0, "incarnation": 0, "alive": False, "ready": False, "beat_age_s": 0.0}
+_NOTHING: Any = {"objects": 0, "used_bytes": 0}
+
+
+def _state_of(handle: Handle, node: int, state: str, build: int, entry: Any) -> str:
+    if state in ("draining", "lost"):
+        return state
+    if not entry["alive"]:
+        return "joining" if entry["incarnation"] == 0 else "dead"
+    if not entry["ready"] and entry["incarnation"] == 1:
+        return "joining"
+    return "suspected" if suspected(handle, node, entry["incarnation"]) else "alive"
 
 
 class Membership:
@@ -27,22 +42,23 @@ class Membership:
     def nodes(self) -> list[NodeInfo]:
         """The nodes, by id, as of about now; see NodeInfo."""
         handle = self._handle
+        entries = {entry["node"]: entry for entry in handle.participants()}
         found = []
-        for entry in handle.participants():
-            node = entry["node"]
-            if node is None:
+        for node, (state, weight, build) in node_table(handle).items():
+            if state == "leaving":
                 continue
-            usage = handle.usage(node)
-            silent = suspected(handle, node, entry["incarnation"])
+            usage = _NOTHING if state == "lost" else handle.usage(node)
+            entry = entries.get(node, _NOBODY)
             found.append(
                 NodeInfo(
                     id=node,
                     pid=entry["pid"],
                     incarnation=entry["incarnation"],
-                    state="dead" if not entry["alive"] else "suspected" if silent else "alive",
+                    state=_state_of(handle, node, state, build, entry),
                     heartbeat_age_s=entry["beat_age_s"],
                     objects=usage["objects"],
                     bytes=usage["used_bytes"],
+                    weight=weight / WEIGHT_ONE,
                 )
             )
         return found

@@ -30,6 +30,7 @@ from dsm_native._native.mailbox import (
     SETTING,
 )
 from dsm_native._native.members import set_starter
+from dsm_native._native.nodes import node_state
 from dsm_native._native.station import Station
 from dsm_native.exceptions import ClosedError, ClusterNotFoundError, UsageError
 from dsm_native.outcomes import failure
@@ -147,14 +148,30 @@ def _let_go_of_output() -> None:
     os.close(nowhere)
 
 
+def _leave_if_removed(handle: Handle, node: int) -> None:
+    """Ends the process if its node is no more: nothing waits here that would be lost."""
+    try:
+        removed = node_state(handle, node) in ("leaving", "")
+    except ClosedError:
+        return
+    if removed:
+        os._exit(0)
+
+
 def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None:
-    """A thread that ends the process when the cluster has stopped but a task is still running."""
+    """A thread that ends the process when the cluster has stopped but a task is still running.
+
+    And when this node has been removed: the owner then closes its end, or, without an owner, the
+    service thread tells.
+    """
     owner = [] if descriptor < 0 else [descriptor]
     ready, _, _ = select.select([stopping, *owner], [], [])
+    _leave_if_removed(handle, tasks.station.node)
     if stopping not in ready:
         tasks.station.deaf = True
         _let_go_of_output()
         select.select([stopping], [], [])
+        _leave_if_removed(handle, tasks.station.node)
     time.sleep(GRACE_S)
     handle.unlink()
     os._exit(0)

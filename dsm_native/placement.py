@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from dsm_native._native.handle import Handle
+from dsm_native._native.nodes import node_state, node_table
 from dsm_native._native.parcel import primary_node
 from dsm_native.exceptions import UsageError
 from dsm_native.region import Region
-from dsm_native.settings import check_count
 
 
-def node_of(count: int, node: int | None, near: Any, region: Region | None) -> int:
-    """The node that is asked for by number or by key; -1 for any."""
+def node_of(handle: Handle, node: int | None, near: Any, region: Region | None) -> int:
+    """The node that is asked for by number or by key; -1 for any.
+
+    A node that is being removed takes no more tasks: asked for by number it is an error, and what
+    is near to a key that it still holds may run anywhere.
+    """
     if node is not None:
         if near is not None:
             raise UsageError("node= and near= exclude each other")
-        return check_count("node", node, 0, count - 1)
+        if type(node) is not int or node_state(handle, node) not in ("up", "lost"):
+            raise UsageError(f"node must be one of {sorted(node_table(handle))}, not {node!r}")
+        return node
     if near is None:
         return -1
     if region is None:
         raise UsageError("near= needs region=, the region of the key")
-    return int(primary_node(region.handle, region.index, near))
+    found = int(primary_node(region.handle, region.index, near))
+    return found if node_state(handle, found) == "up" else -1

@@ -12,8 +12,9 @@ INTERVAL_S = 0.1
 class Bar:
     """A context manager; `advance(1)` for each step. Leaves its last state on a line of its own."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, unit: str = "tasks") -> None:
         self.total = total
+        self.unit = unit
         self.done = 0
         self._start = time.monotonic()
         self._shown = 0.0
@@ -30,7 +31,7 @@ class Bar:
         share = self.done / self.total if self.total else 1.0
         bar = "#" * int(share * WIDTH)
         rate = self.done / max(now - self._start, 1e-9)
-        sys.stderr.write(f"\r[{bar:<{WIDTH}}] {self.done}/{self.total} tasks, {rate:,.0f}/s ")
+        sys.stderr.write(f"\r[{bar:<{WIDTH}}] {self.done}/{self.total} {self.unit}, {rate:,.0f}/s ")
         sys.stderr.flush()
 
     def __enter__(self) -> Bar:

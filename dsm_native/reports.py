@@ -12,10 +12,13 @@ class NodeInfo:
     id: int
     pid: int
     incarnation: int
-    state: str  # "alive"; "suspected": silent for longer than it should; "dead"
+    state: str
+    """"alive"; "suspected": silent for longer than it should; "dead"; "joining": added, and its
+    process not ready yet; "draining": being removed; "lost": its segment is not used any more."""
     heartbeat_age_s: float  # since its service thread was last seen at work
     objects: int
     bytes: int
+    weight: float = 1.0  # its share, in relation to other nodes
 
 
 @dataclass(frozen=True)

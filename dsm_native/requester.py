@@ -224,7 +224,7 @@ class Requester:
 
     def place(self, node: int | None, near: Any, region: Region | None) -> int:
         """The number of the node asked for, -1 for any."""
-        return node_of(self.station.handle.node_count, node, near, region)
+        return node_of(self.station.handle, node, near, region)
 
     def withdraw(self, task: Task) -> bool:
         """Asks the owner to take the task back; whether it had not begun. Waits for the answer."""

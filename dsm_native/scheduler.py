@@ -30,6 +30,7 @@ from dsm_native._native.handle import Handle
 from dsm_native._native.lane import Bell, Gathering, Lane, Task, deliver
 from dsm_native._native.mailbox import ERROR, PICKLE, READY, REFUSED, REQUEST, SETTING
 from dsm_native._native.members import report_exit, report_strike
+from dsm_native._native.nodes import node_state, node_table
 from dsm_native._native.settling import Condition, leading
 from dsm_native.exceptions import (
     ClosedError,
@@ -80,6 +81,7 @@ class Scheduler:
         self._pending: deque[Task] = deque()
         self._nested: deque[Task] = deque()  # tasks of tasks, the latest in front
         self._bound: list[deque[Task]] = [deque() for _ in range(count)]
+        self._epoch = 0  # of the node table as it was last followed
         self._arrived: deque[Any] = deque()
         self._turn = threading.RLock()  # held while records are taken and handed out
         self._leader = threading.Lock()  # held by the thread that listens first
@@ -184,7 +186,9 @@ class Scheduler:
 
     def _queue_of(self, task: Task) -> deque[Task]:
         if task.node >= 0:
-            return self._bound[task.node]
+            if task.node < len(self.workers) and not self.workers[task.node].leaving:
+                return self._bound[task.node]
+            task.node = -1  # its node has been removed: it runs on any other
         return self._nested if task.nested else self._pending
 
     def submit(self, tasks: Iterable[Task]) -> None:
@@ -205,11 +209,11 @@ class Scheduler:
             for lane in sorted(self.lanes, key=lambda lane: lane.in_flight):
                 # One that is busy and waits for nobody would not begin it.
                 begins = not lane.in_flight or self._requests.asked_by(lane.node)
-                if self._nested and self.workers[lane.node].ready and begins:
+                if self._nested and self.workers[lane.node].serves and begins:
                     lane.offer_nested(self._nested)
         for limit in (1, LARGE_WINDOW):
             for lane in self.lanes:
-                if self.workers[lane.node].ready:
+                if self.workers[lane.node].serves:
                     if self._bound[lane.node]:
                         lane.offer_nested(self._bound[lane.node])
                         lane.offer(self._bound[lane.node], limit)
@@ -217,7 +221,9 @@ class Scheduler:
                         lane.offer(self._pending, limit)
 
     def _balance(self) -> None:
-        idle = [lane for lane in self.lanes if not lane.in_flight and self.workers[lane.node].ready]
+        idle = [
+            lane for lane in self.lanes if not lane.in_flight and self.workers[lane.node].serves
+        ]
         if self._pending or not idle:
             return
         fullest = max(self.lanes, key=lambda lane: lane.in_flight)
@@ -227,7 +233,7 @@ class Scheduler:
 
     def place(self, node: int | None, near: Any, region: Region | None) -> int:
         """The number of the node asked for, -1 for any."""
-        return node_of(len(self.lanes), node, near, region)
+        return node_of(self._handle, node, near, region)
 
     def withdraw(self, task: Task) -> bool:
         """Whether the task had not begun; then it never will."""
@@ -392,10 +398,11 @@ class Scheduler:
     def collect(self) -> tuple[int, int]:
         """One round of the collector: the deaths that it knows of, and how long it may wait."""
         deaths = self._bell.deaths()
+        self._follow_members()
         self._look_around()
         if not self._leader.locked():
             self.pump()
-        watchful = any(not worker.ready for worker in self.workers)
+        watchful = any(not worker.ready and not worker.gone for worker in self.workers)
         return deaths, 1 if watchful or any(lane.timed for lane in self.lanes) else IDLE_SLICES
 
     def give_up(self, error: BaseException) -> None:
@@ -412,6 +419,8 @@ class Scheduler:
 
     def _look_around(self) -> None:
         for worker in self.workers:
+            if worker.leaving and self._part(worker):
+                continue
             if worker.process is None:
                 if not worker.given_up and time.monotonic() >= worker.start_at:
                     self._start(worker)
@@ -439,8 +448,9 @@ class Scheduler:
 
     def _replace(self, worker: Worker) -> None:
         lane = self.lanes[worker.node]
-        report_exit(self._handle, worker.node, worker.pid, worker.code)
-        worker.forsaken = not self._replaces
+        if not worker.leaving:
+            report_exit(self._handle, worker.node, worker.pid, worker.code)
+        worker.forsaken = worker.leaving or not self._replaces
         with self._turn:
             with contextlib.suppress(CorruptError):
                 lane.take(self._arrived)
@@ -478,6 +488,53 @@ class Scheduler:
             self._pending.clear()
             self._nested.clear()
         self._fail(tasks, given_up(worker))
+
+    # ---- nodes that come and go ------------------------------------------------------------------
+
+    def _follow_members(self) -> None:
+        """Takes up nodes that were added and gives up those that are removed, by whomever."""
+        if self._handle.epoch == self._epoch:
+            return
+        epoch, table = self._handle.epoch, node_table(self._handle)
+        for node in range(max([len(self.workers) - 1, *table]) + 1):
+            up = table.get(node, ("",))[0] in ("up", "lost")
+            if node == len(self.workers):
+                self._bound.append(deque())
+                self.workers.append(Worker(self._handle.name, node))
+                self.workers[node].leave()
+                self.lanes.append(Lane(self._handle, node))
+            worker = self.workers[node]
+            if up and worker.leaving:
+                if worker.process is not None:
+                    return  # its former process is still to be buried: again at the next look
+                worker.arrive()
+            elif not up and not worker.leaving:
+                worker.leave()
+                with self._turn:
+                    self._release(worker)
+        self._epoch = epoch
+
+    def _release(self, worker: Worker) -> None:
+        """What a node that is removed has not begun runs elsewhere."""
+        lane, bound = self.lanes[worker.node], self._bound[worker.node]
+        for task in [*lane.under_way(), *bound]:
+            task.node = -1
+        self._pending.extend([*lane.reclaim(1 << 30), *bound])
+        bound.clear()
+        self.feed()
+
+    def _part(self, worker: Worker) -> bool:
+        """Sees a node off that is removed; True while there is nothing else to do for it."""
+        if worker.process is None:
+            return True
+        if worker.ended():
+            return False
+        if self.lanes[worker.node].in_flight == 0 and node_state(self._handle, worker.node) in (
+            "leaving",
+            "",
+        ):
+            worker.dismiss()
+        return not worker.dismissed_for_long()
 
     # ---- maps ----------------------------------------------------------------------------------
 

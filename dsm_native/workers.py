@@ -33,6 +33,8 @@ class Worker:
         self.ending = ""  # how the latest process ended
         self.code = 0  # its exit status, or minus the signal
         self.forsaken = False  # it is not to be started again, whatever its attempts
+        self.leaving = False  # its node is being removed, or is no more
+        self.dismissed_at = 0.0
         self.pid = 0
         self.started_at = 0.0
         self.start_at = 0.0  # when to start again
@@ -89,6 +91,39 @@ class Worker:
     def given_up(self) -> bool:
         """Whether it is not started again: it was often in vain, or nobody is replaced."""
         return self.process is None and (self.forsaken or self.attempts >= ATTEMPTS_MAX)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes tasks."""
+        return self.ready and not self.leaving
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no such node any more, nor a process of it."""
+        return self.leaving and self.process is None
+
+    def leave(self) -> None:
+        """The node is being removed: no more tasks, and no other process."""
+        self.leaving = self.forsaken = True
+
+    def arrive(self) -> None:
+        """The id has a node again."""
+        self.leaving = self.forsaken = False
+        self.attempts, self.dismissed_at, self.start_at = 0, 0.0, 0.0
+
+    def dismiss(self) -> None:
+        """Lets the process of a removed node end, which it does when its socket closes."""
+        if self.socket is not None:
+            self.dismissed_at = time.monotonic()
+            self.socket.close()
+            self.socket = None
+
+    def dismissed_for_long(self) -> bool:
+        """Kills the process if it did not end by itself; True once it has."""
+        if not self.dismissed_at or time.monotonic() - self.dismissed_at < END_TIMEOUT_S:
+            return False
+        self.kill()
+        return True
 
     def kill(self) -> None:
         """SIGKILL, and waits for the end."""

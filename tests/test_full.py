@@ -116,7 +116,7 @@ def test_the_message_names_node_and_bytes():
     output = in_full_house("""
 import dsm_native as dsm
 with dsm.Cluster(nodes=1, stripes=64) as cluster:
-    for key, size in (("first", 66_000_000), ("second", 300 << 20)):
+    for key, size in (("first", 65_900_000), ("second", 300 << 20)):
         try:
             cluster[key] = bytes(size)
         except dsm.StoreFullError as error:

@@ -62,6 +62,11 @@ void dsm_nodes_forked(dsm_space *space);
 /* Unmaps everything but control. */
 void dsm_nodes_close(dsm_space *space);
 
+/* The epoch of the table, as of now. */
+static inline uint64_t dsm_nodes_epoch(const dsm_space *space) {
+  return dsm_load_acquire_u64(&dsm_space_control(space)->epoch);
+}
+
 /* The registry lock: participants, regions, arrays' names, the node table. */
 dsm_status dsm_registry_take(dsm_call *call);
 void dsm_registry_drop(dsm_call *call);

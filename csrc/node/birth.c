@@ -10,6 +10,7 @@
 #include "../mem/pin.h"
 #include "../store/route.h"
 #include "../store/stripe.h"
+#include "event.h"
 
 static dsm_status store_full(dsm_call *call, dsm_status status, unsigned node, uint64_t bytes) {
   return status == DSM_STORE_FULL
@@ -78,6 +79,7 @@ static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
   dsm_nodes_catch_up(call);
   DSM_TRY(find_free(call, node, &entry));
   DSM_TRY(make_mailbox(call, *node));
+  dsm_store_relaxed_u64(&dsm_space_participant(space, 1 + *node)->died_ns, 0);
   /* What a killed add of this id has left. */
   dsm_segment_name(name, dsm_space_control(space)->config.name, (int)*node);
   dsm_os_segment_unlink(name);
@@ -152,8 +154,15 @@ static dsm_status drain_locked(dsm_call *call, unsigned node) {
 
 dsm_status dsm_node_drain(dsm_call *call, unsigned node) {
   DSM_TRY(dsm_registry_take(call));
+  uint64_t epoch = dsm_load_relaxed_u64(&dsm_space_control(call->space)->epoch);
   dsm_status status = drain_locked(call, node);
+  bool begun = dsm_load_relaxed_u64(&dsm_space_control(call->space)->epoch) != epoch;
   dsm_registry_drop(call);
+  if (status == DSM_OK && begun) {
+    dsm_event event = {
+        .kind = DSM_EVENT_DRAINING, .node = (int32_t)node, .status = DSM_STATUS_UNKNOWN};
+    dsm_event_post(call, &event); /* told or not, it drains */
+  }
   return status;
 }
 

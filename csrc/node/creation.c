@@ -6,8 +6,8 @@
 #include "../base/crash.h"
 #include "../mem/arena.h"
 #include "../mem/decision.h"
-#include "../proto/ring.h"
 #include "../store/stripe.h"
+#include "balance.h"
 #include "birth.h"
 #include "cluster.h"
 #include "event.h"
@@ -32,25 +32,6 @@ static dsm_status init_locks(const dsm_space *space) {
     DSM_TRY(dsm_os_mutex_init(&dsm_space_node_lock(space, node)->mutex));
   DSM_TRY(dsm_event_init(space));
   return dsm_decision_init(space);
-}
-
-/* The ring places stripes; it is needed only here, so its memory is given back at once. */
-static dsm_status init_routes(const dsm_space *space) {
-  size_t bytes = dsm_ring_bytes(space->node_count, space->node_count * DSM_RING_POINTS_DEFAULT);
-  dsm_ring ring;
-  void *memory = malloc(bytes);
-  if (!memory) return DSM_OS;
-  dsm_status status = dsm_ring_init(&ring, memory, space->node_count,
-                                    space->node_count * DSM_RING_POINTS_DEFAULT, space->hash_seed);
-  for (uint32_t node = 0; status == DSM_OK && node < space->node_count; node++)
-    status = dsm_ring_add(&ring, node, DSM_RING_POINTS_DEFAULT);
-  for (uint32_t stripe = 0; status == DSM_OK && stripe < space->stripe_count; stripe++) {
-    uint8_t nodes[DSM_REPLICAS_MAX];
-    uint32_t count = dsm_ring_stripe(&ring, stripe, space->replicas, nodes);
-    dsm_store_relaxed_u64(dsm_space_route(space, stripe), dsm_route_seal(nodes, count, 1, stripe));
-  }
-  free(memory);
-  return status;
 }
 
 static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
@@ -79,7 +60,7 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
       dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->sync_count)));
   dsm_nodes_init(space, config->node_count);
   DSM_TRY(init_locks(space));
-  return init_routes(space);
+  return dsm_balance_first_routes(space);
 }
 
 static dsm_status create(dsm_call *call, const dsm_config_shm *config) {

@@ -4,10 +4,13 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
+#include "../mem/nodes.h"
 #include "../store/settle.h"
+#include "balance.h"
 #include "registry.h"
 
-#define NAP_US 10000000u /* it is rung; this is for a ring that was lost with nobody to miss it */
+#define NAP_US 10000000u   /* it is rung; this is for a ring that was lost with nobody to miss it */
+#define BALANCE_WAIT_MS 5u /* for a stripe that is in use; then another one */
 #define WORDS (DSM_PARTICIPANTS_MAX / 64)
 
 struct dsm_duties {
@@ -15,6 +18,8 @@ struct dsm_duties {
   int node; /* or -1 */
   dsm_os_thread *thread;
   dsm_atomic_u32 bell, stop, orphaned;
+  dsm_atomic_u32 serving; /* 1: this process does the cluster's background work */
+  dsm_balancer balancer;
   dsm_atomic_u64 dead[WORDS]; /* participants to be buried */
 };
 
@@ -52,6 +57,15 @@ static void bury(dsm_duties *self, uint32_t participant) {
     dsm_fetch_or_acq_rel_u64(&self->dead[participant / 64], 1ull << (participant % 64));
 }
 
+/* One piece of the cluster's background work; how long to sleep before the next. */
+static uint32_t serve(dsm_duties *self) {
+  dsm_call call = dsm_call_make(&self->cluster->space, BALANCE_WAIT_MS);
+  if (dsm_load_acquire_u32(&self->serving) == 0 || !dsm_cluster_running(self->cluster))
+    return NAP_US;
+  uint32_t pause = dsm_balancer_step(&call, &self->balancer);
+  return pause < NAP_US ? pause : NAP_US;
+}
+
 static void run(void *argument) {
   dsm_duties *self = argument;
   bool last;
@@ -64,8 +78,10 @@ static void run(void *argument) {
     }
     if (orphan(self)) handle_owner_death(self);
     dsm_call call = dsm_call_make(&self->cluster->space, 0);
+    dsm_nodes_catch_up(&call);
     if (!last && self->node >= 0) dsm_settle_node(&call, (unsigned)self->node);
-    if (!last) dsm_os_word_wait(&self->bell, rung, NAP_US);
+    uint32_t nap_us = last ? 0 : serve(self);
+    if (nap_us) dsm_os_word_wait(&self->bell, rung, nap_us);
   } while (!last);
 }
 
@@ -97,10 +113,13 @@ void dsm_duties_bury(dsm_duties *duties, uint32_t participant) {
   ring(duties);
 }
 
-void dsm_duties_tick(dsm_duties *duties) {
+void dsm_duties_tick(dsm_duties *duties, bool serves) {
   uint64_t dead = 0;
   for (uint32_t word = 0; word < WORDS; word++) dead |= dsm_load_relaxed_u64(&duties->dead[word]);
   const dsm_space *space = &duties->cluster->space;
   bool unsettled = duties->node >= 0 && dsm_settle_due(space, (unsigned)duties->node);
-  if (dead || unsettled || orphan(duties)) ring(duties);
+  bool behind = !dsm_space_current(space, dsm_space_epoch(space));
+  dsm_store_release_u32(&duties->serving, serves);
+  if (dead || unsettled || behind || orphan(duties) || (serves && dsm_balance_due(space)))
+    ring(duties);
 }

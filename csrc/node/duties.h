@@ -7,6 +7,8 @@
  *                        at the next heartbeat while a stopped process keeps a lock that is needed
  *   the owner died       unless detached: the cluster stops, its names are removed
  *   values over a page   hash those of this node and settle their checksums (store/settle.h)
+ *   a node has come      map its segment (mem/nodes.h)
+ *   the keeper's own     move what is not where it is to be, a piece at a time (balance.h)
  *
  * dsm_duties_* are for the service thread of the same process.
  */
@@ -23,7 +25,8 @@ dsm_duties *dsm_duties_open(dsm_cluster *cluster, int node);
 void dsm_duties_close(dsm_duties *duties);
 /* A participant's process has ended. */
 void dsm_duties_bury(dsm_duties *duties, uint32_t participant);
-/* Once per heartbeat: looks whether there is something to do. */
-void dsm_duties_tick(dsm_duties *duties);
+/* Once per heartbeat: looks whether there is something to do. serves: this process is the keeper.
+ */
+void dsm_duties_tick(dsm_duties *duties, bool serves);
 
 #endif

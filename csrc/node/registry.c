@@ -10,6 +10,7 @@
 #include "../store/bell.h"
 #include "../store/claim.h"
 #include "../store/cut.h"
+#include "../store/route.h"
 #include "../store/stripe.h"
 #include "report.h"
 
@@ -209,6 +210,12 @@ uint64_t dsm_node_objects(const dsm_space *space, unsigned node) {
   uint64_t objects = 0;
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     bool ok;
+    dsm_route route;
+    uint64_t word = dsm_load_relaxed_u64(dsm_space_route(space, stripe));
+    /* Parts of a move under way are not the node's yet, or not any more. */
+    if (dsm_strays_read(space, stripe) >> node & 1 && dsm_route_decode(word, stripe, &route) &&
+        !dsm_route_names(&route, node))
+      continue;
     const dsm_atomic_u64 *used = &dsm_space_sub(space, node, stripe)->used;
     objects +=
         dsm_unseal(dsm_load_relaxed_u64(used), dsm_space_locator(space, node + 1, used), &ok) >> 22;

@@ -1,6 +1,8 @@
 /* From a participant's slot to the event that tells of it. */
 #include "report.h"
 
+#include "../mem/nodes.h"
+
 static dsm_event made(const dsm_space *space, dsm_event_kind kind, dsm_fact fact,
                       uint32_t participant, uint32_t incarnation) {
   const dsm_participant_shm *slot = dsm_space_participant(space, participant);
@@ -31,6 +33,14 @@ static void find(const dsm_participant_shm *slot, uint64_t noticed_ns, dsm_event
   event->detection_ns = since(from_ns);
 }
 
+/* A node that was removed ends without having failed. */
+static bool has_left(dsm_call *call, uint32_t participant) {
+  dsm_node_entry entry;
+  return participant >= 1 && participant <= DSM_NODES_MAX &&
+         dsm_nodes_read(call, participant - 1, &entry) == DSM_OK &&
+         (entry.state == DSM_NODE_LEAVING || entry.state == DSM_NODE_FREE);
+}
+
 dsm_status dsm_report_death(dsm_call *call, uint32_t participant, uint32_t incarnation,
                             uint64_t noticed_ns) {
   dsm_space *space = call->space;
@@ -41,11 +51,12 @@ dsm_status dsm_report_death(dsm_call *call, uint32_t participant, uint32_t incar
     return DSM_OK;
   dsm_event_kind told = participant == 0              ? DSM_EVENT_OWNER_DEAD
                         : participant > DSM_NODES_MAX ? DSM_EVENT_CLIENT_DEAD
+                        : has_left(call, participant) ? DSM_EVENT_LEFT
                                                       : DSM_EVENT_DEAD;
   dsm_event event = made(space, told, DSM_FACT_DEATH, participant, incarnation);
   find(slot, noticed_ns, &event);
   /* From here on nobody is served; one that never served leaves the time of the one before it. */
-  if (dsm_load_relaxed_u32(&slot->ready) == 1)
+  if (told != DSM_EVENT_LEFT && dsm_load_relaxed_u32(&slot->ready) == 1)
     dsm_store_relaxed_u64(&slot->died_ns, dsm_os_monotonic_ns());
   return dsm_event_post(call, &event);
 }
@@ -55,7 +66,9 @@ dsm_status dsm_report_repair(dsm_call *call, uint32_t participant, uint32_t inca
   dsm_event event =
       made(call->space, DSM_EVENT_REPAIRED, DSM_FACT_REPAIR, participant, incarnation);
   uint32_t kind = dsm_load_acquire_u32(&slot->kind);
-  if (kind == DSM_PARTICIPANT_FORKING || kind == DSM_PARTICIPANT_FREE) return DSM_OK;
+  if (kind == DSM_PARTICIPANT_FORKING || kind == DSM_PARTICIPANT_FREE ||
+      has_left(call, participant))
+    return DSM_OK;
   event.amount = dsm_load_relaxed_u32(&slot->repaired);
   event.recovery_ns = since(dsm_load_relaxed_u64(&slot->died_ns));
   return dsm_event_post(call, &event);
@@ -79,7 +92,9 @@ dsm_status dsm_report_serving(dsm_call *call) {
   uint32_t self = call->space->participant;
   const dsm_participant_shm *slot = dsm_space_participant(call->space, self);
   uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
-  dsm_event_kind kind = incarnation == 1 ? DSM_EVENT_JOINED : DSM_EVENT_REPLACED;
+  /* An id that is used again has had processes of another node. */
+  bool first = incarnation == 1 || dsm_load_relaxed_u64(&slot->died_ns) == 0;
+  dsm_event_kind kind = first ? DSM_EVENT_JOINED : DSM_EVENT_REPLACED;
   dsm_event event = made(call->space, kind, DSM_FACT_SERVING, self, incarnation);
   event.recovery_ns = since(dsm_load_relaxed_u64(&slot->died_ns));
   return dsm_event_post(call, &event);

@@ -51,7 +51,7 @@ static void look(struct dsm_service *self, uint64_t now_ns) {
   self->look_at_ns = now_ns + self->period_ns;
   dsm_peers_look(self->peers, space, now_ns);
   if (dsm_keeper_judges(space, self->peers)) dsm_keeper_judge(&call, self->peers, &self->watch);
-  dsm_duties_tick(self->duties);
+  dsm_duties_tick(self->duties, dsm_keeper_serves(space, self->peers));
 }
 
 static void replace(struct dsm_service *self, uint64_t now_ns) {
@@ -71,6 +71,16 @@ static bool wait_for_news(struct dsm_service *self) {
                         (uint32_t)((left_ns + 999999) / 1000000), handle_death, self);
 }
 
+/* A node that has left ends by itself where no owner is there to end it. */
+static bool dismissed(const struct dsm_service *self) {
+  dsm_space *space = &self->cluster->space;
+  dsm_call call = dsm_call_make(space, 0);
+  dsm_node_entry entry;
+  if (self->node < 0 || dsm_nodes_read(&call, (unsigned)self->node, &entry) != DSM_OK) return false;
+  return (entry.state == DSM_NODE_LEAVING || entry.state == DSM_NODE_FREE) &&
+         dsm_load_acquire_u32(&dsm_space_participant(space, 0)->kind) == DSM_PARTICIPANT_DEAD;
+}
+
 static void run(void *argument) {
   struct dsm_service *self = argument;
   do {
@@ -79,7 +89,7 @@ static void run(void *argument) {
     dsm_watch_refresh(&self->watch, &self->cluster->space, handle_death, self);
     if (now_ns >= self->look_at_ns) look(self, now_ns);
     replace(self, now_ns);
-    if (!self->told && dsm_cluster_stopping(self->cluster)) {
+    if (!self->told && (dsm_cluster_stopping(self->cluster) || dismissed(self))) {
       self->told = true;
       dsm_os_event_set(self->stopping);
     }

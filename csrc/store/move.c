@@ -19,7 +19,8 @@ void dsm_move_begin(dsm_move *self, uint32_t stripe, const uint8_t *nodes, uint3
                      .step_bytes = DSM_MOVE_BYTES,
                      .step_objects = DSM_MOVE_OBJECTS,
                      .source = DSM_NODES_MAX};
-  for (uint32_t i = 0; i < count; i++) self->nodes[i] = nodes[i];
+  DSM_ASSERT(count >= 1 && count <= DSM_REPLICAS_MAX);
+  for (uint32_t i = 0; i < DSM_REPLICAS_MAX && i < count; i++) self->nodes[i] = nodes[i];
 }
 
 static bool arrived(const dsm_move *self, const dsm_route *route) {

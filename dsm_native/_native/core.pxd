@@ -221,6 +221,12 @@ cdef extern from "mem/layout.h" nogil:
         uint32_t reserved
 
 
+cdef extern from "mem/nodes.h" nogil:
+    cbool dsm_nodes_catch_up(dsm_call *call) noexcept
+    cbool dsm_space_present(const dsm_space *space, unsigned node) noexcept
+    uint64_t dsm_nodes_epoch(const dsm_space *space) noexcept
+
+
 cdef extern from "node/cluster.h" nogil:
     ctypedef struct dsm_cluster:
         dsm_space space

@@ -11,8 +11,9 @@ from dsm_native._native.core cimport (
     dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold, dsm_cluster_ready,
     dsm_cluster_reveal,
     dsm_cluster_running, dsm_cluster_stop, dsm_cluster_stopping, dsm_cluster_unlink_own,
-    dsm_fault, dsm_node_objects, dsm_options, dsm_os_monotonic_ns, dsm_os_process,
-    dsm_os_process_alive, dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone,
+    DSM_NODES_MAX, dsm_fault, dsm_node_objects, dsm_nodes_catch_up, dsm_nodes_epoch,
+    dsm_options, dsm_os_monotonic_ns, dsm_os_process, dsm_space_present, dsm_os_process_alive,
+    dsm_os_process_state, dsm_os_room_bytes, dsm_os_segment_alone,
     dsm_os_segment_sweep, dsm_os_user, dsm_participant_info, dsm_participant_read,
     dsm_region_name, dsm_region_open, dsm_region_settings, dsm_service_start, dsm_service_stop,
     dsm_status, uint32_t, uint64_t,
@@ -198,6 +199,12 @@ cdef class Handle:
         return self.space.node_count
 
     @property
+    def epoch(self):
+        """Number of the node table: grows by one with each change."""
+        self.refuse()
+        return dsm_nodes_epoch(self.space)
+
+    @property
     def replicas(self):
         self.refuse()
         return self.space.replicas
@@ -306,8 +313,9 @@ cdef class Handle:
         self.refuse()
         cdef dsm_call call = dsm_call_make(self.space, 0)
         cdef dsm_arena_usage pages
-        if node >= self.space.node_count:
-            raise UsageError(f"node {node} does not exist; there are {self.space.node_count}")
+        dsm_nodes_catch_up(&call)
+        if node >= DSM_NODES_MAX or not dsm_space_present(self.space, node):
+            raise UsageError(f"cluster {self.name!r} has no node {node}")
         cdef dsm_status status = dsm_arena_usage_read(&call, node, &pages)
         if status != DSM_OK:
             raise fault_error(status, &call.fault, self.name, 0)

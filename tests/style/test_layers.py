@@ -31,7 +31,8 @@ PYTHON_ORDER = [
     "checkpoint_timer", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
-    "workers", "losses", "scheduler", "executor", "cluster", "restore_arrays", "restore", "saved",
+    "workers", "elastic", "losses", "scheduler", "executor", "cluster",
+    "restore_arrays", "restore", "saved",
     "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were
