@@ -296,3 +296,14 @@ cluster["key"] = "saved"
     assert ran.stderr == ""
     with dsm.restore(path) as cluster:
         assert cluster["key"] == "saved"
+
+
+def test_as_many_nodes_as_there_were(path):
+    with dsm.Cluster(nodes=2, stripes=16) as cluster:
+        cluster["key"] = 1
+        cluster.remove_node(0 if cluster.add_node() else 1)
+        cluster.checkpoint(path)
+        assert cluster.node_count == 2
+    with dsm.restore(path) as cluster:
+        assert cluster.node_count == 2
+        assert cluster["key"] == 1

@@ -233,3 +233,29 @@ def test_a_block_of_this_thread_is_told(tmp_path):
             with pytest.raises(dsm.UsageError, match="block"):
                 cluster.checkpoint(tmp_path)
         cluster.checkpoint(tmp_path)
+
+
+def test_nodes_come_and_go_while_checkpoints_are_taken(writers, tmp_path):
+    """Stripes move, and segments appear and go, under the walk and under what writers keep."""
+    ended = threading.Event()
+    failures = []
+
+    def change_nodes():
+        try:
+            while not ended.is_set():
+                writers.remove_node(writers.add_node())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=change_nodes)
+    thread.start()
+    try:
+        for number in range(ROUNDS):
+            writers.checkpoint(tmp_path, full=number == 4)
+            if number % 2:
+                assert_an_instant(tmp_path)
+    finally:
+        ended.set()
+        thread.join()
+    assert not failures
+    assert_an_instant(tmp_path)
