@@ -23,6 +23,7 @@ from checkpoint import checkpoints
 from executor import tasks
 from latency import latencies
 from lifetime import lifetimes
+from membership import membership
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
@@ -36,7 +37,7 @@ from workload import KEY_COUNT, Population, value_of
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
-    *("checkpoint", "memory", "latency", "protocols"),
+    *("membership", "checkpoint", "memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -59,6 +60,7 @@ class Effort:
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
     array_rounds: int = 4
+    membership: tuple[int, int, int, float] = (200, 30, 20, 10.0)
     array_side: int = 2_048
     array_steps: int = 5
     array_bytes: int = 256 << 20
@@ -87,6 +89,7 @@ QUICK = Effort(
     array_steps=2,
     array_bytes=4 << 20,
     task_rounds=2,
+    membership=(3, 3, 2, 0.5),
     checkpoint_bytes=4 << 20,
     checkpoint_rounds=3,
     checkpoint_keys=2_000,
@@ -174,6 +177,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "memory": a_million_objects,
         "arrays": shared_arrays,
         "tasks": many_tasks,
+        "membership": lambda effort: membership(*effort.membership),
         "checkpoint": saved_clusters,
     }
     for part in parts:

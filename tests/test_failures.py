@@ -245,6 +245,7 @@ def test_none_suspects_but_does_not_kill_who_is_silent(name):
         nodes=2, name=name, stripes=64, recovery="none", detection="fast", faults=True
     ) as cluster:
         cluster.faults.pause(1)
+        eventually(lambda: node_of(cluster, 1).state == "suspected", "it is suspected")
         time.sleep(1.2)
         assert node_of(cluster, 1).state == "suspected"
         cluster.faults.resume(1)

@@ -123,16 +123,16 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 beat_ns;   /* CLOCK_MONOTONIC of the service thread's latest round */
   dsm_atomic_u32 pins_high; /* pins above this index were never used */
   dsm_atomic_u32 ready;
-  dsm_atomic_u64
-      struck_ns;          /* CLOCK_MONOTONIC at which somebody of the cluster set out to kill it */
-  dsm_atomic_u64 died_ns; /* at which its end was found, of the latest that had served */
-  dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why; 0: nobody did */
-  dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
   dsm_atomic_u32 beating;    /* 1: its service thread has begun, so its silence means something */
+  dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why it was killed; 0: by nobody of us */
+  dsm_atomic_u64 struck_ns;  /* CLOCK_MONOTONIC at which somebody of us set out to kill it */
+  dsm_atomic_u64 died_ns;    /* at which its end was found, of the latest that had served */
+  dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
   uint32_t reserved_half;
   uint64_t reserved[7];
 } dsm_participant_shm;
 _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
+_Static_assert(offsetof(dsm_participant_shm, died_ns) == 56, "judging takes the first line alone");
 
 typedef struct dsm_region_shm {
   uint64_t check; /* over everything below */

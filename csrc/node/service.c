@@ -67,8 +67,8 @@ static void replace(struct dsm_service *self, uint64_t now_ns) {
 static bool wait_for_news(struct dsm_service *self) {
   uint64_t now_ns = dsm_os_monotonic_ns();
   uint64_t left_ns = self->look_at_ns > now_ns ? self->look_at_ns - now_ns : 0;
-  return dsm_watch_wait(&self->watch, &self->cluster->space,
-                        (uint32_t)((left_ns + 999999) / 1000000), handle_death, self);
+  uint32_t wait_ms = (uint32_t)((left_ns + 999999) / 1000000);
+  return dsm_watch_wait(&self->watch, wait_ms, handle_death, self);
 }
 
 /* A node that has left ends by itself where no owner is there to end it. */
@@ -93,6 +93,9 @@ static void run(void *argument) {
       self->told = true;
       dsm_os_event_set(self->stopping);
     }
+    /* Our own Python may sleep at its mailbox: it is to see that there will be no more tasks. */
+    if (self->told && self->node >= 0)
+      dsm_doorbell_ring(&dsm_space_mailboxes(&self->cluster->space)->nodes[self->node].bell);
   } while (wait_for_news(self));
 }
 
@@ -116,6 +119,8 @@ dsm_status dsm_service_start(dsm_cluster *cluster, int node, int *stopping) {
   dsm_status status = dsm_watch_open(&self->watch, space);
   self->duties = dsm_duties_open(cluster, node);
   if (!self->peers || self->stopping < 0 || !self->duties) status = DSM_OS;
+  /* From here on our silence means something, be it that the thread never comes to run. */
+  if (status == DSM_OK) beat(self, dsm_os_monotonic_ns());
   if (status == DSM_OK) status = dsm_os_thread_start(run, self, &self->thread);
   if (status != DSM_OK) {
     dispose(self);

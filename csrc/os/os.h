@@ -126,9 +126,17 @@ void dsm_os_yield(void);
 uint32_t dsm_os_processor(void);
 /* Moves the calling thread to another processor, if it may run on one; where it may run stays. */
 void dsm_os_processor_leave(void);
-/* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped.
+/* Waiting for many descriptors at once. The set is kept by the kernel, so a wait costs the same for
+ * one as for hundreds. A descriptor is removed before it is closed: a forked child may hold a copy.
  */
-void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms);
+int dsm_os_poller_open(void);
+bool dsm_os_poller_add(int poller, int descriptor, uint32_t tag);
+void dsm_os_poller_remove(int poller, int descriptor);
+/* Waits until one is readable, at most wait_ms; the tags of up to `room` that are. Returns how
+ * many.
+ */
+unsigned dsm_os_poller_wait(int poller, uint32_t *tags, unsigned room, uint32_t wait_ms);
+void dsm_os_poller_close(int poller);
 
 /* A counter that is readable while it is above zero; used to wake and to stop a service thread. */
 int dsm_os_event_open(void);
