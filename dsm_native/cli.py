@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import psutil
 
@@ -163,6 +164,44 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _chaos(arguments: argparse.Namespace) -> int:
+    from dsm_native import chaos
+
+    asked = [kind for kind in chaos.INJURIES if getattr(arguments, kind)]
+    settings = {
+        name: value
+        for name in ("seconds", "nodes", "replication_factor", "rounds", "gap", "seed")
+        if (value := getattr(arguments, name)) is not None
+    }
+    if asked:
+        settings["kinds"] = tuple(asked)
+    report = chaos.run(chaos.Plan(name=arguments.name, **settings))
+    for line in report.lines():
+        print(line)
+    return 0 if report.good else 1
+
+
+def _add_chaos(commands: Any) -> None:
+    chaos = commands.add_parser("chaos", help="inject faults under a recorded load, and judge")
+    chaos.add_argument("name", nargs="?", help="a cluster made with faults=True; default: its own")
+    chaos.add_argument("--seconds", type=float, help="of load and faults, default 10")
+    for kind, text in (
+        ("kill", "SIGKILL of nodes and clients"),
+        ("stop", "SIGSTOP of nodes, for a moment or until they are found"),
+        ("corrupt", "flip bits in segments"),
+        ("unlink", "remove segments' files"),
+        ("add", "add nodes"),
+        ("remove", "remove nodes"),
+    ):
+        chaos.add_argument(f"--{kind}", action="store_true", help=text)
+    chaos.add_argument("--rounds", type=int, help="end after so many faults")
+    chaos.add_argument("--gap", type=float, help="mean seconds between faults, default 0.15")
+    chaos.add_argument("--nodes", type=int, help="of its own cluster, default 3")
+    chaos.add_argument("--replication-factor", type=int, help="of its own cluster, default 2")
+    chaos.add_argument("--seed", type=int, help="repeats a run's draws")
+    chaos.set_defaults(run=_chaos)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dsm", description="Clusters of shared objects on this machine."
@@ -190,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--nodes", type=int, default=4)
     demo.add_argument("--files", type=int, default=None, help="only that many files")
     demo.set_defaults(run=_demo)
+    _add_chaos(commands)
     bench = commands.add_parser("bench", help="a few figures of this machine")
     bench.add_argument("--nodes", type=int, default=4)
     bench.set_defaults(run=_bench)

@@ -12,6 +12,7 @@ from dsm_native import sweep
 from dsm_native.exceptions import UsageError
 
 STRIPES = 1024
+SCRUB_BYTES_PER_S = 16 << 20  # of each node; an idle store costs nothing worth mentioning
 NODES_MAX = 63
 OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
@@ -29,6 +30,11 @@ def check_flag(name: str, value: Any) -> bool:
     if type(value) is not bool:
         raise UsageError(f"{name} must be True or False, not {value!r}")
     return value
+
+
+def scrub_pace(bytes_per_s: Any) -> int:
+    """The limit of a scrubber in the core's KiB per second, rounded up; 0: it does not scrub."""
+    return -(-check_count("scrub_bytes_per_s", bytes_per_s, 0, 1 << 40) // 1024)
 
 
 def check_lock_timeout(seconds: Any) -> float:

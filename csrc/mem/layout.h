@@ -54,9 +54,9 @@ typedef struct dsm_config_shm {
   uint64_t created_ns;         /* CLOCK_REALTIME */
   uint64_t node_segment_bytes; /* reserved size of each node's segment */
   uint32_t node_count;
-  uint32_t stripe_count; /* power of two */
-  uint32_t replicas;     /* replication factor */
-  uint32_t reserved;
+  uint32_t stripe_count;    /* power of two */
+  uint32_t replicas;        /* replication factor */
+  uint32_t scrub_kib_per_s; /* that each node's scrubber may look at; 0: it does not */
   char name[DSM_CLUSTER_NAME_BYTES];
   dsm_detection_shm detection;
 } dsm_config_shm;
@@ -289,10 +289,12 @@ _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its
 
 /* What recovery has found and done, for stats; and one word by which readers ask for it. */
 typedef struct dsm_scrub_shm {
-  dsm_atomic_u64 rounds; /* over all stripes of the node */
-  dsm_atomic_u64 bytes;  /* looked at */
-  dsm_atomic_u64 found;  /* damaged stripes met */
-  uint64_t reserved[5];
+  dsm_atomic_u64 rounds;  /* over all stripes of the node */
+  dsm_atomic_u64 bytes;   /* looked at */
+  dsm_atomic_u64 found;   /* damaged stripes met */
+  dsm_atomic_u64 rebuilt; /* incarnation after whose death the segment was last replaced */
+  dsm_atomic_u64 rebuilds;
+  uint64_t reserved[3];
 } dsm_scrub_shm;
 
 typedef struct dsm_recovery_shm {
@@ -302,7 +304,8 @@ typedef struct dsm_recovery_shm {
   dsm_atomic_u64 objects_copied;   /* taken from another replica */
   dsm_atomic_u64 objects_attached; /* found again without their slot */
   dsm_atomic_u64 objects_lost;
-  uint64_t reserved[3];
+  dsm_atomic_u64 told_mended, told_lost; /* of the counts above, what events have told */
+  uint64_t reserved;
   dsm_scrub_shm scrubs[DSM_NODES_MAX];
 } dsm_recovery_shm;
 _Static_assert(sizeof(dsm_recovery_shm) <= DSM_PAGE_BYTES, "recovery's words fit a page");

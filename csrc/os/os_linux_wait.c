@@ -163,3 +163,8 @@ void dsm_os_thread_join(dsm_os_thread *thread) {
   pthread_join(thread->thread, NULL);
   free(thread);
 }
+
+void dsm_os_pause(uint32_t wait_us) {
+  dsm_atomic_u32 never = 0;
+  dsm_os_word_wait(&never, 0, wait_us);
+}
