@@ -74,7 +74,13 @@ def read_manifest(path: str) -> Manifest:
     try:
         content = json.loads(body)
         files = tuple(ChainFile(**entry) for entry in content["files"])
-        names = all(OURS.fullmatch(entry.name) for entry in files)
+        names = all(
+            OURS.fullmatch(entry.name)
+            and type(entry.bytes) is type(entry.state_offset) is int
+            and 0 <= entry.state_offset <= entry.bytes
+            and int(entry.file, 16) < 1 << 64
+            for entry in files
+        )
         found = Manifest(content["number"], content["cluster"], content["stripes"], files)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(f"{path}: the manifest makes no sense ({error!r}) at offset 0") from None

@@ -17,6 +17,9 @@ import psutil
 from dsm_native import sweep
 from dsm_native.cluster import Cluster, attach
 from dsm_native.exceptions import DSMError
+from dsm_native.failures import Failure
+
+FAILURES_SHOWN = 8
 
 
 def _size(count: float) -> str:
@@ -25,6 +28,19 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def _told(failure: Failure) -> str:
+    who = failure.member if failure.node is None else f"node {failure.node}"
+    ended = f", {failure.signal}" if failure.signal else ""
+    after = (
+        "" if failure.recovery_ms is None else f", served again {failure.recovery_ms:.0f} ms later"
+    )
+    when = time.strftime("%H:%M:%S", time.localtime(failure.when))
+    return (
+        f"failure at {when}: {who}, pid {failure.pid}, found by {failure.found}{ended}, "
+        f"{failure.repaired} locks repaired{after}"
+    )
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -62,6 +78,8 @@ def _stat(arguments: argparse.Namespace) -> int:
             print(f"  region {name!r}: {objects:,} objects")
         for name, entry in stats["arrays"].items():
             print(f"  array {name!r}: {entry['shape']} {entry['dtype']}, {_size(entry['bytes'])}")
+        for failure in cluster.failures()[-FAILURES_SHOWN:]:
+            print(f"  {_told(failure)}")
         for entry in stats["participants"]:
             if entry["kind"] != "node":
                 print(f"  {entry['kind']}: pid {entry['pid']}, {entry['pins']} pins")

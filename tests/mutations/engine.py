@@ -29,6 +29,7 @@ PROGRAMS = (
         for name in (
             "test_sim_intent", "test_sim_peek", "test_sim_order",
             "test_thread_store", "test_sim_objects", "test_crash_kill", "test_sim_crash",
+            "test_sim_cut_crash",
         )
     ),
     Program("tests/kill", "../../build/kill/step", ("--quick",)),
