@@ -27,6 +27,7 @@ from membership import membership
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
+from rebuild import recoveries
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
@@ -37,7 +38,7 @@ from workload import KEY_COUNT, Population, value_of
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
-    *("membership", "checkpoint", "memory", "latency", "protocols"),
+    *("membership", "rebuild", "checkpoint", "memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -65,6 +66,7 @@ class Effort:
     array_steps: int = 5
     array_bytes: int = 256 << 20
     task_rounds: int = 4
+    rebuild: tuple[int, int, int, int] = (1 << 30, 5, 200_000, 100_000)
     checkpoint_bytes: int = 1 << 30
     checkpoint_rounds: int = 7
     checkpoint_keys: int = 200_000
@@ -90,6 +92,7 @@ QUICK = Effort(
     array_bytes=4 << 20,
     task_rounds=2,
     membership=(3, 3, 2, 0.5),
+    rebuild=(4 << 20, 2, 500, 500),
     checkpoint_bytes=4 << 20,
     checkpoint_rounds=3,
     checkpoint_keys=2_000,
@@ -173,6 +176,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "kill": killed_holders,
         "transactions": four_keys,
         "sync": locks_and_queues,
+        "rebuild": lambda effort: recoveries(*effort.rebuild),
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "arrays": shared_arrays,

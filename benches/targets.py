@@ -111,6 +111,14 @@ TARGETS = (
         None,
         "ms",
     ),
+    Target(
+        "rebuild_copy",
+        "re-replication of 1 GiB, pages touched / np.copyto",
+        0.5,
+        None,
+        at_least=True,
+    ),
+    Target("scrub_put_p99", "put p99 while scrubbing / quiet", 3.0, None),
     Target("heartbeats", "16 idle nodes, of one processor", 1.0, None, "%"),
     Target(
         "page_diff",

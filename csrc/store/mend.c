@@ -115,7 +115,8 @@ bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
   dsm_fetch_or_acq_rel_u32(pending, DSM_PENDING_MEND);
   DSM_CRASH_POINT("mend.begun");
   for (uint32_t i = audit->route.count; i-- > 0;)
-    if (unsound >> i & 1) mended |= dsm_mend_sub(&mend, i);
+    /* A sub that a dead mender left may look sound, and lack what it had not yet put back. */
+    if (unsound >> i & 1 || mend.resumed) mended |= dsm_mend_sub(&mend, i);
   DSM_CRASH_POINT("mend.subs");
   bool whole = true;
   for (uint32_t from = 0; from < audit->route.count; from++)
