@@ -23,9 +23,11 @@ from checkpoint import checkpoints
 from executor import tasks
 from latency import latencies
 from lifetime import lifetimes
+from membership import membership
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
+from rebuild import recoveries
 from recovery import PutLoopHolder, kills
 from rounds import Findings
 from scaling import scaling
@@ -36,7 +38,7 @@ from workload import KEY_COUNT, Population, value_of
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
-    *("checkpoint", "memory", "latency", "protocols"),
+    *("membership", "rebuild", "checkpoint", "memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -59,10 +61,12 @@ class Effort:
     latency_seconds: float = 3.0
     stores: tuple[str, ...] | None = None
     array_rounds: int = 4
+    membership: tuple[int, int, int, float] = (200, 30, 20, 10.0)
     array_side: int = 2_048
     array_steps: int = 5
     array_bytes: int = 256 << 20
     task_rounds: int = 4
+    rebuild: tuple[int, int, int, int] = (1 << 30, 5, 200_000, 100_000)
     checkpoint_bytes: int = 1 << 30
     checkpoint_rounds: int = 7
     checkpoint_keys: int = 200_000
@@ -87,6 +91,8 @@ QUICK = Effort(
     array_steps=2,
     array_bytes=4 << 20,
     task_rounds=2,
+    membership=(3, 3, 2, 0.5),
+    rebuild=(4 << 20, 2, 500, 500),
     checkpoint_bytes=4 << 20,
     checkpoint_rounds=3,
     checkpoint_keys=2_000,
@@ -170,10 +176,12 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "kill": killed_holders,
         "transactions": four_keys,
         "sync": locks_and_queues,
+        "rebuild": lambda effort: recoveries(*effort.rebuild),
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "arrays": shared_arrays,
         "tasks": many_tasks,
+        "membership": lambda effort: membership(*effort.membership),
         "checkpoint": saved_clusters,
     }
     for part in parts:

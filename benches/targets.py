@@ -86,6 +86,40 @@ TARGETS = (
     Target("kill_p50", "SIGKILL of a lock holder to next writer done, p50", None, None, "µs"),
     Target("death_p99", "death of a lock holder to next writer done, p99", None, None, "µs"),
     Target("dying_p99", "SIGKILL of a lock holder to its death, p99", None, None, "µs"),
+    Target("death_known", "SIGKILL of a node to all survivors told, p99", 5.0, 1.0, "ms"),
+    Target(
+        "stall_reader",
+        "longest stall of a reader at a node's death, beyond control",
+        5.0,
+        1.0,
+        "ms",
+    ),
+    Target(
+        "stall_writer",
+        "longest stall of a writer at a node's death, beyond control",
+        20.0,
+        None,
+        "ms",
+    ),
+    Target(
+        "node_serving", "SIGKILL of a node to its next incarnation serving, p99", 500.0, None, "ms"
+    ),
+    Target(
+        "hung_replaced",
+        "SIGSTOP of a node to its next incarnation serving, beyond the time-out, p99",
+        500.0,
+        None,
+        "ms",
+    ),
+    Target(
+        "rebuild_copy",
+        "re-replication of 1 GiB, pages touched / np.copyto",
+        0.5,
+        None,
+        at_least=True,
+    ),
+    Target("scrub_put_p99", "put p99 while scrubbing / quiet", 3.0, None),
+    Target("heartbeats", "16 idle nodes, of one processor", 1.0, None, "%"),
     Target(
         "page_diff",
         "page diff and copy of 256 MiB, 1% of the pages changed / memory bandwidth",

@@ -16,6 +16,7 @@ from typing import Any
 
 from dsm_native._native.checkpoint import Cut
 from dsm_native._native.handle import Handle
+from dsm_native._native.nodes import node_table
 from dsm_native.checkpoint_arrays import ArraysSaver, SavedArray
 from dsm_native.checkpoint_frames import BEGIN, END, FORMAT, GENS, REGIONS, FrameWriter
 
@@ -88,7 +89,7 @@ def write_checkpoint(
             "seed": f"{seed:016x}",
             "name": handle.name,
             "stripes": handle.stripes,
-            "nodes": handle.node_count,
+            "nodes": sum(state == "up" for state, _, _ in node_table(handle).values()),
             "replicas": handle.replicas,
             "number": number,
             "before": f"{before.file:016x}" if before else "",

@@ -10,12 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import psutil
 
 from dsm_native import sweep
 from dsm_native.cluster import Cluster, attach
 from dsm_native.exceptions import DSMError
+from dsm_native.failures import Failure
+
+FAILURES_SHOWN = 8
 
 
 def _size(count: float) -> str:
@@ -24,6 +28,19 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def _told(failure: Failure) -> str:
+    who = failure.member if failure.node is None else f"node {failure.node}"
+    ended = f", {failure.signal}" if failure.signal else ""
+    after = (
+        "" if failure.recovery_ms is None else f", served again {failure.recovery_ms:.0f} ms later"
+    )
+    when = time.strftime("%H:%M:%S", time.localtime(failure.when))
+    return (
+        f"failure at {when}: {who}, pid {failure.pid}, found by {failure.found}{ended}, "
+        f"{failure.repaired} locks repaired{after}"
+    )
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -61,6 +78,8 @@ def _stat(arguments: argparse.Namespace) -> int:
             print(f"  region {name!r}: {objects:,} objects")
         for name, entry in stats["arrays"].items():
             print(f"  array {name!r}: {entry['shape']} {entry['dtype']}, {_size(entry['bytes'])}")
+        for failure in cluster.failures()[-FAILURES_SHOWN:]:
+            print(f"  {_told(failure)}")
         for entry in stats["participants"]:
             if entry["kind"] != "node":
                 print(f"  {entry['kind']}: pid {entry['pid']}, {entry['pins']} pins")
@@ -145,6 +164,44 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _chaos(arguments: argparse.Namespace) -> int:
+    from dsm_native import chaos
+
+    asked = [kind for kind in chaos.INJURIES if getattr(arguments, kind)]
+    settings = {
+        name: value
+        for name in ("seconds", "nodes", "replication_factor", "rounds", "gap", "seed")
+        if (value := getattr(arguments, name)) is not None
+    }
+    if asked:
+        settings["kinds"] = tuple(asked)
+    report = chaos.run(chaos.Plan(name=arguments.name, **settings))
+    for line in report.lines():
+        print(line)
+    return 0 if report.good else 1
+
+
+def _add_chaos(commands: Any) -> None:
+    chaos = commands.add_parser("chaos", help="inject faults under a recorded load, and judge")
+    chaos.add_argument("name", nargs="?", help="a cluster made with faults=True; default: its own")
+    chaos.add_argument("--seconds", type=float, help="of load and faults, default 10")
+    for kind, text in (
+        ("kill", "SIGKILL of nodes and clients"),
+        ("stop", "SIGSTOP of nodes, for a moment or until they are found"),
+        ("corrupt", "flip bits in segments"),
+        ("unlink", "remove segments' files"),
+        ("add", "add nodes"),
+        ("remove", "remove nodes"),
+    ):
+        chaos.add_argument(f"--{kind}", action="store_true", help=text)
+    chaos.add_argument("--rounds", type=int, help="end after so many faults")
+    chaos.add_argument("--gap", type=float, help="mean seconds between faults, default 0.15")
+    chaos.add_argument("--nodes", type=int, help="of its own cluster, default 3")
+    chaos.add_argument("--replication-factor", type=int, help="of its own cluster, default 2")
+    chaos.add_argument("--seed", type=int, help="repeats a run's draws")
+    chaos.set_defaults(run=_chaos)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dsm", description="Clusters of shared objects on this machine."
@@ -172,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--nodes", type=int, default=4)
     demo.add_argument("--files", type=int, default=None, help="only that many files")
     demo.set_defaults(run=_demo)
+    _add_chaos(commands)
     bench = commands.add_parser("bench", help="a few figures of this machine")
     bench.add_argument("--nodes", type=int, default=4)
     bench.set_defaults(run=_bench)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native._native.nodes import node_table, set_pace
+from dsm_native._native.recovery import counters, scrubbed
 from dsm_native.arrays import Array, array_names, check_array, open_array
 from dsm_native.detection import Detection, check_detection, check_recovery, packed
 from dsm_native.elastic import PACE_MAX, Elastic
@@ -34,11 +35,13 @@ from dsm_native.exceptions import (
 )
 from dsm_native.membership import Membership
 from dsm_native.named import NamedObjects
+from dsm_native.recovery import LossReport, accept_lost, find_lost
 from dsm_native.region import Region
 from dsm_native.reports import CheckReport
 from dsm_native.settings import (
     NODES_MAX,
     OWN_REGIONS,
+    SCRUB_BYTES_PER_S,
     STRIPES,
     check_count,
     check_flag,
@@ -46,6 +49,7 @@ from dsm_native.settings import (
     check_lock_timeout,
     check_name,
     check_region_name,
+    scrub_pace,
 )
 from dsm_native.transaction import Result, Transaction
 
@@ -76,6 +80,7 @@ class Cluster(NamedObjects, Membership, Elastic):
     segment, repaired), "rebuild" (its segment counts as lost), "none" (it is reported). detection:
     when a silent node counts as hung and is killed: "default" (after 3 s), "fast" (0.4 s),
     "relaxed" (20 s) or a `Detection`. faults: `cluster.faults` may do harm on purpose.
+    scrub_bytes_per_s: what each node looks at for damage in a second (16 MiB), 0: never.
     rebalance_bytes_per_s: what may be copied in a second when nodes come or go; 0: 100 MiB.
     checkpoint_interval, checkpoint_path: a checkpoint to that directory every so many seconds, and
     at close(), by a thread of this process; what fails is warned of.
@@ -100,6 +105,7 @@ class Cluster(NamedObjects, Membership, Elastic):
         recovery: str = "adopt",
         detection: str | Detection = "default",
         faults: bool = False,
+        scrub_bytes_per_s: int = SCRUB_BYTES_PER_S,
         rebalance_bytes_per_s: int = 0,
         checkpoint_interval: float | None = None,
         checkpoint_path: str | os.PathLike[str] | None = None,
@@ -123,12 +129,12 @@ class Cluster(NamedObjects, Membership, Elastic):
         watching = packed(
             *(check_detection(detection), check_recovery(recovery), check_flag("faults", faults))
         )
+        sizes = (nodes, replication_factor, stripes, segment_bytes)
+        pace = scrub_pace(scrub_bytes_per_s)
         interval = check_interval(checkpoint_interval, checkpoint_path)
         name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
         sweep.clean()
-        handle = Handle.create(
-            name, nodes, replication_factor, stripes, segment_bytes, watching, _seed
-        )
+        handle = Handle.create(name, *sizes, watching, _seed, pace)
         if _fill is not None:
             handle.lock_timeout = lock_timeout
             fill_concealed(handle, _fill)
@@ -145,7 +151,7 @@ class Cluster(NamedObjects, Membership, Elastic):
             if interval is not None and checkpoint_path is not None:
                 from dsm_native.checkpoint_timer import CheckpointTimer
 
-                self._timer = CheckpointTimer(self, interval, os.fspath(checkpoint_path))
+                self._timer = CheckpointTimer(self, interval, os.fsdecode(checkpoint_path))
         except BaseException:
             self._shut_down()
             raise
@@ -405,10 +411,13 @@ class Cluster(NamedObjects, Membership, Elastic):
             "name": handle.name,
             "stripes": handle.stripes,
             "replication_factor": handle.replicas,
-            "nodes": {info.id: handle.usage(info.id) for info in self.nodes},
+            "nodes": {
+                info.id: handle.usage(info.id) | scrubbed(handle, info.id) for info in self.nodes
+            },
             "regions": {name: len(self.region(name)) for name in self.regions},
             "arrays": {array.name: array.stats() for array in self._each_array()},
             "participants": handle.participants(),
+            "recovery": counters(handle),
         }
 
     def check(self, repair: bool = False) -> CheckReport:
@@ -424,6 +433,24 @@ class Cluster(NamedObjects, Membership, Elastic):
             problems, repaired = problems + found[0], repaired + found[1]
             texts += found[2]
         return CheckReport(stripes, objects, value_bytes, problems, repaired, texts)
+
+    def lost(self) -> LossReport:
+        """What no replica has any more; see LossReport. Looks at every key if there is anything.
+
+        Reading a lost key raises NoReplicasAvailableError until it is put, deleted or accepted;
+        so does reading an absent key of a stripe that has lost keys which nobody knows.
+        """
+        return find_lost(self._handle, self._all_regions())
+
+    def accept_loss(self) -> LossReport:
+        """Lets what is lost be absent from now on, and returns what that was.
+
+        Blocks for one stripe at a time; LockTimeoutError.
+        """
+        return accept_lost(self._handle, self._all_regions())
+
+    def _all_regions(self) -> list[Region]:
+        return [self.region(name) for name in self.regions]
 
     def checkpoint(
         self, path_or_file: Any, *, full: bool = False, timeout: float | None = None
@@ -441,13 +468,16 @@ class Cluster(NamedObjects, Membership, Elastic):
         /dev/shm has no room for what is replaced meanwhile; OSError of the disk; TornWriteError and
         CorruptError for what is damaged: the checkpoints before stay as they were.
         """
+        check_flag("full", full)
+        if timeout is not None:
+            timeout = check_lock_timeout(timeout, "timeout")
         if hasattr(path_or_file, "write"):
             from dsm_native.checkpoint import stream_checkpoint
 
             return stream_checkpoint(self._handle, path_or_file, timeout)
-        from dsm_native.checkpoint_directory import directory_checkpoint
+        from dsm_native.checkpoint_directory import directory_checkpoint, path_of
 
-        return directory_checkpoint(self._handle, os.fspath(path_or_file), full, timeout)
+        return directory_checkpoint(self._handle, path_of(path_or_file), full, timeout)
 
     @property
     def closed(self) -> bool:
@@ -455,11 +485,16 @@ class Cluster(NamedObjects, Membership, Elastic):
         return self._handle.closed
 
     def _shut_down(self) -> None:
+        mine = self._handle.owner and os.getpid() == self._owner_pid
+        timer, self._timer = self._timer, None
+        try:
+            if timer is not None and mine:
+                timer.close()
+        finally:  # an interrupt, or a warning that is an error, keeps no cluster open
+            self._leave(mine)
+
+    def _leave(self, mine: bool) -> None:
         handle = self._handle
-        mine = handle.owner and os.getpid() == self._owner_pid
-        if self._timer is not None and mine:
-            self._timer.close()
-            self._timer = None
         if self._scheduler is not None and mine:
             self._scheduler.stop()
         if mine and not self._detached:

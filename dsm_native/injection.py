@@ -41,17 +41,17 @@ class Faults:
 
     def kill(self, node: int) -> int:
         """SIGKILL of the node's process; returns its pid. NodeLostError if there is none."""
-        self._check()
+        self.check()
         return signal_node(self._handle, node, "kill")
 
     def pause(self, node: int) -> int:
         """SIGSTOP of the node's process: it hangs until `resume`, or until it is found hung."""
-        self._check()
+        self.check()
         return signal_node(self._handle, node, "stop")
 
     def resume(self, node: int) -> int:
         """SIGCONT of the node's process; returns its pid."""
-        self._check()
+        self.check()
         return signal_node(self._handle, node, "continue")
 
     def corrupt(
@@ -72,7 +72,7 @@ class Faults:
         `size` bytes instead, from `offset` in the segment on, or from a place chosen by `seed`.
         The same seed damages the same places while the segment has the same memory.
         """
-        self._check()
+        self.check()
         if area not in AREAS:
             raise UsageError(f"area must be one of {', '.join(map(repr, AREAS))}, not {area!r}")
         for name, value, low in (("flips", flips, 1), ("size", size, 1), ("seed", seed, 0)):
@@ -97,7 +97,7 @@ class Faults:
 
     def unlink(self, node: int) -> str:
         """Removes the name of the node's segment; who has it mapped keeps it. Returns the name."""
-        self._check()
+        self.check()
         name = self._segment(node)
         try:
             os.unlink(f"{FOLDER}/{name}")
@@ -107,7 +107,8 @@ class Faults:
 
     # ---- inside ---------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises UsageError unless the cluster allows faults."""
         if not watching(self._handle)[-1]:
             raise UsageError(
                 f"cluster {self._handle.name!r} was made without faults=True, so none are injected"

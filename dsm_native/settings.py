@@ -5,13 +5,16 @@ Each check raises UsageError, which names the setting, its range and what was gi
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from typing import Any
 
 from dsm_native import sweep
 from dsm_native.exceptions import UsageError
 
 STRIPES = 1024
+SCRUB_BYTES_PER_S = 16 << 20  # of each node; an idle store costs nothing worth mentioning
 NODES_MAX = 63
 OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
@@ -31,10 +34,15 @@ def check_flag(name: str, value: Any) -> bool:
     return value
 
 
-def check_lock_timeout(seconds: Any) -> float:
+def scrub_pace(bytes_per_s: Any) -> int:
+    """The limit of a scrubber in the core's KiB per second, rounded up; 0: it does not scrub."""
+    return -(-check_count("scrub_bytes_per_s", bytes_per_s, 0, 1 << 40) // 1024)
+
+
+def check_lock_timeout(seconds: Any, name: str = "lock_timeout") -> float:
     """The seconds as a float that fits the core."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise UsageError(f"lock_timeout must be a number of seconds from 0 on, not {seconds!r}")
+        raise UsageError(f"{name} must be a number of seconds from 0 on, not {seconds!r}")
     return float(min(seconds, LOCK_TIMEOUT_MAX_S))
 
 
@@ -51,7 +59,9 @@ def check_interval(interval: Any, path: Any) -> float | None:
         return None
     if interval is None or path is None:
         raise UsageError("checkpoint_interval and checkpoint_path go together")
-    return check_seconds("checkpoint_interval", interval)
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise UsageError(f"checkpoint_path must be the path of a directory, not {path!r}")
+    return min(check_seconds("checkpoint_interval", interval), threading.TIMEOUT_MAX)
 
 
 def check_region_name(name: Any, what: str = "a region") -> None:

@@ -31,7 +31,7 @@ def quick(tmp_path_factory):
     """One quick run: its text, its JSON and its folder. test_protocol_benches.py has the rest."""
     folder = tmp_path_factory.mktemp("results")
     parts = ("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime")
-    parts += ("checkpoint", "memory", "latency")
+    parts += ("membership", "rebuild", "checkpoint", "memory", "latency")
     command = [sys.executable, str(BENCHES / "compare.py"), "--quick", "--output", str(folder)]
     ran = subprocess.run(
         [*command, "--parts", *parts],

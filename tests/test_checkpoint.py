@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -282,3 +284,26 @@ def test_a_failing_file_leaves_the_cluster_as_it_was(path):
         cluster["key"] = 2
         assert cluster.checkpoint(path).objects == 1
         assert cluster.check().clean
+
+
+def test_a_program_that_ends_without_closing_saves_at_its_end(path):
+    script = f"""
+import dsm_native as dsm
+cluster = dsm.Cluster(nodes=1, stripes=16, checkpoint_interval=1000, checkpoint_path={path!r})
+cluster["key"] = "saved"
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    with dsm.restore(path) as cluster:
+        assert cluster["key"] == "saved"
+
+
+def test_as_many_nodes_as_there_were(path):
+    with dsm.Cluster(nodes=2, stripes=16) as cluster:
+        cluster["key"] = 1
+        cluster.remove_node(0 if cluster.add_node() else 1)
+        cluster.checkpoint(path)
+        assert cluster.node_count == 2
+    with dsm.restore(path) as cluster:
+        assert cluster.node_count == 2
+        assert cluster["key"] == 1

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from processes import eventually
 
 import dsm_native as dsm
 
@@ -92,6 +93,37 @@ def test_every_checkpoint_is_an_instant(writers, tmp_path):
     for file in streams[::2]:
         file.seek(0)
         assert_an_instant(file)
+
+
+def test_killed_writers_leave_an_instant(name):
+    """Transfers whose process is killed at random, while checkpoints are taken in a row."""
+    stop = context.Event()
+    with dsm.Cluster(nodes=2, stripes=32, name=name) as cluster:
+        bank = cluster.region("bank")
+        for account in range(ACCOUNTS):
+            bank[account] = (100, b"n" * 4000)
+        files = []
+        for attempt in range(10):
+            child = context.Process(target=transfer_for_ever, args=(bank, attempt, stop))
+            child.start()
+            before = {account: bank.get_versioned(account)[1] for account in range(ACCOUNTS)}
+            eventually(
+                lambda before=before: any(bank.get_versioned(a)[1] != before[a] for a in before),
+                "money moves",
+            )
+            killer = threading.Timer(0.002 * attempt, child.kill)
+            killer.start()
+            for _ in range(3):
+                files.append(io.BytesIO())
+                cluster.checkpoint(files[-1])
+            killer.join()
+            child.join()
+        assert cluster.check().clean
+    for file in files:
+        file.seek(0)
+        with dsm.restore(file, nodes=1) as restored:
+            balances = [balance for balance, _ in restored.region("bank").values()]
+            assert (len(balances), sum(balances)) == (ACCOUNTS, 100 * ACCOUNTS)
 
 
 def test_what_returned_before_is_in_it_and_what_began_after_is_not(writers):
@@ -201,3 +233,29 @@ def test_a_block_of_this_thread_is_told(tmp_path):
             with pytest.raises(dsm.UsageError, match="block"):
                 cluster.checkpoint(tmp_path)
         cluster.checkpoint(tmp_path)
+
+
+def test_nodes_come_and_go_while_checkpoints_are_taken(writers, tmp_path):
+    """Stripes move, and segments appear and go, under the walk and under what writers keep."""
+    ended = threading.Event()
+    failures = []
+
+    def change_nodes():
+        try:
+            while not ended.is_set():
+                writers.remove_node(writers.add_node())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=change_nodes)
+    thread.start()
+    try:
+        for number in range(ROUNDS):
+            writers.checkpoint(tmp_path, full=number == 4)
+            if number % 2:
+                assert_an_instant(tmp_path)
+    finally:
+        ended.set()
+        thread.join()
+    assert not failures
+    assert_an_instant(tmp_path)

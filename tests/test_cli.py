@@ -52,7 +52,8 @@ def test_ls_lists_what_runs_and_counts_what_is_dead(cluster):
 
 def test_stat_tells_nodes_regions_and_participants(cluster):
     cluster.region("the prices").update({number: number for number in range(50)})
-    os.kill(cluster.nodes[2].pid, signal.SIGKILL)
+    killed = cluster.nodes[2].pid
+    os.kill(killed, signal.SIGKILL)
     eventually(
         lambda: (cluster.nodes[2].incarnation, cluster.nodes[2].state) == (2, "alive"),
         "its process is replaced",
@@ -63,6 +64,7 @@ def test_stat_tells_nodes_regions_and_participants(cluster):
     assert f"node 0: alive, pid {cluster.nodes[0].pid}" in result.stdout
     assert f"node 2: alive, pid {cluster.nodes[2].pid}" in result.stdout
     assert "region 'the prices': 50 objects" in result.stdout
+    assert f"node 2, pid {killed}, found by kernel" in result.stdout
     assert f"owner: pid {os.getpid()}" in result.stdout
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import (
     environment,
@@ -118,6 +119,13 @@ def test_everything_killed_at_once_then_just_run_it_again(name, tmp_path):
                 # Stopped first, so that nobody lives to clean up after the others.
                 for pid in victims:
                     os.kill(pid, signal.SIGSTOP)
+                # The kernel stops a process's threads once one of them has met the signal.
+                eventually(
+                    lambda pids=victims: all(
+                        psutil.Process(pid).status() == "stopped" for pid in pids
+                    ),
+                    "all are stopped",
+                )
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not node_pids(name), "the killed are gone")

@@ -151,3 +151,19 @@ def test_a_stopped_node_blocks_nobody(opened):
         start = time.monotonic()
         opened.close()  # ends the stopped node by SIGKILL
         assert time.monotonic() - start < 15
+
+
+def test_a_checkpoint_names_the_stopped_holder_and_leaves_nothing(opened, tmp_path):
+    opened._handle.lock_timeout = 0.5
+    with started(HOLDER, opened.name) as holder:
+        said(holder, "ready")
+        stop_while_holding(opened, holder)
+        for _ in range(2):
+            with pytest.raises(dsm.LockTimeoutError, match=f"pid {holder.pid}, state T"):
+                opened.checkpoint(tmp_path)
+        os.kill(holder.pid, signal.SIGCONT)
+        opened._handle.lock_timeout = 10.0
+        assert opened.checkpoint(tmp_path).number == 1
+        holder.kill()
+    assert dsm.verify(tmp_path).sound
+    assert opened.check().clean

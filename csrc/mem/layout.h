@@ -54,9 +54,9 @@ typedef struct dsm_config_shm {
   uint64_t created_ns;         /* CLOCK_REALTIME */
   uint64_t node_segment_bytes; /* reserved size of each node's segment */
   uint32_t node_count;
-  uint32_t stripe_count; /* power of two */
-  uint32_t replicas;     /* replication factor */
-  uint32_t reserved;
+  uint32_t stripe_count;    /* power of two */
+  uint32_t replicas;        /* replication factor */
+  uint32_t scrub_kib_per_s; /* that each node's scrubber may look at; 0: it does not */
   char name[DSM_CLUSTER_NAME_BYTES];
   dsm_detection_shm detection;
 } dsm_config_shm;
@@ -83,10 +83,13 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 #define DSM_PENDING_REPAIR 1u /* an owner died and its work is not known to be finished */
 #define DSM_PENDING_SETTLE 2u /* a sub may hold runs that are reserved or retired */
 #define DSM_PENDING_HOLDS 4u  /* a transaction's holds of the stripe could not be given back yet */
-#define DSM_PENDING_TURN 16u  /* a mover waits for the lock; set without it */
 #define DSM_PENDING_BELL 8u   /* somebody waits for a change; set without the lock */
 #define DSM_PENDING_MEND 16u  /* the stripe is being mended, or is to be: do not believe a miss */
 #define DSM_PENDING_LOST 32u  /* the stripe may have lost keys: its word in `losses` tells */
+#define DSM_PENDING_TURN 64u  /* a mover waits for the lock; set without it */
+_Static_assert((DSM_PENDING_REPAIR | DSM_PENDING_SETTLE | DSM_PENDING_HOLDS | DSM_PENDING_BELL |
+                DSM_PENDING_MEND | DSM_PENDING_LOST | DSM_PENDING_TURN) == 127,
+               "a bit each");
 
 typedef struct dsm_control_shm {
   uint64_t magic;
@@ -124,16 +127,16 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 beat_ns;   /* CLOCK_MONOTONIC of the service thread's latest round */
   dsm_atomic_u32 pins_high; /* pins above this index were never used */
   dsm_atomic_u32 ready;
-  dsm_atomic_u64
-      struck_ns;          /* CLOCK_MONOTONIC at which somebody of the cluster set out to kill it */
-  dsm_atomic_u64 died_ns; /* at which its end was found, of the latest that had served */
-  dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why; 0: nobody did */
+  dsm_atomic_u32 beating;    /* 1: its service thread has begun (an owner is not judged before) */
+  dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why it was killed; 0: by nobody of us */
+  dsm_atomic_u64 struck_ns;  /* CLOCK_MONOTONIC at which somebody of us set out to kill it */
+  dsm_atomic_u64 died_ns;    /* at which its end was found, of the latest that had served */
   dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
-  dsm_atomic_u32 beating;    /* 1: its service thread has begun, so its silence means something */
   uint32_t reserved_half;
   uint64_t reserved[7];
 } dsm_participant_shm;
 _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
+_Static_assert(offsetof(dsm_participant_shm, died_ns) == 56, "judging takes the first line alone");
 
 typedef struct dsm_region_shm {
   uint64_t check; /* over everything below */
@@ -290,10 +293,12 @@ _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its
 
 /* What recovery has found and done, for stats; and one word by which readers ask for it. */
 typedef struct dsm_scrub_shm {
-  dsm_atomic_u64 rounds; /* over all stripes of the node */
-  dsm_atomic_u64 bytes;  /* looked at */
-  dsm_atomic_u64 found;  /* damaged stripes met */
-  uint64_t reserved[5];
+  dsm_atomic_u64 rounds;  /* over all stripes of the node */
+  dsm_atomic_u64 bytes;   /* looked at */
+  dsm_atomic_u64 found;   /* damaged stripes met */
+  dsm_atomic_u64 rebuilt; /* incarnation after whose death the segment was last replaced */
+  dsm_atomic_u64 rebuilds;
+  uint64_t reserved[3];
 } dsm_scrub_shm;
 
 typedef struct dsm_recovery_shm {
@@ -303,7 +308,8 @@ typedef struct dsm_recovery_shm {
   dsm_atomic_u64 objects_copied;   /* taken from another replica */
   dsm_atomic_u64 objects_attached; /* found again without their slot */
   dsm_atomic_u64 objects_lost;
-  uint64_t reserved[3];
+  dsm_atomic_u64 told_mended, told_lost; /* of the counts above, what events have told */
+  uint64_t reserved;
   dsm_scrub_shm scrubs[DSM_NODES_MAX];
 } dsm_recovery_shm;
 _Static_assert(sizeof(dsm_recovery_shm) <= DSM_PAGE_BYTES, "recovery's words fit a page");

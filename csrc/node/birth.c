@@ -280,3 +280,56 @@ dsm_status dsm_node_remove(dsm_call *call, unsigned node) {
   dsm_registry_drop(call);
   return status;
 }
+
+/* Nobody is in the arena, and what was begun there is of no use any more. */
+static dsm_status clear_arena(dsm_call *call, unsigned node) {
+  bool must_repair;
+  dsm_lock_shm *lock = dsm_space_node_lock(call->space, node);
+  DSM_TRY(dsm_lock_take_any(call, lock, &must_repair));
+  dsm_intent_give_up(dsm_space_arena_intent(call->space, node));
+  return DSM_OK;
+}
+
+static dsm_status replace_locked(dsm_call *call, unsigned node) {
+  dsm_space *space = call->space;
+  dsm_lock_shm *lock = dsm_space_node_lock(space, node);
+  dsm_node_entry entry;
+  char name[DSM_SEGMENT_NAME_BYTES];
+  DSM_TRY(read_entry(call, node, &entry));
+  if (entry.state != DSM_NODE_UP || entry.build >= DSM_NODE_BUILDS_MAX)
+    return no_such_node(call, node);
+  if (dsm_load_acquire_u64(&dsm_space_control(space)->cut))
+    return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
+  dsm_space draft = *space;
+  draft.nodes[node] = (dsm_os_segment){.handle = -1};
+  dsm_call making = dsm_call_make(&draft, call->wait_ms);
+  DSM_TRY(clear_arena(call, node));
+  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  dsm_os_segment_unlink(name);
+  DSM_CRASH_POINT("replace.unlinked");
+  dsm_status status = dsm_node_make(&making, node, entry.build + 1);
+  DSM_CRASH_POINT("replace.made");
+  if (status == DSM_OK) {
+    for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)
+      dsm_strays_remove(space, stripe, 1ull << node);
+    entry.build++;
+    dsm_nodes_write(space, node, &entry);
+    dsm_store_release_u32(&lock->quarantined, 0);
+    dsm_lock_repaired(lock, DSM_OK);
+    DSM_CRASH_POINT("replace.named");
+  } else {
+    call->fault = making.fault;
+  }
+  dsm_lock_drop(lock);
+  dsm_os_segment_close(&draft.nodes[node]);
+  return status;
+}
+
+dsm_status dsm_node_replace(dsm_call *call, unsigned node) {
+  DSM_TRY(unnamed(call, node));
+  DSM_TRY(dsm_registry_take(call));
+  dsm_status status = replace_locked(call, node);
+  dsm_registry_drop(call);
+  if (status == DSM_OK) status = dsm_nodes_follow(call);
+  return status;
+}

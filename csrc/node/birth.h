@@ -31,4 +31,9 @@ dsm_status dsm_node_remove(dsm_call *call, unsigned node);
 /* Sets the weight of a node that is on the ring. DSM_USAGE. */
 dsm_status dsm_node_weigh(dsm_call *call, unsigned node, uint32_t weight);
 
+/* Gives a node that no route names another segment: a new file and a new build. DSM_RETRY if a
+ * route names it or a checkpoint is being taken. A kill leaves the old segment in the table, or the
+ * new. */
+dsm_status dsm_node_replace(dsm_call *call, unsigned node);
+
 #endif

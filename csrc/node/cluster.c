@@ -16,6 +16,8 @@
 #include "service.h"
 #include "starter.h"
 
+#define FOLLOW_LOOKS 60
+#define FOLLOW_PAUSE_US 50000u
 #define ATTACH_WAIT_MS 2000u
 #define UNLINK_WAIT_MS 200u
 
@@ -106,6 +108,16 @@ static dsm_status retire_dead(dsm_call *call) {
   return DSM_OK;
 }
 
+/* A segment that lost its name is being replaced: the table will name another. */
+static dsm_status follow_patiently(dsm_call *call) {
+  dsm_status status = dsm_nodes_follow(call);
+  for (int looks = 0; status == DSM_CORRUPT && looks < FOLLOW_LOOKS; looks++) {
+    dsm_os_pause(FOLLOW_PAUSE_US);
+    status = dsm_nodes_follow(call);
+  }
+  return status;
+}
+
 static dsm_status attach(dsm_call *call, dsm_cluster *cluster, const char *name, int node) {
   DSM_TRY(check_control(call, cluster, name));
   dsm_cluster_state state = dsm_cluster_state_read(cluster);
@@ -113,7 +125,7 @@ static dsm_status attach(dsm_call *call, dsm_cluster *cluster, const char *name,
     return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
   if (state != DSM_STATE_RUNNING && state != DSM_STATE_STARTING)
     return dsm_fail(call, DSM_CORRUPT, "state of the cluster", -1, -1, state, DSM_STATE_RUNNING);
-  DSM_TRY(dsm_nodes_follow(call));
+  DSM_TRY(follow_patiently(call));
   if (node >= (int)DSM_NODES_MAX || (node >= 0 && !dsm_space_present(call->space, (unsigned)node)))
     return dsm_fail(call, DSM_USAGE, "there is no such node", node, -1, 0, 0);
   dsm_participant_kind kind = node < 0 ? DSM_PARTICIPANT_CLIENT : DSM_PARTICIPANT_NODE;

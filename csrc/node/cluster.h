@@ -31,6 +31,7 @@ typedef struct dsm_options {
   uint32_t node_count, replicas, stripe_count;
   uint64_t node_segment_bytes; /* reserved, not taken; 0: as much as the file system holds */
   dsm_detection_shm detection; /* zeros: 100 ms between beats, suspected after 1 s, hung after 3 */
+  uint32_t scrub_kib_per_s;    /* of each node's scrubber; 0: none */
   uint64_t hash_seed;          /* of an earlier cluster that is to be filled again; 0: random */
 } dsm_options;
 

@@ -120,7 +120,8 @@ static void configure(dsm_config_shm *config, const dsm_options *options) {
       .node_segment_bytes = (bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1),
       .node_count = options->node_count,
       .stripe_count = options->stripe_count,
-      .replicas = options->replicas};
+      .replicas = options->replicas,
+      .scrub_kib_per_s = options->scrub_kib_per_s};
   config->detection = options->detection;
   if (config->detection.heartbeat_ms == 0)
     config->detection = (dsm_detection_shm){.heartbeat_ms = HEARTBEAT_MS,

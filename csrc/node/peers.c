@@ -4,7 +4,10 @@
 #include <float.h>
 #include <stdlib.h>
 
-#define HEALTH_MAX 4u /* at most five times the patience for one who is late himself */
+/* Beats are seen in memory however late we look, so our lateness only hints that the others may be
+ * starved like us: it doubles the patience, and is a stall from a tenth of a second on. */
+#define HEALTH_MAX 1u
+#define OBSERVER_PERIOD_US_MIN 50000u
 #define SAMPLES 64u
 #define PEERS (1 + DSM_NODES_MAX)
 
@@ -18,7 +21,9 @@ struct dsm_peers {
   dsm_observer observer;
   dsm_detector_options options;
   bool accrues;
-  peer *known[PEERS]; /* made when first seen */
+  uint64_t patience_ns; /* silence that nobody needs to judge */
+  uint32_t calm[PEERS]; /* incarnation that was alive at the latest judgement; 0: none */
+  peer *known[PEERS];   /* made when first seen */
 };
 
 static uint32_t beats_of(uint32_t silence_ms, uint32_t heartbeat_ms) {
@@ -30,7 +35,8 @@ dsm_peers *dsm_peers_open(const dsm_space *space, uint64_t now_ns) {
   dsm_peers *self = calloc(1, sizeof *self);
   if (!self) return NULL;
   uint64_t period_us = (uint64_t)chosen->heartbeat_ms * 1000u;
-  dsm_observer_init(&self->observer, period_us, HEALTH_MAX, now_ns / 1000u);
+  uint64_t observer_us = period_us > OBSERVER_PERIOD_US_MIN ? period_us : OBSERVER_PERIOD_US_MIN;
+  dsm_observer_init(&self->observer, observer_us, HEALTH_MAX, now_ns / 1000u);
   self->options = (dsm_detector_options){
       .interval_us = period_us,
       .missed_suspected = beats_of(chosen->suspect_ms, chosen->heartbeat_ms),
@@ -42,6 +48,7 @@ dsm_peers *dsm_peers_open(const dsm_space *space, uint64_t now_ns) {
       .samples = SAMPLES,
   };
   self->accrues = chosen->accrual == 1;
+  self->patience_ns = period_us * 2000u;
   /* Where deaths are only reported, nobody is given up: a silence may still end. */
   if (chosen->recovery == DSM_RECOVERY_NONE) {
     self->options.missed_dead = UINT32_MAX;
@@ -65,12 +72,14 @@ static bool begin(const dsm_peers *self, peer *out, uint32_t incarnation, uint64
          dsm_detector_init(&out->accrual, incarnation, &options, now_us) == DSM_OK;
 }
 
-/* The peer of a slot whose process beats; NULL if there is none, or no memory to judge it. */
+/* The peer of a slot that has one to beat; NULL if there is none, or no memory to judge it. A node
+ * owes its first beat from its joining on, which is one: it may hang before its thread has begun.
+ * An owner starts its thread when all nodes are there. */
 static peer *peer_of(dsm_peers *self, const dsm_participant_shm *slot, uint32_t participant,
                      uint64_t now_us) {
   uint32_t kind = dsm_load_acquire_u32(&slot->kind);
   if (kind != DSM_PARTICIPANT_OWNER && kind != DSM_PARTICIPANT_NODE) return NULL;
-  if (dsm_load_acquire_u32(&slot->beating) != 1) return NULL;
+  if (kind == DSM_PARTICIPANT_OWNER && dsm_load_acquire_u32(&slot->beating) != 1) return NULL;
   uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
   peer *found = self->known[participant];
   if (found && found->missed.incarnation == incarnation) return found;
@@ -88,13 +97,25 @@ static void judge(dsm_detector *detector, const dsm_local_health *health, bool b
   dsm_detector_check(detector, health, now_us);
 }
 
+/* The usual case, which touches one line of the slot and one word of ours: it was well, and has
+ * beaten just now. The detector hears of its latest beat when it is next asked. */
+static bool well(const dsm_peers *self, const dsm_participant_shm *slot, uint32_t participant,
+                 uint64_t now_ns) {
+  uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+  return self->calm[participant] == incarnation && incarnation != 0 && !self->accrues &&
+         now_ns < dsm_load_relaxed_u64(&slot->beat_ns) + self->patience_ns;
+}
+
 void dsm_peers_look(dsm_peers *peers, const dsm_space *space, uint64_t now_ns) {
   uint64_t now_us = now_ns / 1000u;
   uint64_t stall_us = dsm_observer_tick(&peers->observer, now_us);
   const dsm_local_health *health = &peers->observer.health;
-  for (uint32_t i = 0; i < PEERS; i++) {
+  uint32_t high = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
+  for (uint32_t i = 0; i < PEERS && i < high; i++) {
     const dsm_participant_shm *slot = dsm_space_participant(space, i);
-    peer *found = i == space->participant ? NULL : peer_of(peers, slot, i, now_us);
+    if (i == space->participant || (!stall_us && well(peers, slot, i, now_ns))) continue;
+    peer *found = peer_of(peers, slot, i, now_us);
+    peers->calm[i] = 0;
     if (!found) continue;
     /* A beat that is stored just now is seen at the next look: nobody is that close to dying. */
     uint64_t beat_ns = dsm_load_relaxed_u64(&slot->beat_ns);
@@ -102,6 +123,7 @@ void dsm_peers_look(dsm_peers *peers, const dsm_space *space, uint64_t now_ns) {
     found->beat_ns = beat_ns;
     judge(&found->missed, health, beaten, beat_ns / 1000u, stall_us, now_us);
     if (peers->accrues) judge(&found->accrual, health, beaten, beat_ns / 1000u, stall_us, now_us);
+    if (found->missed.state == DSM_PEER_ALIVE) peers->calm[i] = (uint32_t)found->missed.incarnation;
   }
 }
 

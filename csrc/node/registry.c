@@ -119,6 +119,17 @@ void dsm_registry_adopt(dsm_space *space, uint32_t participant) {
   fill(space, participant, DSM_PARTICIPANT_CLIENT, -1);
 }
 
+/* A node that ends while the cluster wants it has failed, however orderly its process ends. */
+static bool deserts(dsm_call *call, const dsm_participant_shm *slot) {
+  dsm_node_entry entry;
+  uint32_t node = dsm_load_relaxed_u32(&slot->node);
+  if (dsm_load_relaxed_u32(&slot->kind) != DSM_PARTICIPANT_NODE ||
+      dsm_load_relaxed_u32(&dsm_space_control(call->space)->state) != DSM_STATE_RUNNING)
+    return false;
+  return dsm_nodes_read(call, node, &entry) != DSM_OK ||
+         (entry.state != DSM_NODE_LEAVING && entry.state != DSM_NODE_FREE);
+}
+
 dsm_status dsm_registry_leave(dsm_call *call) {
   uint32_t self = call->space->participant;
   const dsm_participant_shm *slot = dsm_space_participant(call->space, self);
@@ -126,9 +137,7 @@ dsm_status dsm_registry_leave(dsm_call *call) {
   /* A slot that still holds something stays: whoever retires this process frees it. */
   DSM_TRY(dsm_sync_bury_all(call, self, dsm_load_relaxed_u32(&slot->incarnation), false));
   DSM_CRASH_POINT("registry.leave");
-  /* A node that ends while the cluster goes on has failed, however orderly its process ends. */
-  bool failed = dsm_load_relaxed_u32(&slot->kind) == DSM_PARTICIPANT_NODE &&
-                dsm_load_relaxed_u32(&dsm_space_control(call->space)->state) == DSM_STATE_RUNNING;
+  bool failed = deserts(call, slot);
   if (failed) dsm_report_death(call, self, dsm_load_relaxed_u32(&slot->incarnation), 0);
   dsm_store_release_u32(&dsm_space_participant(call->space, self)->kind,
                         failed ? DSM_PARTICIPANT_DEAD : DSM_PARTICIPANT_FREE);

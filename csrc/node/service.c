@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "../base/crash.h"
+#include "caretaker.h"
 #include "duties.h"
 #include "keeper.h"
 #include "report.h"
@@ -19,6 +20,7 @@ struct dsm_service {
   uint64_t period_ns, look_at_ns;
   dsm_os_thread *thread;
   dsm_duties *duties;
+  dsm_caretaker *caretaker;
   dsm_peers *peers;
   dsm_watch watch;
 };
@@ -51,7 +53,9 @@ static void look(struct dsm_service *self, uint64_t now_ns) {
   self->look_at_ns = now_ns + self->period_ns;
   dsm_peers_look(self->peers, space, now_ns);
   if (dsm_keeper_judges(space, self->peers)) dsm_keeper_judge(&call, self->peers, &self->watch);
-  dsm_duties_tick(self->duties, dsm_keeper_serves(space, self->peers));
+  bool serves = dsm_keeper_serves(space, self->peers);
+  dsm_duties_tick(self->duties, serves);
+  dsm_caretaker_serves(self->caretaker, serves);
 }
 
 static void replace(struct dsm_service *self, uint64_t now_ns) {
@@ -67,8 +71,8 @@ static void replace(struct dsm_service *self, uint64_t now_ns) {
 static bool wait_for_news(struct dsm_service *self) {
   uint64_t now_ns = dsm_os_monotonic_ns();
   uint64_t left_ns = self->look_at_ns > now_ns ? self->look_at_ns - now_ns : 0;
-  return dsm_watch_wait(&self->watch, &self->cluster->space,
-                        (uint32_t)((left_ns + 999999) / 1000000), handle_death, self);
+  uint32_t wait_ms = (uint32_t)((left_ns + 999999) / 1000000);
+  return dsm_watch_wait(&self->watch, wait_ms, handle_death, self);
 }
 
 /* A node that has left ends by itself where no owner is there to end it. */
@@ -93,10 +97,14 @@ static void run(void *argument) {
       self->told = true;
       dsm_os_event_set(self->stopping);
     }
+    /* Our own Python may sleep at its mailbox: it is to see that there will be no more tasks. */
+    if (self->told && self->node >= 0)
+      dsm_doorbell_ring(&dsm_space_mailboxes(&self->cluster->space)->nodes[self->node].bell);
   } while (wait_for_news(self));
 }
 
 static void dispose(struct dsm_service *self) {
+  dsm_caretaker_close(self->caretaker);
   dsm_duties_close(self->duties);
   dsm_watch_close(&self->watch);
   dsm_peers_close(self->peers);
@@ -115,7 +123,10 @@ dsm_status dsm_service_start(dsm_cluster *cluster, int node, int *stopping) {
   self->stopping = dsm_os_event_open();
   dsm_status status = dsm_watch_open(&self->watch, space);
   self->duties = dsm_duties_open(cluster, node);
-  if (!self->peers || self->stopping < 0 || !self->duties) status = DSM_OS;
+  self->caretaker = dsm_caretaker_open(cluster, node);
+  if (!self->peers || self->stopping < 0 || !self->duties || !self->caretaker) status = DSM_OS;
+  /* From here on our silence means something, be it that the thread never comes to run. */
+  if (status == DSM_OK) beat(self, dsm_os_monotonic_ns());
   if (status == DSM_OK) status = dsm_os_thread_start(run, self, &self->thread);
   if (status != DSM_OK) {
     dispose(self);

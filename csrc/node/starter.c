@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../base/crash.h"
+#include "../mem/nodes.h"
 #include "keeper.h"
 #include "report.h"
 
@@ -122,7 +123,7 @@ static bool wanted(dsm_call *call, uint32_t node) {
 void dsm_starter_replace(dsm_call *call, dsm_cluster *cluster, uint64_t now_ns) {
   struct dsm_starter *self = cluster->starter;
   if (!self) return;
-  for (uint32_t node = 0; node < call->space->node_count; node++) {
+  for (uint32_t node = 0; node < DSM_NODES_MAX; node++) {
     successor *next = &self->nodes[node];
     if (next->process.pid) tend(call, node, next, now_ns);
     if (!next->process.pid && now_ns >= next->start_at_ns && wanted(call, node) &&

@@ -18,7 +18,7 @@ typedef struct dsm_watched {
 
 typedef struct dsm_watch {
   dsm_watched participants[DSM_PARTICIPANTS_MAX];
-  int door, stop;
+  int poller, door, stop;
 } dsm_watch;
 
 /* The process of that incarnation has ended; `noticed_ns` is when we heard of it. */
@@ -31,7 +31,6 @@ void dsm_watch_close(dsm_watch *watch);
 void dsm_watch_refresh(dsm_watch *watch, const dsm_space *space, dsm_watch_death *tell,
                        void *context);
 /* Waits for an end or a knock, at most wait_ms. False once the event `stop` is set. */
-bool dsm_watch_wait(dsm_watch *watch, const dsm_space *space, uint32_t wait_ms,
-                    dsm_watch_death *tell, void *context);
+bool dsm_watch_wait(dsm_watch *watch, uint32_t wait_ms, dsm_watch_death *tell, void *context);
 
 #endif

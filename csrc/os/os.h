@@ -41,6 +41,8 @@ dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, u
 void dsm_os_segment_discard(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes);
 /* True if the file was cut below the mapped size: touching the rest would raise SIGBUS. */
 bool dsm_os_segment_truncated(const dsm_os_segment *segment);
+/* True if the name still means this segment: false once it was unlinked or replaced. */
+bool dsm_os_segment_named(const char *name, const dsm_os_segment *segment);
 /* DSM_OK and *alone if no other process holds the presence lock of the named segment. */
 dsm_status dsm_os_segment_alone(const char *name, bool *alone);
 /* Unlinks the named segment if no process holds its presence lock; *removed tells. */
@@ -122,13 +124,23 @@ uint64_t dsm_os_monotonic_ns(void);
 uint64_t dsm_os_realtime_ns(void);
 uint64_t dsm_os_random_u64(void);
 void dsm_os_yield(void);
+/* Sleeps about that long. */
+void dsm_os_pause(uint32_t wait_us);
 /* The processor that the calling thread runs on; UINT32_MAX if that cannot be told. */
 uint32_t dsm_os_processor(void);
 /* Moves the calling thread to another processor, if it may run on one; where it may run stays. */
 void dsm_os_processor_leave(void);
-/* Waits until one of the descriptors is readable; sets ready[i]. Negative descriptors are skipped.
+/* Waiting for many descriptors at once. The set is kept by the kernel, so a wait costs the same for
+ * one as for hundreds. A descriptor is removed before it is closed: a forked child may hold a copy.
  */
-void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms);
+int dsm_os_poller_open(void);
+bool dsm_os_poller_add(int poller, int descriptor, uint32_t tag);
+void dsm_os_poller_remove(int poller, int descriptor);
+/* Waits until one is readable, at most wait_ms; the tags of up to `room` that are. Returns how
+ * many.
+ */
+unsigned dsm_os_poller_wait(int poller, uint32_t *tags, unsigned room, uint32_t wait_ms);
+void dsm_os_poller_close(int poller);
 
 /* A counter that is readable while it is above zero; used to wake and to stop a service thread. */
 int dsm_os_event_open(void);

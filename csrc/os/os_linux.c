@@ -121,6 +121,10 @@ dsm_status dsm_os_segment_unlink(const char *name) {
   return shm_unlink(name) == 0 || errno == ENOENT ? DSM_OK : DSM_OS;
 }
 
+bool dsm_os_segment_named(const char *name, const dsm_os_segment *segment) {
+  return still_named(segment->handle, name);
+}
+
 dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
   return still_named(segment->handle, name) ? dsm_os_segment_unlink(name) : DSM_OK;
 }

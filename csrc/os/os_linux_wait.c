@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -22,6 +22,8 @@
 #include "../base/check.h"
 #include "../base/copy.h"
 #include "../base/limits.h"
+
+#define POLLED_MAX 64
 
 _Static_assert(sizeof(pthread_mutex_t) <= DSM_OS_MUTEX_BYTES, "the mutex fits its room");
 
@@ -88,13 +90,29 @@ void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters) {
   syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
-void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms) {
-  struct pollfd entries[DSM_PARTICIPANTS_MAX + 2];
-  DSM_ASSERT(count <= DSM_PARTICIPANTS_MAX + 2);
-  for (unsigned i = 0; i < count; i++)
-    entries[i] = (struct pollfd){.fd = descriptors[i], .events = POLLIN};
-  int found = poll(entries, count, (int)wait_ms);
-  for (unsigned i = 0; i < count; i++) ready[i] = found > 0 && (entries[i].revents & POLLIN);
+int dsm_os_poller_open(void) {
+  return epoll_create1(EPOLL_CLOEXEC);
+}
+
+bool dsm_os_poller_add(int poller, int descriptor, uint32_t tag) {
+  struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = tag}};
+  return epoll_ctl(poller, EPOLL_CTL_ADD, descriptor, &event) == 0;
+}
+
+void dsm_os_poller_remove(int poller, int descriptor) {
+  if (descriptor >= 0) epoll_ctl(poller, EPOLL_CTL_DEL, descriptor, NULL);
+}
+
+unsigned dsm_os_poller_wait(int poller, uint32_t *tags, unsigned room, uint32_t wait_ms) {
+  struct epoll_event events[POLLED_MAX];
+  int limit = room < POLLED_MAX ? (int)room : POLLED_MAX;
+  int found = epoll_wait(poller, events, limit, (int)wait_ms);
+  for (int i = 0; i < found; i++) tags[i] = events[i].data.u32;
+  return found > 0 ? (unsigned)found : 0;
+}
+
+void dsm_os_poller_close(int poller) {
+  if (poller >= 0) close(poller);
 }
 
 int dsm_os_event_open(void) {
@@ -144,4 +162,9 @@ void dsm_os_thread_join(dsm_os_thread *thread) {
   if (!thread) return;
   pthread_join(thread->thread, NULL);
   free(thread);
+}
+
+void dsm_os_pause(uint32_t wait_us) {
+  dsm_atomic_u32 never = 0;
+  dsm_os_word_wait(&never, 0, wait_us);
 }

@@ -128,10 +128,13 @@ dsm_status dsm_os_segment_unlink(const char *name) {
   return DSM_OK;
 }
 
-dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
+bool dsm_os_segment_named(const char *name, const dsm_os_segment *segment) {
   const sim_segment *named = find(name);
-  bool same = named && named - world->segments == segment->handle;
-  return same ? dsm_os_segment_unlink(name) : DSM_OK;
+  return named && named - world->segments == segment->handle;
+}
+
+dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment) {
+  return dsm_os_segment_named(name, segment) ? dsm_os_segment_unlink(name) : DSM_OK;
 }
 
 dsm_status dsm_os_segment_back(const dsm_os_segment *segment, uint64_t offset, uint64_t bytes) {
@@ -218,4 +221,9 @@ void dsm_sim_truncate(const char *name) {
   sim_segment *segment = find(name);
   DSM_ASSERT(segment);
   segment->truncated = true;
+}
+
+void dsm_os_pause(uint32_t wait_us) {
+  (void)wait_us;
+  dsm_os_yield();
 }

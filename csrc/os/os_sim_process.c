@@ -213,18 +213,37 @@ void dsm_os_event_close(int event) {
   handle_close(event, SIM_HANDLE_EVENT);
 }
 
-void dsm_os_poll(const int *descriptors, bool *ready, unsigned count, uint32_t wait_ms) {
-  bool any = false;
-  for (unsigned i = 0; i < count; i++) {
-    ready[i] = false;
-    if (descriptors[i] < 0) continue;
-    const sim_handle *handle = &world->handles[descriptors[i]];
-    DSM_ASSERT(handle->kind != SIM_HANDLE_FREE);
-    ready[i] =
+int dsm_os_poller_open(void) {
+  return handle_open(SIM_HANDLE_POLLER, world->running);
+}
+
+bool dsm_os_poller_add(int poller, int descriptor, uint32_t tag) {
+  DSM_ASSERT(world->handles[poller].kind == SIM_HANDLE_POLLER);
+  world->handles[descriptor].tag = tag;
+  world->handles[descriptor].poller = 1 + poller;
+  return true;
+}
+
+void dsm_os_poller_remove(int poller, int descriptor) {
+  DSM_ASSERT(world->handles[poller].kind == SIM_HANDLE_POLLER);
+  if (descriptor >= 0) world->handles[descriptor].poller = 0;
+}
+
+unsigned dsm_os_poller_wait(int poller, uint32_t *tags, unsigned room, uint32_t wait_ms) {
+  unsigned found = 0;
+  for (unsigned i = 0; i < SIM_HANDLES_MAX && found < room; i++) {
+    const sim_handle *handle = &world->handles[i];
+    if (handle->kind == SIM_HANDLE_FREE || handle->poller != 1 + poller) continue;
+    bool ready =
         handle->kind == SIM_HANDLE_EVENT ? handle->count > 0 : life_of(handle->pid) == SIM_DEAD;
-    any |= ready[i];
+    if (ready) tags[found++] = handle->tag;
   }
-  if (!any) world->now_ns += (uint64_t)wait_ms * 1000000u;
+  if (!found) world->now_ns += (uint64_t)wait_ms * 1000000u;
+  return found;
+}
+
+void dsm_os_poller_close(int poller) {
+  handle_close(poller, SIM_HANDLE_POLLER);
 }
 
 uint64_t dsm_os_monotonic_ns(void) {

@@ -28,13 +28,16 @@ typedef enum sim_life { SIM_NEVER, SIM_RUNNING, SIM_FROZEN, SIM_DEAD } sim_life;
 typedef enum sim_handle_kind {
   SIM_HANDLE_FREE,
   SIM_HANDLE_EVENT,
-  SIM_HANDLE_WATCH
+  SIM_HANDLE_WATCH,
+  SIM_HANDLE_POLLER
 } sim_handle_kind;
 
 typedef struct sim_handle {
   sim_handle_kind kind;
   uint32_t pid; /* watched, or of the event's owner */
   uint64_t count;
+  uint32_t tag;
+  int poller; /* 1 + the poller that waits for it; 0: none */
 } sim_handle;
 
 typedef struct sim_world {

@@ -16,6 +16,7 @@ typedef struct dsm_audit {
   void *context;
   dsm_check_report *report;
   bool repair;
+  bool shallow;                     /* objects were verified: headers and keys are enough */
   uint64_t *claimed[DSM_NODES_MAX]; /* bit per page: some sub refers to its run; NULL: not asked */
   dsm_audit_extent *extents;        /* small extents that the sub refers to, sorted */
   uint64_t extent_count, extent_room;

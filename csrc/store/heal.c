@@ -97,3 +97,11 @@ void dsm_heal_set_losses(const dsm_space *space, uint32_t stripe, uint64_t count
   else
     dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_LOST);
 }
+
+dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe) {
+  dsm_route route;
+  DSM_TRY(dsm_stripe_take(call, stripe, &route));
+  dsm_heal_set_losses(call->space, stripe, 0);
+  dsm_stripe_drop(call, stripe, &route);
+  return DSM_OK;
+}

@@ -29,6 +29,9 @@ uint64_t dsm_heal_losses(const dsm_space *space, uint32_t stripe);
 /* With the lock held; 0: they are accepted. */
 void dsm_heal_set_losses(const dsm_space *space, uint32_t stripe, uint64_t count);
 
+/* Takes the stripe and accepts what it has lost. */
+dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe);
+
 /* Leaves it to the next who takes the stripe, and to the scrubbers (scrub.h). */
 void dsm_heal_ask(const dsm_space *space, uint32_t stripe);
 

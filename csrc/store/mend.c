@@ -15,7 +15,7 @@
 #include "write.h"
 
 /* Copies to replica `to` every valid object that replica `from` has and `to` lacks or has older. */
-static bool refill(dsm_audit *audit, uint32_t from, uint32_t to) {
+static bool refill(dsm_audit *audit, uint32_t from, uint32_t to, bool *whole) {
   unsigned source = audit->route.nodes[from], target = audit->route.nodes[to];
   dsm_table table;
   bool mended = false;
@@ -29,10 +29,14 @@ static bool refill(dsm_audit *audit, uint32_t from, uint32_t to) {
       continue;
     if (header.region < audit->region_count && to >= audit->region_replicas[header.region])
       continue;
-    if (dsm_table_find(audit->call, target, audit->stripe, &key, &found) != DSM_OK) continue;
-    if (found.offset && found.header.version >= header.version) continue;
-    if (dsm_transfer(audit->call, audit->stripe, source, target, &key, slot, &header) != DSM_OK)
+    dsm_status status = dsm_table_find(audit->call, target, audit->stripe, &key, &found);
+    if (status == DSM_OK && found.offset && found.header.version >= header.version) continue;
+    if (status == DSM_OK)
+      status = dsm_transfer(audit->call, audit->stripe, source, target, &key, slot, &header);
+    if (status != DSM_OK) {
+      *whole = false;
       continue;
+    }
     dsm_fetch_add_relaxed_u64(&dsm_space_recovery(audit->call->space)->objects_copied, 1);
     DSM_CRASH_POINT("mend.copied");
     mended = true;
@@ -111,13 +115,16 @@ bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
   dsm_fetch_or_acq_rel_u32(pending, DSM_PENDING_MEND);
   DSM_CRASH_POINT("mend.begun");
   for (uint32_t i = audit->route.count; i-- > 0;)
-    if (unsound >> i & 1) mended |= dsm_mend_sub(&mend, i);
+    /* A sub that a dead mender left may look sound, and lack what it had not yet put back. */
+    if (unsound >> i & 1 || mend.resumed) mended |= dsm_mend_sub(&mend, i);
   DSM_CRASH_POINT("mend.subs");
+  bool whole = true;
   for (uint32_t from = 0; from < audit->route.count; from++)
     for (uint32_t to = 0; to < audit->route.count; to++)
-      if (from != to) mended |= refill(audit, from, to);
-  mark_lost(audit, &mend);
-  mended |= recount_regions(audit, &mend);
+      if (from != to) mended |= refill(audit, from, to, &whole);
+  /* What a replica lacks because it cannot take it is not lost. */
+  if (whole) mark_lost(audit, &mend);
+  if (whole) mended |= recount_regions(audit, &mend);
   forget_keys(&mend);
   if (mended) {
     audit->report->repaired++;

@@ -18,10 +18,14 @@ typedef struct dsm_mend_orphan {
   uint64_t offset, bytes, hash;
 } dsm_mend_orphan;
 
+#define DSM_MEND_PAGES 64u /* more of them are left to the walk over the arena */
+
 typedef struct dsm_mend {
   dsm_audit *audit;
   dsm_mend_key *keys;
   uint32_t key_count, key_room;
+  uint64_t pages[DSM_MEND_PAGES]; /* slabs of objects that were dropped from the present sub */
+  uint32_t page_count;
   uint64_t unknown; /* slots that were dropped without a key */
   bool resumed;     /* somebody may have begun before us, and have been killed */
 } dsm_mend;

@@ -186,6 +186,31 @@ static bool slot_holds(dsm_audit *audit, unsigned node, const dsm_atomic_u64 *sl
   return placed(audit, node, slot, &header) || !elsewhere(audit, node, &key, header.version);
 }
 
+static void remember_slab(dsm_mend *mend, unsigned node, uint64_t slot) {
+  uint64_t page = dsm_slot_offset(slot) / DSM_ARENA_PAGE_BYTES;
+  dsm_run run;
+  for (uint32_t i = 0; i < mend->page_count; i++)
+    if (mend->pages[i] == page) return;
+  if (slot > DSM_SLOT_TOMBSTONE && mend->page_count < DSM_MEND_PAGES &&
+      dsm_run_read(mend->audit->call, node, page, &run) == DSM_OK && run.kind == DSM_RUN_SLAB &&
+      run.stripe == mend->audit->stripe)
+    mend->pages[mend->page_count++] = page;
+}
+
+/* Slabs in which nothing is left go back: the rebuilt lists do not have them. */
+static void give_empty_slabs(dsm_mend *mend, unsigned node) {
+  dsm_audit *audit = mend->audit;
+  bool ok;
+  uint64_t spare =
+      unsealed(audit, node, &dsm_space_sub(audit->call->space, node, audit->stripe)->spare, &ok);
+  for (uint32_t i = 0; i < mend->page_count; i++) {
+    bool used = mend->pages[i] == spare;
+    for (uint64_t at = 0; at < audit->extent_count; at++)
+      used |= audit->extents[at].offset / DSM_ARENA_PAGE_BYTES == mend->pages[i];
+    if (!used) dsm_mend_leak(audit, node, mend->pages[i]);
+  }
+}
+
 static bool drop_bad_slots(dsm_mend *mend, unsigned node) {
   dsm_audit *audit = mend->audit;
   dsm_table table;
@@ -194,6 +219,7 @@ static bool drop_bad_slots(dsm_mend *mend, unsigned node) {
   for (uint32_t i = 0; table.slots && i < table.capacity; i++) {
     if (slot_holds(audit, node, &table.slots[i])) continue;
     remember_key(mend, node, dsm_load_relaxed_u64(&table.slots[i]));
+    remember_slab(mend, node, dsm_load_relaxed_u64(&table.slots[i]));
     mended |= drop_slot(audit, node, &table, i);
     DSM_CRASH_POINT("mend.dropped");
   }
@@ -269,6 +295,7 @@ bool dsm_mend_sub(dsm_mend *mend, uint32_t replica) {
   bool dead;
   uint64_t unknown = mend->unknown, count = 0;
   dsm_mend_orphan *orphans = NULL;
+  mend->page_count = 0;
   dsm_holds_forget(audit->call, audit->stripe, node);
   bool mended = reset_words(audit, node, &dead);
   mended |= drop_bad_slots(mend, node);
@@ -276,7 +303,10 @@ bool dsm_mend_sub(dsm_mend *mend, uint32_t replica) {
   /* The one who mended before may have been killed between dropping a slot and this. */
   if (dead || mend->resumed || mend->unknown > unknown)
     count = dsm_mend_orphans(audit, node, &orphans);
-  mended |= rebuild_slabs(audit, node, orphans, count);
+  if (rebuild_slabs(audit, node, orphans, count)) {
+    mended = true;
+    give_empty_slabs(mend, node);
+  }
   for (uint64_t i = 0; i < count; i++) {
     if (!dsm_mend_attach(audit, node, &orphans[i])) continue;
     mended = true;

@@ -3,6 +3,7 @@
 
 #include "../base/crash.h"
 #include "../mem/nodes.h"
+#include "heal.h"
 #include "hold.h"
 #include "route.h"
 #include "table.h"
@@ -117,6 +118,11 @@ static dsm_status recount(dsm_call *call, const dsm_move *self) {
                                 dsm_space_locator(space, DSM_CONTROL_SEGMENT, word), &ok);
   for (uint32_t region = 0; region < regions && region < DSM_REGIONS_MAX; region++) {
     dsm_atomic_u64 *count = dsm_space_region_count(space, region, self->stripe);
+    uint64_t counted = dsm_unseal(dsm_load_relaxed_u64(count),
+                                  dsm_space_locator(space, DSM_CONTROL_SEGMENT, count), &ok);
+    if (ok && counted > objects[region])
+      dsm_heal_set_losses(space, self->stripe,
+                          dsm_heal_losses(space, self->stripe) + counted - objects[region]);
     dsm_store_release_u64(
         count, dsm_seal(objects[region], dsm_space_locator(space, DSM_CONTROL_SEGMENT, count)));
   }

@@ -149,6 +149,16 @@ static uint64_t settled_of(const dsm_space *space, const dsm_read *read) {
   return dsm_load_relaxed_u64((const dsm_atomic_u64 *)(const void *)object + 3);
 }
 
+/* A value whose checksum is not settled, in memory that was zeroed while it was copied: then the
+ * words before it, which do not change while the object is pinned or its generation stands, have
+ * gone too. */
+static bool still_there(const dsm_space *space, const dsm_read *read) {
+  const dsm_object_shm *object = (const dsm_object_shm *)(const void *)dsm_read_object(space, read);
+  dsm_fence_acquire();
+  return dsm_load_relaxed_u64(&object->shape) == read->header.shape &&
+         dsm_load_relaxed_u64(&object->binding) == read->header.binding;
+}
+
 dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   const dsm_space *space = call->space;
   const dsm_header *header = &read->header;
@@ -159,7 +169,8 @@ dsm_status dsm_read_copy(dsm_call *call, const dsm_read *read, void *target) {
   if (header->flags & DSM_OBJECT_LAZY) {
     if (DSM_UNLIKELY(!dsm_read_header_holds(read, 0)))
       return damaged(call, read, "header's checksum differs");
-    if (settled && DSM_UNLIKELY(settled != dsm_value_hash(target, header->value_bytes)))
+    if (settled ? DSM_UNLIKELY(settled != dsm_value_hash(target, header->value_bytes))
+                : DSM_UNLIKELY(!still_there(space, read)))
       return damaged(call, read, "value's checksum differs");
     return DSM_OK;
   }
@@ -200,6 +211,6 @@ dsm_status dsm_read_verify(dsm_call *call, const dsm_read *read) {
     return dsm_read_header_holds(read, hash) ? DSM_OK
                                              : damaged(call, read, "object's checksum differs");
   expected = settled_of(space, read);
-  return expected == 0 || expected == hash ? DSM_OK
-                                           : damaged(call, read, "value's checksum differs");
+  bool good = expected ? expected == hash : still_there(space, read);
+  return good ? DSM_OK : damaged(call, read, "value's checksum differs");
 }

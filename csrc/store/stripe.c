@@ -127,6 +127,27 @@ static dsm_status take_quarantined(dsm_call *call, uint32_t stripe, dsm_route *r
   return status;
 }
 
+/* The same for who leaves lost nodes aside: the rest is mended when the route names them no more.
+ */
+static dsm_status take_quarantined_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
+                                           dsm_route *route) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  dsm_intent_shm *intent = dsm_space_intent(call->space, stripe);
+  bool must_repair;
+  DSM_TRY(dsm_lock_take_any(call, lock, &must_repair));
+  dsm_status status = read_route(call, stripe, lost, route);
+  if (status != DSM_OK) {
+    dsm_lock_drop(lock);
+    return status;
+  }
+  if (dsm_intent_recover(call, intent, stripe) != DSM_OK) dsm_intent_give_up(intent);
+  dsm_fetch_or_acq_rel_u32(&lock->pending, DSM_PENDING_MEND | DSM_PENDING_HOLDS);
+  DSM_CRASH_POINT("stripe.despite");
+  dsm_store_release_u32(&lock->quarantined, 0);
+  dsm_lock_repaired(lock, DSM_OK);
+  return DSM_OK;
+}
+
 /* With the lock held: what the word `pending` asks for before anything else. Who leaves lost nodes
  * aside mends nothing: that is for when the route names them no longer. */
 static dsm_status attend(dsm_call *call, uint32_t stripe, uint64_t lost, dsm_route *route,
@@ -154,7 +175,9 @@ __attribute__((always_inline)) static inline dsm_status take(dsm_call *call, uin
   if (DSM_LIKELY(status == DSM_OK) && DSM_UNLIKELY(behind(call->space)))
     status = take_current(call, lock, &must_repair);
   if (DSM_UNLIKELY(status != DSM_OK)) {
-    if (status == DSM_CORRUPT && !lost) status = take_quarantined(call, stripe, route);
+    if (status == DSM_CORRUPT)
+      status = lost ? take_quarantined_despite(call, stripe, lost, route)
+                    : take_quarantined(call, stripe, route);
     if (status != DSM_OK) call->fault.stripe = stripe;
     return status;
   }

@@ -62,6 +62,7 @@ cdef extern from "os/os.h" nogil:
     dsm_status dsm_os_segment_alone(const char *name, cbool *alone) noexcept
     dsm_status dsm_os_segment_sweep(const char *name, cbool *removed) noexcept
     void dsm_os_yield() noexcept
+    void dsm_os_pause(uint32_t wait_us) noexcept
 
 
 cdef extern from "mem/space.h" nogil:
@@ -195,6 +196,7 @@ cdef extern from "store/check.h" nogil:
 
 cdef extern from "store/heal.h" nogil:
     dsm_status dsm_heal(dsm_call *call, uint32_t stripe) noexcept
+    void dsm_heal_ask(const dsm_space *space, uint32_t stripe) noexcept
 
 
 cdef extern from "mem/arena.h" nogil:
@@ -238,6 +240,7 @@ cdef extern from "node/cluster.h" nogil:
         uint32_t stripe_count
         uint64_t node_segment_bytes
         dsm_detection_shm detection
+        uint32_t scrub_kib_per_s
         uint64_t hash_seed
     void dsm_cluster_reveal(dsm_cluster *cluster) noexcept
     ctypedef enum dsm_cluster_state:

@@ -43,6 +43,7 @@ class Handle:
         segment_bytes: int,
         watching: Sequence[int],
         hash_seed: int = 0,
+        scrub_kib_per_s: int = 0,
     ) -> Handle: ...
     @staticmethod
     def attach(name: str, node: int = -1) -> Handle: ...

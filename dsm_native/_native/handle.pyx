@@ -3,7 +3,8 @@
 # The handle holds one reference on the C cluster; views hold others, so mappings outlive close().
 # All methods run under the GIL but for waits; a handle may be used by any number of threads.
 from dsm_native._native.core cimport (
-    DSM_ARENA_PAGE_BYTES, DSM_CLUSTER_NAME_BYTES, DSM_NOBODY, DSM_OK, DSM_PARTICIPANTS_MAX,
+    DSM_ARENA_PAGE_BYTES, DSM_CLUSTER_NAME_BYTES, DSM_CORRUPT, DSM_NOBODY, DSM_OK,
+    DSM_PARTICIPANTS_MAX,
     DSM_PARTICIPANT_DEAD, DSM_PARTICIPANT_FORKING, DSM_PARTICIPANT_NODE, DSM_PARTICIPANT_OWNER,
     DSM_REGIONS_MAX, DSM_REGION_NAME_BYTES, dsm_arena_usage, dsm_arena_usage_read, dsm_call,
     dsm_call_make, dsm_check, dsm_check_report, dsm_cluster, dsm_cluster_attach,
@@ -19,6 +20,7 @@ from dsm_native._native.core cimport (
     dsm_status, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error, fault_text
+from libc.string cimport memset
 from libcpp cimport bool as cbool
 
 import os
@@ -86,7 +88,7 @@ cdef class Handle:
 
     @staticmethod
     def create(str name, uint32_t nodes, uint32_t replicas, uint32_t stripes,
-               uint64_t segment_bytes, watching, uint64_t hash_seed=0):
+               uint64_t segment_bytes, watching, uint64_t hash_seed=0, uint32_t scrub_kib_per_s=0):
         """Creates all segments; the caller becomes the owner. Blocks for some milliseconds.
 
         watching: the numbers of dsm_detection_shm (csrc/mem/layout.h), in order. With the seed of
@@ -104,6 +106,7 @@ cdef class Handle:
         options.stripe_count = stripes
         options.node_segment_bytes = segment_bytes
         options.hash_seed = hash_seed
+        options.scrub_kib_per_s = scrub_kib_per_s
         (options.detection.heartbeat_ms, options.detection.suspect_ms,
          options.detection.timeout_ms, options.detection.accrual,
          options.detection.phi_suspect_milli, options.detection.phi_dead_milli,
@@ -317,7 +320,9 @@ cdef class Handle:
         if node >= DSM_NODES_MAX or not dsm_space_present(self.space, node):
             raise UsageError(f"cluster {self.name!r} has no node {node}")
         cdef dsm_status status = dsm_arena_usage_read(&call, node, &pages)
-        if status != DSM_OK:
+        if status == DSM_CORRUPT:  # until it is mended or replaced
+            memset(&pages, 0, sizeof(pages))
+        elif status != DSM_OK:
             raise fault_error(status, &call.fault, self.name, 0)
         used = pages.total_pages - pages.free_pages - pages.unbacked_pages
         return {"objects": dsm_node_objects(self.space, node),

@@ -63,6 +63,12 @@ cdef class Mailbox:
         cdef dsm_mailboxes_shm *boxes
         cdef uint32_t count
         cdef bint news = False
+        # Who rings a node's bell is the owner alone: if it is killed before it rings, there is
+        # nothing to wake for, and the end of the cluster is rung by our own service thread. So a
+        # node may sleep through all its slices; the owner looks whether a node was killed.
+        cdef uint32_t each = DSM_LOCK_SLICE_MS * 1000
+        if node >= 0:
+            each, slices = each * slices, 1
         handle_ready(self.handle)
         cluster = self.handle.cluster
         boxes = dsm_space_mailboxes(&cluster.space)
@@ -71,7 +77,7 @@ cdef class Mailbox:
         with nogil:
             while slices and not news and dsm_cluster_running(cluster):
                 news = dsm_mailbox_wait(boxes, count, node, deaths, listener, &self.spin_ns,
-                                        DSM_LOCK_SLICE_MS * 1000)
+                                        each)
                 slices -= 1
             dsm_cluster_drop(cluster)
         PyErr_CheckSignals()

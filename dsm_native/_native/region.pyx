@@ -9,9 +9,11 @@ from dsm_native._native.codec cimport (
     Encoded, encode_ascii_key, encode_key, encode_object, encode_plain,
 )
 from dsm_native._native.core cimport (
-    DSM_ANY_VERSION, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, dsm_add, dsm_ahead,
+    DSM_ANY_VERSION, DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, dsm_add, dsm_ahead,
     dsm_ahead_heads, dsm_ahead_objects, dsm_ahead_slots, dsm_call, dsm_call_make, dsm_cluster,
-    dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_key, dsm_os_monotonic_ns,
+    dsm_cluster_drop, dsm_cluster_hold, dsm_condition, dsm_delete, dsm_heal_ask, dsm_key,
+    dsm_key_stripe,
+    dsm_os_monotonic_ns, dsm_os_pause,
     dsm_part, dsm_put, dsm_space, dsm_status, dsm_value, int64_t, uint32_t, uint64_t, uint8_t,
 )
 from dsm_native._native.faults cimport fault_error
@@ -22,6 +24,7 @@ from dsm_native.exceptions import UsageError, ValueTypeError
 
 cdef enum:
     UNLOCKED_GIL_BYTES = 65536  # puts of this size copy without the GIL
+    MENDING_S = 2  # how long a change waits for a segment that is being replaced
     OP_PUT = 0
     OP_DELETE = 1
     OP_ADD = 2
@@ -70,7 +73,12 @@ cdef class RegionCore(RegionReader):
                 dsm_cluster_drop(cluster)
             if status == DSM_OK:
                 return 0
-            if status != DSM_LOCK_TIMEOUT:
+            if status == DSM_CORRUPT and (dsm_os_monotonic_ns() - start) * 1e-9 < MENDING_S:
+                # Beyond mending in place: the keeper is giving the node another segment.
+                with nogil:
+                    dsm_heal_ask(call.space, dsm_key_stripe(call.space, change.key.hash))
+                    dsm_os_pause(5000)
+            elif status != DSM_LOCK_TIMEOUT:
                 raise fault_error(status, &call.fault, key, 0)
             PyErr_CheckSignals()
             if (dsm_os_monotonic_ns() - start) * 1e-9 >= limit:
@@ -86,7 +94,7 @@ cdef class RegionCore(RegionReader):
             status = carry_out(&call, change)
             if status == DSM_OK:
                 return 0
-            if status != DSM_LOCK_TIMEOUT:
+            if status != DSM_LOCK_TIMEOUT and status != DSM_CORRUPT:
                 raise fault_error(status, &call.fault, key, 0)
         return self.change_patiently(change, key, timeout)
 

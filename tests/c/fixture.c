@@ -42,7 +42,7 @@ static void open_region(fixture *self) {
 fixture fixture_create(const fixture_shape *shape) {
   fixture self = {0};
   dsm_options options = {
-      shape->name, shape->nodes, shape->replicas, shape->stripes, shape->node_bytes, {0}, 0};
+      shape->name, shape->nodes, shape->replicas, shape->stripes, shape->node_bytes, {0}, 0, 0};
   must(dsm_cluster_create(&options, &self.cluster, &self.call.fault), &self, "create");
   open_region(&self);
   return self;

@@ -118,7 +118,7 @@ static void try_creation(void) {
     pid_t child = fork_or_exit();
     if (child == 0) {
       dsm_options options = {
-          shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0};
+          shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0, 0};
       crash_kill_at(at, &shared->died_ns);
       _exit(dsm_cluster_create(&options, &seen, &fault) == DSM_OK ? 0 : 1);
     }

@@ -22,7 +22,7 @@ static const fixture_shape shape = {"ctest-create", 3, 2, 4, 1u << 20};
 
 static dsm_status create(dsm_cluster **out, dsm_fault *fault) {
   dsm_options options = {
-      shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0};
+      shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0, 0};
   return dsm_cluster_create(&options, out, fault);
 }
 

@@ -130,7 +130,7 @@ static void kill_writer(damage_world *self, damage_image *image, unsigned which)
 }
 
 void damage_world_open(damage_world *self, const char *name, uint64_t seed) {
-  dsm_options options = {name, 3, 2, 4, 160 * DSM_PAGE_BYTES, {0}, 0};
+  dsm_options options = {name, 3, 2, 4, 160 * DSM_PAGE_BYTES, {0}, 0, 0};
   dsm_fault fault;
   memset(self, 0, sizeof *self);
   guard_random = seed | 1;

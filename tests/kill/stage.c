@@ -66,7 +66,7 @@ void stage_open(stage *self, const scenario *scenario, uint32_t replicas) {
   role_name(name, sizeof name, 0);
   role_name(copy, sizeof copy, 1);
   role_name(second, sizeof second, 2);
-  dsm_options options = {name, replicas, replicas, STRIPES, NODE_PAGES * DSM_PAGE_BYTES, {0}, 0};
+  dsm_options options = {name, replicas, replicas, STRIPES, NODE_PAGES * DSM_PAGE_BYTES, {0}, 0, 0};
   dsm_fault fault;
   dsm_status status = dsm_cluster_create(&options, &self->owner, &fault);
   if (status != DSM_OK) give_up("create: %s %s", dsm_status_name(status), fault.what);

@@ -26,14 +26,15 @@ PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
-    "atomics", "transaction", "key_wait", "key_lock", "region", "array_geometry", "array_blocks",
+    "atomics", "transaction", "key_wait", "key_lock", "region",
+    "recovery", "array_geometry", "array_blocks",
     "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_directory",
     "checkpoint_timer", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
     "workers", "elastic", "losses", "scheduler", "executor", "cluster",
     "restore_arrays", "restore", "saved",
-    "joblib_backend", "top", "demo", "cli", "__main__", "__init__",
+    "joblib_backend", "top", "demo", "chaos", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were
 # pickled find their cluster where they arrive.

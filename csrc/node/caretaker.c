@@ -1,0 +1,161 @@
+/* The caretaker's rounds. */
+#include "caretaker.h"
+
+#include <stdlib.h>
+
+#include "../mem/nodes.h"
+#include "../store/heal.h"
+#include "../store/scrub.h"
+#include "event.h"
+#include "rebuild.h"
+
+#define LOOK_NS 100000000u            /* between two looks at who asks */
+#define SEGMENTS_NS 250000000u        /* between two looks at the names of segments */
+#define ROUND_PAUSE_NS 10000000000ull /* between two rounds of scrubbing */
+#define LAG_NS_MAX 200000000u         /* pace that was not used is not saved for long */
+
+struct dsm_caretaker {
+  dsm_cluster *cluster;
+  int node; /* or -1 */
+  dsm_os_thread *thread;
+  dsm_atomic_u32 bell, stop, serves;
+  uint32_t asked;       /* as last seen */
+  bool deep;            /* damage was asked about since segments were last looked at */
+  uint32_t next;        /* stripe to be scrubbed */
+  uint64_t scrub_at_ns; /* when the pace allows to go on */
+  uint64_t segments_ns; /* when to look at the segments again */
+};
+
+static dsm_space *space_of(const dsm_caretaker *self) {
+  return &self->cluster->space;
+}
+
+static bool stopped(const dsm_caretaker *self) {
+  return dsm_load_acquire_u32(&self->stop) == 1 || !dsm_cluster_running(self->cluster);
+}
+
+/* Mends what readers and writers had to leave. */
+static void mend_asked(dsm_caretaker *self) {
+  dsm_space *space = space_of(self);
+  for (uint32_t stripe = 0; stripe < space->stripe_count && !stopped(self); stripe++) {
+    if (!(dsm_load_relaxed_u32(&dsm_space_lock(space, stripe)->pending) & DSM_PENDING_MEND))
+      continue;
+    dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
+    dsm_heal(&call, stripe);
+  }
+}
+
+static void look_at_segments(dsm_caretaker *self) {
+  dsm_space *space = space_of(self);
+  bool deep = self->deep;
+  self->deep = false;
+  for (uint32_t node = 0; node < space->node_count && !stopped(self); node++) {
+    dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
+    dsm_nodes_catch_up(&call);
+    dsm_loss loss = dsm_loss_look(&call, node, deep);
+    if (loss == DSM_LOSS_NONE ||
+        dsm_space_control(space)->config.detection.recovery == DSM_RECOVERY_NONE)
+      continue;
+    if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
+    mend_asked(self);
+  }
+}
+
+static void scrub(dsm_caretaker *self, uint64_t now_ns) {
+  dsm_space *space = space_of(self);
+  uint64_t rate = (uint64_t)dsm_space_control(space)->config.scrub_kib_per_s * 1024;
+  unsigned node = (unsigned)self->node;
+  dsm_scrub_shm *record = &dsm_space_recovery(space)->scrubs[node];
+  if (!dsm_space_present(space, node)) return;
+  dsm_call call = dsm_call_make(space, 0);
+  bool damaged;
+  uint64_t bytes = dsm_scrub_stripe(&call, node, self->next, &damaged);
+  dsm_fetch_add_relaxed_u64(&record->bytes, bytes);
+  if (damaged) dsm_fetch_add_relaxed_u64(&record->found, 1);
+  if (self->scrub_at_ns + LAG_NS_MAX < now_ns) self->scrub_at_ns = now_ns;
+  self->scrub_at_ns += bytes * 1000000000u / rate;
+  if (++self->next < space->stripe_count) return;
+  self->next = 0;
+  self->scrub_at_ns = now_ns + ROUND_PAUSE_NS;
+  dsm_fetch_add_relaxed_u64(&record->rounds, 1);
+  /* The arena belongs to no stripe; the keeper replaces what is beyond mending. */
+  if (dsm_loss_look(&call, node, true) == DSM_LOSS_DAMAGED)
+    dsm_fetch_add_relaxed_u32(&dsm_space_recovery(space)->asked, 1);
+}
+
+/* Takes what a counter has grown by since it was last told, whoever tells it. */
+static uint64_t untold(dsm_atomic_u64 *counter, dsm_atomic_u64 *told) {
+  uint64_t now = dsm_load_relaxed_u64(counter), before = dsm_load_relaxed_u64(told);
+  if (now <= before || !dsm_cas_acq_rel_u64(told, &before, now)) return 0;
+  return now - before;
+}
+
+static void tell(dsm_caretaker *self, dsm_event_kind kind, uint64_t amount) {
+  dsm_event event = {
+      .kind = kind, .node = self->node, .found = DSM_FINDING_CHECKSUM, .amount = amount};
+  dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
+  if (amount) dsm_event_post(&call, &event);
+}
+
+static void report(dsm_caretaker *self) {
+  dsm_recovery_shm *recovery = dsm_space_recovery(space_of(self));
+  tell(self, DSM_EVENT_DAMAGE_MENDED, untold(&recovery->stripes_mended, &recovery->told_mended));
+  tell(self, DSM_EVENT_DAMAGE_FOUND, untold(&recovery->objects_lost, &recovery->told_lost));
+}
+
+/* Who asks, and what is to be done for it; then what is due by the clock. */
+static void attend(dsm_caretaker *self, bool scrubs) {
+  uint32_t asked = dsm_load_acquire_u32(&dsm_space_recovery(space_of(self))->asked);
+  uint64_t now_ns = dsm_os_monotonic_ns();
+  if (asked != self->asked) {
+    self->asked = asked;
+    self->deep = true;
+    self->segments_ns = now_ns;
+    mend_asked(self);
+  }
+  if (dsm_load_relaxed_u32(&self->serves) && now_ns >= self->segments_ns) {
+    look_at_segments(self);
+    self->segments_ns = dsm_os_monotonic_ns() + SEGMENTS_NS;
+  }
+  report(self);
+  if (scrubs && now_ns >= self->scrub_at_ns) scrub(self, now_ns);
+}
+
+static void run(void *argument) {
+  dsm_caretaker *self = argument;
+  bool scrubs = self->node >= 0 && dsm_space_control(space_of(self))->config.scrub_kib_per_s > 0;
+  self->scrub_at_ns = dsm_os_monotonic_ns() + ROUND_PAUSE_NS / 10;
+  while (dsm_load_acquire_u32(&self->stop) != 1) {
+    uint32_t rung = dsm_load_acquire_u32(&self->bell);
+    if (!stopped(self)) attend(self, scrubs);
+    uint64_t now_ns = dsm_os_monotonic_ns(), wait_ns = LOOK_NS;
+    if (scrubs && self->scrub_at_ns < now_ns + wait_ns)
+      wait_ns = self->scrub_at_ns > now_ns ? self->scrub_at_ns - now_ns : 0;
+    if (wait_ns >= 1000) dsm_os_word_wait(&self->bell, rung, (uint32_t)(wait_ns / 1000));
+  }
+}
+
+dsm_caretaker *dsm_caretaker_open(dsm_cluster *cluster, int node) {
+  dsm_caretaker *self = calloc(1, sizeof *self);
+  if (!self) return NULL;
+  self->cluster = cluster;
+  self->node = node;
+  /* A new incarnation looks at what its predecessor may have left (I-7). */
+  self->asked = dsm_load_relaxed_u32(&dsm_space_recovery(&cluster->space)->asked) - 1;
+  if (dsm_os_thread_start(run, self, &self->thread) == DSM_OK) return self;
+  free(self);
+  return NULL;
+}
+
+void dsm_caretaker_close(dsm_caretaker *caretaker) {
+  if (!caretaker) return;
+  dsm_store_release_u32(&caretaker->stop, 1);
+  dsm_fetch_add_relaxed_u32(&caretaker->bell, 1);
+  dsm_os_word_wake(&caretaker->bell, 1);
+  dsm_os_thread_join(caretaker->thread);
+  free(caretaker);
+}
+
+void dsm_caretaker_serves(dsm_caretaker *caretaker, bool serves) {
+  dsm_store_relaxed_u32(&caretaker->serves, serves);
+}

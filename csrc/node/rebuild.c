@@ -1,0 +1,152 @@
+/* Looking for lost segments, and replacing them. */
+#include "rebuild.h"
+
+#include "../base/crash.h"
+#include "../mem/arena.h"
+#include "../mem/headers.h"
+#include "../mem/lock.h"
+#include "../store/heal.h"
+#include "../store/move.h"
+#include "birth.h"
+#include "event.h"
+
+#define STEPS_MAX 1000000u /* of one stripe's move */
+
+static bool damaged(dsm_call *call, unsigned node, bool deep) {
+  const dsm_space *space = call->space;
+  dsm_node_shm *header = dsm_space_node(space, node);
+  if (dsm_os_segment_truncated(&space->nodes[node])) return true;
+  if (!dsm_headers_node_holds(space, header, node) &&
+      !dsm_headers_node_restore(space, header, node, space->builds[node]))
+    return true;
+  if (!deep) return false;
+  dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
+  if (dsm_arena_valid(&own, node, NULL, NULL) != DSM_CORRUPT) return false;
+  return dsm_arena_rebuild(&own, node) == DSM_CORRUPT;
+}
+
+/* The process of this incarnation is dead, and the segment is still the one that it had. */
+static bool asked(const dsm_space *space, unsigned node) {
+  uint64_t dead = dsm_event_known(space, DSM_FACT_DEATH, 1 + node);
+  return dsm_space_control(space)->config.detection.recovery == DSM_RECOVERY_REBUILD &&
+         dead > dsm_load_relaxed_u64(&dsm_space_recovery(space)->scrubs[node].rebuilt);
+}
+
+dsm_loss dsm_loss_look(dsm_call *call, unsigned node, bool deep) {
+  const dsm_space *space = call->space;
+  char name[DSM_SEGMENT_NAME_BYTES];
+  dsm_node_entry entry;
+  if (!dsm_space_present(space, node) || dsm_nodes_read(call, node, &entry) != DSM_OK ||
+      entry.state != DSM_NODE_UP || entry.build != space->builds[node])
+    return DSM_LOSS_NONE;
+  if (damaged(call, node, deep)) return DSM_LOSS_DAMAGED;
+  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  if (!dsm_os_segment_named(name, &space->nodes[node])) return DSM_LOSS_UNNAMED;
+  return asked(space, node) ? DSM_LOSS_ASKED : DSM_LOSS_NONE;
+}
+
+/* The route without the node: another one that is on the ring takes the last place, if there is. */
+static uint32_t choose(dsm_call *call, const dsm_route *route, unsigned node, uint32_t stripe,
+                       uint8_t *nodes) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < route->count; i++)
+    if (route->nodes[i] != node) nodes[count++] = route->nodes[i];
+  for (uint32_t i = 0; i < call->space->node_count; i++) {
+    unsigned other = (stripe + i) % call->space->node_count;
+    dsm_node_entry entry;
+    bool used = other == node;
+    for (uint32_t at = 0; at < count; at++) used |= nodes[at] == other;
+    if (used || !dsm_space_present(call->space, other) ||
+        dsm_nodes_read(call, other, &entry) != DSM_OK || entry.state != DSM_NODE_UP)
+      continue;
+    nodes[count++] = (uint8_t)other;
+    break;
+  }
+  return count;
+}
+
+static dsm_status route_of(dsm_call *call, uint32_t stripe, dsm_route *route) {
+  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, stripe));
+  return dsm_route_decode(word, stripe, route)
+             ? DSM_OK
+             : dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
+}
+
+/* Moves one stripe off the node, if it is there. */
+static dsm_status vacate(dsm_call *call, uint32_t stripe, unsigned node, dsm_loss loss,
+                         dsm_event *done) {
+  dsm_route route;
+  uint8_t nodes[DSM_REPLICAS_MAX + 1];
+  DSM_TRY(route_of(call, stripe, &route));
+  if (!dsm_route_names(&route, node)) return DSM_OK;
+  bool sole = route.count == 1, source = sole || loss == DSM_LOSS_UNNAMED;
+  if (loss != DSM_LOSS_UNNAMED && (sole || loss == DSM_LOSS_ASKED)) {
+    /* What can be found there is; the loss of the rest is noted. */
+    dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
+    if (dsm_heal(&own, stripe) == DSM_LOCK_TIMEOUT) return DSM_LOCK_TIMEOUT;
+  }
+  uint32_t count = choose(call, &route, node, stripe, nodes);
+  if (count == 0)
+    return dsm_fail(call, DSM_STORE_FULL, "there is no other node", (int)node, stripe, 0, 0);
+  if (count > route.count) count = route.count;
+  dsm_move move;
+  bool arrived = false;
+  dsm_move_begin(&move, stripe, nodes, count, source ? 0 : 1ull << node);
+  for (uint32_t step = 0; !arrived && step < STEPS_MAX; step++) {
+    DSM_TRY(dsm_move_step(call, &move, &arrived));
+    DSM_CRASH_POINT("rebuild.step");
+    if (move.published) break;
+  }
+  done->amount += move.objects;
+  done->bytes += move.bytes;
+  return move.published ? DSM_OK : DSM_RETRY;
+}
+
+static void tell(dsm_call *call, dsm_event_kind kind, dsm_fact fact, uint64_t value, unsigned node,
+                 const dsm_event *done) {
+  dsm_event event = {.kind = kind,
+                     .fact = fact,
+                     .value = value,
+                     .subject = node,
+                     .node = (int32_t)node,
+                     .found = DSM_FINDING_CHECKSUM,
+                     .amount = done->amount,
+                     .bytes = done->bytes,
+                     .recovery_ns = done->recovery_ns};
+  dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
+  dsm_event_post(&own, &event);
+}
+
+static dsm_status rebuild(dsm_call *call, unsigned node, dsm_loss loss, dsm_event *done) {
+  dsm_space *space = call->space;
+  dsm_status first = DSM_OK;
+  for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
+    dsm_status status = vacate(call, stripe, node, loss, done);
+    if (status != DSM_OK && first == DSM_OK) first = status;
+  }
+  DSM_CRASH_POINT("rebuild.vacated");
+  DSM_TRY(first);
+  return dsm_node_replace(call, node);
+}
+
+dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss) {
+  dsm_space *space = call->space;
+  dsm_scrub_shm *record = &dsm_space_recovery(space)->scrubs[node];
+  dsm_lock_shm *journal = &dsm_space_balance(space)->lock;
+  uint64_t build = space->builds[node], began_ns = dsm_os_monotonic_ns();
+  uint64_t dead = dsm_event_known(space, DSM_FACT_DEATH, 1 + node);
+  dsm_event done = {0};
+  bool must_repair;
+  tell(call, DSM_EVENT_SEGMENT_LOST, DSM_FACT_LOST, build, node, &done);
+  DSM_TRY(dsm_lock_take(call, journal, &must_repair));
+  if (must_repair) dsm_lock_repaired(journal, DSM_OK);
+  tell(call, DSM_EVENT_REBUILD_STARTED, DSM_FACT_REBUILD, build << 1, node, &done);
+  dsm_status status = rebuild(call, node, loss, &done);
+  dsm_lock_drop(journal);
+  DSM_TRY(status);
+  dsm_store_release_u64(&record->rebuilt, dead);
+  dsm_fetch_add_relaxed_u64(&record->rebuilds, 1);
+  done.recovery_ns = dsm_os_monotonic_ns() - began_ns;
+  tell(call, DSM_EVENT_REBUILD_DONE, DSM_FACT_REBUILD, build << 1 | 1, node, &done);
+  return DSM_OK;
+}

@@ -1,0 +1,193 @@
+"""Lost segments: unlinked, zeroed, or given up after a death; another takes the place of each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from segments import SMALL, Segment
+
+import dsm_native as dsm
+
+KEYS = 300
+
+
+def value_of(index: int) -> bytes:
+    return b"value%06d" % index * (1 if index % 20 else 1000)
+
+
+def filled(nodes: int, copies: int, **options) -> dsm.Cluster:
+    cluster = dsm.Cluster(nodes, copies, stripes=32, segment_bytes=SMALL, **options)
+    cluster.default.put_many({f"key {index}": value_of(index) for index in range(KEYS)})
+    assert cluster.check().clean
+    return cluster
+
+
+def lose(cluster: dsm.Cluster, node: int, how: str) -> None:
+    segment = Segment(cluster.name, node)
+    if how == "unlink":
+        os.unlink(segment.path)
+    else:
+        segment.zero()
+
+
+def await_rebuilds(cluster: dsm.Cluster, nodes: list[int], times: int = 1) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if all(cluster.stats()["nodes"][node]["rebuilds"] >= times for node in nodes):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not rebuilt: {cluster.stats()['nodes']}")
+
+
+class Load:
+    """Threads that write and read their own keys and must always see what they wrote last."""
+
+    def __init__(self, cluster: dsm.Cluster) -> None:
+        self.errors: list[BaseException] = []
+        self.stop = False
+        self.rounds = 0
+        self.threads = [
+            threading.Thread(target=self.run, args=(cluster, number)) for number in range(2)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, cluster: dsm.Cluster, number: int) -> None:
+        counter = 0
+        try:
+            while not self.stop:
+                for index in range(40):
+                    key = f"load {number} {index}"
+                    cluster[key] = (counter, index)
+                    assert cluster[key] == (counter, index)
+                    probe = counter * 7 % KEYS
+                    assert cluster[f"key {probe}"] == value_of(probe)
+                    counter += 1
+                self.rounds += 1
+        except BaseException as error:
+            self.errors.append(error)
+
+    def end(self) -> None:
+        self.stop = True
+        for thread in self.threads:
+            thread.join()
+        assert not self.errors, self.errors
+        assert self.rounds
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+@pytest.mark.parametrize("how", ["unlink", "zero"])
+def test_a_lost_segment_is_replaced_while_everybody_goes_on(how, copies):
+    with filled(4, copies) as cluster:
+        load = Load(cluster)
+        for node in (1, 2):
+            lose(cluster, node, how)
+            await_rebuilds(cluster, [node])
+        time.sleep(0.2)
+        load.end()
+        assert all(cluster[f"key {index}"] == value_of(index) for index in range(KEYS))
+        with dsm.attach(cluster.name) as other:  # which opens the new segments by their names
+            assert all(other[f"key {index}"] == value_of(index) for index in range(KEYS))
+        assert not cluster.lost()
+        cluster.check(repair=True)
+        assert cluster.check().clean
+        kinds = [event.kind for event in events_of(cluster)]
+        assert kinds.count("segment_lost") == kinds.count("rebuild_done") == 2
+
+
+def events_of(cluster: dsm.Cluster) -> list[dsm.NodeEvent]:
+    found: list[dsm.NodeEvent] = []
+    with cluster.subscribe(found.append, since=1):
+        time.sleep(0.3)
+    return found
+
+
+def test_an_unlinked_segment_loses_nothing_with_one_copy():
+    with filled(2, 1) as cluster:
+        lose(cluster, 0, "unlink")
+        await_rebuilds(cluster, [0])
+        assert all(cluster[f"key {index}"] == value_of(index) for index in range(KEYS))
+        assert not cluster.lost()
+        assert cluster.check().clean
+
+
+def lost_keys(cluster: dsm.Cluster) -> list[int]:
+    lost = []
+    for index in range(KEYS):
+        try:
+            found = cluster[f"key {index}"]
+        except dsm.NoReplicasAvailableError:
+            lost.append(index)
+        else:
+            assert found == value_of(index)
+    return lost
+
+
+def test_what_no_replica_has_is_named_until_it_is_accepted():
+    with filled(2, 1) as cluster:
+        lose(cluster, 0, "zero")
+        lost = lost_keys(cluster)
+        assert 0 < len(lost) < KEYS
+        await_rebuilds(cluster, [0])
+        for index in lost:
+            with pytest.raises(dsm.NoReplicasAvailableError, match=f"'key {index}'"):
+                cluster.default.get(f"key {index}")
+            with pytest.raises(dsm.NoReplicasAvailableError):
+                cluster.default.put(f"key {index}", 1, if_version=0)
+        assert sum(cluster.lost().unknown.values()) == len(lost)
+        cluster[f"key {lost[0]}"] = "again"
+        assert cluster[f"key {lost[0]}"] == "again"
+        assert sum(cluster.accept_loss().unknown.values()) == len(lost)
+        assert not cluster.lost()
+        assert [cluster.default.get(f"key {index}") for index in lost[1:]] == [None] * (
+            len(lost) - 1
+        )
+        assert cluster.check().clean
+
+
+def test_two_segments_at_once():
+    with filled(4, 3) as cluster:
+        load = Load(cluster)
+        lose(cluster, 1, "zero")
+        lose(cluster, 2, "unlink")
+        await_rebuilds(cluster, [1, 2])
+        load.end()
+        assert all(cluster[f"key {index}"] == value_of(index) for index in range(KEYS))
+        assert not cluster.lost()
+
+
+def test_rebuild_as_a_strategy_replaces_the_segment_of_a_killed_node():
+    with filled(3, 2, recovery="rebuild") as cluster:
+        load = Load(cluster)
+        os.kill(cluster.nodes[1].pid, signal.SIGKILL)
+        await_rebuilds(cluster, [1])
+        load.end()
+        assert all(cluster[f"key {index}"] == value_of(index) for index in range(KEYS))
+        assert cluster.check().clean
+
+
+def test_with_recovery_none_a_loss_is_reported_only():
+    with filled(3, 2, recovery="none") as cluster:
+        lose(cluster, 1, "zero")
+        assert all(cluster[f"key {index}"] == value_of(index) for index in range(KEYS))
+        time.sleep(0.6)
+        assert cluster.stats()["nodes"][1]["rebuilds"] == 0
+        assert cluster.check().problems
+
+
+def test_the_scrubber_finds_what_nobody_reads():
+    with filled(2, 2, scrub_bytes_per_s=1 << 30) as cluster:
+        segment = Segment(cluster.name, 0)
+        hits = sum(segment.flip(b"value%06d" % index) for index in range(0, KEYS, 7))
+        assert hits
+        deadline = time.monotonic() + 40
+        while cluster.stats()["recovery"]["objects_copied"] < hits and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert cluster.stats()["recovery"]["objects_copied"] == hits
+        assert cluster.stats()["nodes"][0]["damaged_stripes"]
+        assert cluster.check().clean
+        assert "damage_mended" in [event.kind for event in events_of(cluster)]
