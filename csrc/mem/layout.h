@@ -87,9 +87,6 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 #define DSM_PENDING_MEND 16u  /* the stripe is being mended, or is to be: do not believe a miss */
 #define DSM_PENDING_LOST 32u  /* the stripe may have lost keys: its word in `losses` tells */
 #define DSM_PENDING_TURN 64u  /* a mover waits for the lock; set without it */
-_Static_assert((DSM_PENDING_REPAIR | DSM_PENDING_SETTLE | DSM_PENDING_HOLDS | DSM_PENDING_BELL |
-                DSM_PENDING_MEND | DSM_PENDING_LOST | DSM_PENDING_TURN) == 127,
-               "a bit each");
 
 typedef struct dsm_control_shm {
   uint64_t magic;
