@@ -30,6 +30,7 @@ from dsm_native.checkpoint_frames import ARRAY, END, FORMAT, GENS, TILES, FrameR
 from dsm_native.exceptions import CorruptError, LockTimeoutError, UsageError
 
 GENERATIONS = 2
+LOCK_PAUSE_S = 0.005
 CHAIN_FILES = (
     16  # then a whole one again, or when the changes are half as large as what they change
 )
@@ -110,20 +111,33 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def path_of(source: Any) -> str:
+    """The path that a caller gave, as a str."""
+    try:
+        return os.fsdecode(source)
+    except TypeError:
+        raise UsageError(
+            f"a checkpoint is a path, or an object with write() or read(), so not {source!r}"
+        ) from None
+
+
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Keeps other clusters from writing to the directory. A kill lets go."""
+def locked(path: str, deadline: float) -> Iterator[None]:
+    """Keeps all others from writing to the directory, this cluster's too. A kill lets go."""
     descriptor = os.open(
         os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise LockTimeoutError(
-            f"another process is writing a checkpoint to {path}; one at a time may"
-        ) from None
-    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LockTimeoutError(
+                        f"another checkpoint is being written to {path}; one at a time may"
+                    ) from None
+            time.sleep(LOCK_PAUSE_S)
         yield
     finally:
         os.close(descriptor)
@@ -222,13 +236,14 @@ def directory_checkpoint(
 ) -> CheckpointReport:
     """A checkpoint in a directory, which is made if need be; see `Cluster.checkpoint`."""
     started = time.perf_counter()
+    deadline = time.monotonic() + (handle.lock_timeout if timeout is None else timeout)
     if os.path.exists(path) and not os.path.isdir(path):
         raise UsageError(f"{path!r} is no directory; a checkpoint needs one of its own, or a file")
     cut = Cut(handle)
     cut.begin(timeout)
     try:
         os.makedirs(path, 0o700, exist_ok=True)
-        with locked(path):
+        with locked(path, deadline):
             return _write_generation(handle, cut, path, full, started)
     finally:
         cut.end()
@@ -251,6 +266,10 @@ def _write_generation(
         )
         cut.end()  # nothing is kept any longer than the walk needs it
         os.fsync(descriptor)
+    except BaseException:  # what is cut is of no use, and a full disk is to be full no longer
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(path, name))
+        raise
     finally:
         os.close(descriptor)
     sync_directory(path)

@@ -123,11 +123,21 @@ class FrameWriter:
 
 
 class FrameReader:
-    """Frames off `read(size)`. name: for messages; offset, file: of the first one, if known."""
+    """Frames off `read(size)`. name: for messages; offset, file: of the first one, if known.
+
+    alone: nothing may follow the last one.
+    """
 
     def __init__(
-        self, read: Callable[[int], bytes], name: str, offset: int = 0, file: int = 0
+        self,
+        read: Callable[[int], bytes],
+        name: str,
+        offset: int = 0,
+        file: int = 0,
+        *,
+        alone: bool = False,
     ) -> None:
+        self._alone = alone
         self._read = read
         self.name = name
         self.offset = offset
@@ -178,6 +188,8 @@ class FrameReader:
         """All frames up to the last, which it includes."""
         while True:
             frame = self.next()
+            if frame.kind == END and self._alone and self._read(1):
+                raise self.damaged("more bytes after the last frame,")
             yield frame
             if frame.kind == END:
                 return

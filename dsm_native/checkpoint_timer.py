@@ -11,7 +11,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from dsm_native.exceptions import ClosedError, DSMError
+from dsm_native.exceptions import ClosedError
 
 if TYPE_CHECKING:
     from dsm_native.cluster import Cluster
@@ -36,21 +36,28 @@ class CheckpointTimer:
 
     def _run(self) -> None:
         while not self._ended.wait(self._interval):
-            self._take()
+            try:
+                self._take()
+            except RuntimeWarning as error:  # where warnings are errors; the next one is tried
+                threading.excepthook(
+                    threading.ExceptHookArgs(
+                        (type(error), error, error.__traceback__, threading.current_thread())
+                    )
+                )
 
     def _take(self) -> None:
         try:
             self._cluster.checkpoint(self._path)
         except ClosedError:
             return
-        except (DSMError, OSError) as error:
-            if type(error) is not type(self.latest_error):
+        except Exception as error:  # whatever it is, the cluster and the next checkpoint go on
+            known, self.latest_error = self.latest_error, error
+            if type(error) is not type(known):
                 warnings.warn(
                     f"checkpoint of cluster {self._cluster.name!r} to {self._path}: {error}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
-            self.latest_error = error
         else:
             self.latest_error = None
             self.taken += 1

@@ -151,7 +151,7 @@ class Cluster(NamedObjects, Membership, Elastic):
             if interval is not None and checkpoint_path is not None:
                 from dsm_native.checkpoint_timer import CheckpointTimer
 
-                self._timer = CheckpointTimer(self, interval, os.fspath(checkpoint_path))
+                self._timer = CheckpointTimer(self, interval, os.fsdecode(checkpoint_path))
         except BaseException:
             self._shut_down()
             raise
@@ -468,13 +468,16 @@ class Cluster(NamedObjects, Membership, Elastic):
         /dev/shm has no room for what is replaced meanwhile; OSError of the disk; TornWriteError and
         CorruptError for what is damaged: the checkpoints before stay as they were.
         """
+        check_flag("full", full)
+        if timeout is not None:
+            timeout = check_lock_timeout(timeout, "timeout")
         if hasattr(path_or_file, "write"):
             from dsm_native.checkpoint import stream_checkpoint
 
             return stream_checkpoint(self._handle, path_or_file, timeout)
-        from dsm_native.checkpoint_directory import directory_checkpoint
+        from dsm_native.checkpoint_directory import directory_checkpoint, path_of
 
-        return directory_checkpoint(self._handle, os.fspath(path_or_file), full, timeout)
+        return directory_checkpoint(self._handle, path_of(path_or_file), full, timeout)
 
     @property
     def closed(self) -> bool:
@@ -482,11 +485,16 @@ class Cluster(NamedObjects, Membership, Elastic):
         return self._handle.closed
 
     def _shut_down(self) -> None:
+        mine = self._handle.owner and os.getpid() == self._owner_pid
+        timer, self._timer = self._timer, None
+        try:
+            if timer is not None and mine:
+                timer.close()
+        finally:  # an interrupt, or a warning that is an error, keeps no cluster open
+            self._leave(mine)
+
+    def _leave(self, mine: bool) -> None:
         handle = self._handle
-        mine = handle.owner and os.getpid() == self._owner_pid
-        if self._timer is not None and mine:
-            self._timer.close()
-            self._timer = None
         if self._scheduler is not None and mine:
             self._scheduler.stop()
         if mine and not self._detached:

@@ -45,8 +45,8 @@ class Detection:
         self._check_ms("pause_ms", 0, _MS_MAX)
         if type(self.accrual) is not bool:
             raise UsageError(f"accrual must be True or False, not {self.accrual!r}")
-        self._check_phi("phi_suspect", 0.1)
-        self._check_phi("phi_dead", self.phi_suspect + 0.1)
+        self._check_phi("phi_suspect", 100)
+        self._check_phi("phi_dead", thousandths(self.phi_suspect) + 100)
 
     def _check_ms(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
@@ -56,13 +56,18 @@ class Detection:
                 f"{value!r}"
             )
 
-    def _check_phi(self, name: str, low: float) -> None:
+    def _check_phi(self, name: str, low: int) -> None:
         value = getattr(self, name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not low <= value <= 1000:
+        if not number or not 0 <= value <= 1000 or thousandths(value) < low:
             raise UsageError(
-                f"Detection: {name} must be a number from {low:g} to 1000, not {value!r}"
+                f"Detection: {name} must be a number from {low / 1000:g} to 1000, not {value!r}"
             )
+
+
+def thousandths(value: float) -> int:
+    """What the core stores of a phi; settings are compared as stored, not as floats."""
+    return round(value * 1000)
 
 
 PRESETS = {
@@ -96,8 +101,8 @@ def packed(detection: Detection, recovery: str, faults: bool) -> tuple[int, ...]
         detection.suspect_ms,
         detection.timeout_ms,
         int(detection.accrual),
-        round(detection.phi_suspect * 1000),
-        round(detection.phi_dead * 1000),
+        thousandths(detection.phi_suspect),
+        thousandths(detection.phi_dead),
         detection.pause_ms,
         RECOVERIES[recovery],
         int(faults),

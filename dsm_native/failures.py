@@ -145,6 +145,7 @@ def failures_of(events: Iterable[NodeEvent]) -> list[Failure]:
     found: list[Failure] = []
     died: list[float] = []
     waiting: dict[int, list[int]] = {}  # by node: places in `found` that have no successor yet
+    early: dict[tuple[int, int], NodeEvent] = {}  # a parent can learn of an end before the others
     for event in events:
         member = _DEATHS.get(event.kind)
         if member is not None:
@@ -157,7 +158,12 @@ def failures_of(events: Iterable[NodeEvent]) -> list[Failure]:
                     event.detection_ms,
                 )
             )
+            exited = early.pop((event.pid, event.incarnation), None)
+            if exited is not None:
+                found[-1] = _completed(found[-1], exited)
         elif event.kind in ("repaired", "exited"):
+            if event.kind == "exited":
+                early[event.pid, event.incarnation] = event
             for place, failure in enumerate(found):
                 if (failure.pid, failure.incarnation) == (event.pid, event.incarnation):
                     found[place] = _completed(failure, event)

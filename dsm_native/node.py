@@ -193,18 +193,19 @@ def main() -> None:
     sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
     try:
         handle = Handle.attach(name, node)
+        _prepare_successors(handle)
+        # At once: from its joining on the others expect it to beat.
+        stopping = handle.start_service(node)
         cluster = cluster_module.Cluster._of(handle, 10.0)
     except (ClusterNotFoundError, ClosedError):
         return  # the owner was interrupted, and has cleaned up, before this process had started
     except UsageError as error:  # somebody else has started this node, too, and was faster
         print(f"node {node} of cluster {name!r} was not started: {error}", file=sys.stderr)
         sys.exit(1)
-    _prepare_successors(handle)
     tasks = Tasks(handle, node)
     tasks.station.deaf = descriptor < 0
     cluster._scheduler = tasks.requester
     cluster_module.set_current(cluster)
-    stopping = handle.start_service(node)
     watch = threading.Thread(target=_watch, args=(handle, tasks, stopping, descriptor), daemon=True)
     watch.start()
     handle.ready()

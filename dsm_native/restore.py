@@ -17,7 +17,7 @@ from typing import Any
 from dsm_native._native.frames import record_at, sorted_marks
 from dsm_native._native.handle import Handle
 from dsm_native._native.reload import Reloader
-from dsm_native.checkpoint_directory import Manifest, manifests, read_manifest
+from dsm_native.checkpoint_directory import Manifest, manifests, path_of, read_manifest
 from dsm_native.checkpoint_frames import (
     ARRAY,
     BEGIN,
@@ -195,7 +195,7 @@ def opened(source: Any, skip: int = 0) -> Iterator[list[FrameReader]]:
     if hasattr(source, "read"):
         yield [FrameReader(source.read, getattr(source, "name", None) or repr(source))]
         return
-    path = os.fspath(source)
+    path = path_of(source)
     with ExitStack() as stack:
         readers = []
         for name, size in files_of(path, skip):
@@ -205,7 +205,7 @@ def opened(source: Any, skip: int = 0) -> Iterator[list[FrameReader]]:
                     f"{name}: {os.fstat(file.fileno()).st_size:,} bytes, of which the manifest "
                     f"tells {size:,}; the file differs from offset {size:,} on"
                 )
-            readers.append(FrameReader(file.read, name))
+            readers.append(FrameReader(file.read, name, alone=True))
         yield readers
 
 
@@ -251,9 +251,9 @@ def restore(
     try:
         return _restore(source, 0, nodes, replication_factor, name, options)
     except CorruptError:
-        if not allow_previous or hasattr(source, "read") or not os.path.isdir(source):
+        if not allow_previous or hasattr(source, "read") or not os.path.isdir(path_of(source)):
             raise
-        if len(manifests(os.fspath(source))) < 2:
+        if len(manifests(path_of(source))) < 2:
             raise
     return _restore(source, 1, nodes, replication_factor, name, options)
 
@@ -314,11 +314,11 @@ def verify(source: Any, tell: Callable[[str], object] | None = None) -> VerifyRe
 
 def generations(source: Any, problems: list[str]) -> range:
     """Numbers for `skip`."""
-    if hasattr(source, "read") or not os.path.isdir(source):
+    if hasattr(source, "read") or not os.path.isdir(path_of(source)):
         return range(1)
-    count = len(manifests(os.fspath(source)))
+    count = len(manifests(path_of(source)))
     if count == 0:
-        problems.append(f"{os.fspath(source)}: no checkpoint is in it")
+        problems.append(f"{path_of(source)}: no checkpoint is in it")
     return range(count)
 
 

@@ -5,7 +5,9 @@ Each check raises UsageError, which names the setting, its range and what was gi
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from typing import Any
 
 from dsm_native import sweep
@@ -37,10 +39,10 @@ def scrub_pace(bytes_per_s: Any) -> int:
     return -(-check_count("scrub_bytes_per_s", bytes_per_s, 0, 1 << 40) // 1024)
 
 
-def check_lock_timeout(seconds: Any) -> float:
+def check_lock_timeout(seconds: Any, name: str = "lock_timeout") -> float:
     """The seconds as a float that fits the core."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise UsageError(f"lock_timeout must be a number of seconds from 0 on, not {seconds!r}")
+        raise UsageError(f"{name} must be a number of seconds from 0 on, not {seconds!r}")
     return float(min(seconds, LOCK_TIMEOUT_MAX_S))
 
 
@@ -57,7 +59,9 @@ def check_interval(interval: Any, path: Any) -> float | None:
         return None
     if interval is None or path is None:
         raise UsageError("checkpoint_interval and checkpoint_path go together")
-    return check_seconds("checkpoint_interval", interval)
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise UsageError(f"checkpoint_path must be the path of a directory, not {path!r}")
+    return min(check_seconds("checkpoint_interval", interval), threading.TIMEOUT_MAX)
 
 
 def check_region_name(name: Any, what: str = "a region") -> None:

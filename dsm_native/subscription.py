@@ -29,7 +29,7 @@ class Subscription:
     ) -> None:
         if not callable(callback):
             raise UsageError(f"callback must be callable, not {callback!r}")
-        if since is not None and (type(since) is not int or since < 1):
+        if since is not None and (type(since) is not int or not 1 <= since < 1 << 63):
             raise UsageError(f"since must be the sequence number of an event, not {since!r}")
         self._callback = callback
         self._reader = Reader(handle, since)
@@ -59,7 +59,7 @@ class Subscription:
     def _call(self, event: NodeEvent) -> None:
         try:
             self._callback(event)
-        except Exception as error:  # the next event is delivered all the same
+        except BaseException as error:  # sys.exit() too: the next event is delivered all the same
             sys.unraisablehook(
                 SimpleNamespace(
                     exc_type=type(error),

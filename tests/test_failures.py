@@ -13,6 +13,8 @@ from members import HASTY, kinds, node_of, serving
 from processes import environment, eventually, said, started
 
 import dsm_native as dsm
+from dsm_native.detection import packed, unpacked
+from dsm_native.failures import failures_of
 
 
 def test_a_killed_node_is_reported_and_replaced(watched):
@@ -147,6 +149,8 @@ def test_the_owner_was_stopped_and_accuses_nobody(name):
     source = """
 import sys, time
 import dsm_native as dsm
+from dsm_native.detection import packed, unpacked
+from dsm_native.failures import failures_of
 with dsm.Cluster(nodes=3, name=sys.argv[1], stripes=64, detection="fast") as cluster:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -251,3 +255,41 @@ def test_none_suspects_but_does_not_kill_who_is_silent(name):
         cluster.faults.resume(1)
         eventually(lambda: node_of(cluster, 1).state == "alive", "it is cleared")
         assert cluster.failures() == []
+
+
+def test_an_end_that_the_parent_learns_of_first_is_told():
+    """With several deaths at once, the record of the exit can come before that of the death."""
+    common = {"node": 3, "incarnation": 2, "pid": 77}
+    exited = dsm.NodeEvent(1, 5.0, "exited", exitcode=-9, **common)
+    dead = dsm.NodeEvent(2, 5.1, "dead", found="kernel", **common)
+    (failure,) = failures_of([exited, dead])
+    assert (failure.exitcode, failure.signal, failure.pid) == (-9, "SIGKILL", 77)
+    assert failures_of([exited]) == []
+
+
+@pytest.mark.parametrize(("suspect", "dead"), [(1.1, 1.2), (1.1, 1.2004), (0.1, 0.2), (0.7, 0.8)])
+def test_settings_are_told_as_they_were_made(suspect, dead):
+    made = dsm.Detection(accrual=True, phi_suspect=suspect, phi_dead=dead)
+    found, *_ = unpacked(packed(made, "adopt", False))
+    assert (found.phi_suspect, found.phi_dead) == (suspect, pytest.approx(dead, abs=0.001))
+    for bad in (dead - 0.01, float("nan"), float("inf"), "8", True):
+        with pytest.raises(dsm.UsageError, match="phi_dead"):
+            dsm.Detection(phi_suspect=suspect, phi_dead=bad)
+
+
+def test_a_callback_that_exits_gets_the_next_event_too(watched, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_type))
+    seen = []
+
+    def exits(event):
+        seen.append(event.kind)
+        sys.exit(3)
+
+    with watched.subscribe(exits) as subscription:
+        watched.faults.kill(0)
+        eventually(lambda: "replaced" in seen, "all events come")
+        assert subscription.active
+    assert set(told) == {SystemExit}
+    with pytest.raises(dsm.UsageError, match="since"):
+        watched.subscribe(exits, since=1 << 63)

@@ -128,3 +128,20 @@ def test_the_stopped_owner_of_a_cluster_keeps_it(name):
             cluster._handle.stop()
             cluster._handle.unlink()
     gone(name)
+
+
+def test_a_keeper_that_hangs_as_soon_as_it_has_joined(ownerless):
+    """Before its service thread has begun, too: its first beat is owed from the joining on."""
+    for _ in range(5):
+        (before,) = (info.pid for info in ownerless.nodes if info.id == 0)
+        ownerless.faults.kill(0)
+        successor = before
+        while successor == before:  # without a pause: as early as it can be
+            (successor,) = (info.pid for info in ownerless.nodes if info.id == 0)
+        os.kill(successor, signal.SIGSTOP)
+        eventually(
+            lambda s=successor: all(i.pid != s and i.state == "alive" for i in ownerless.nodes),
+            "it is fenced and replaced",
+        )
+        assert ownerless.failures()[-1].pid == successor
+        assert ownerless.failures()[-1].found == "heartbeat"

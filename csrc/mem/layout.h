@@ -123,7 +123,7 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 beat_ns;   /* CLOCK_MONOTONIC of the service thread's latest round */
   dsm_atomic_u32 pins_high; /* pins above this index were never used */
   dsm_atomic_u32 ready;
-  dsm_atomic_u32 beating;    /* 1: its service thread has begun, so its silence means something */
+  dsm_atomic_u32 beating;    /* 1: its service thread has begun (an owner is not judged before) */
   dsm_atomic_u32 struck_why; /* dsm_finding (node/event.h): why it was killed; 0: by nobody of us */
   dsm_atomic_u64 struck_ns;  /* CLOCK_MONOTONIC at which somebody of us set out to kill it */
   dsm_atomic_u64 died_ns;    /* at which its end was found, of the latest that had served */

@@ -72,12 +72,14 @@ static bool begin(const dsm_peers *self, peer *out, uint32_t incarnation, uint64
          dsm_detector_init(&out->accrual, incarnation, &options, now_us) == DSM_OK;
 }
 
-/* The peer of a slot whose process beats; NULL if there is none, or no memory to judge it. */
+/* The peer of a slot that has one to beat; NULL if there is none, or no memory to judge it. A node
+ * owes its first beat from its joining on, which is one: it may hang before its thread has begun.
+ * An owner starts its thread when all nodes are there. */
 static peer *peer_of(dsm_peers *self, const dsm_participant_shm *slot, uint32_t participant,
                      uint64_t now_us) {
   uint32_t kind = dsm_load_acquire_u32(&slot->kind);
   if (kind != DSM_PARTICIPANT_OWNER && kind != DSM_PARTICIPANT_NODE) return NULL;
-  if (dsm_load_acquire_u32(&slot->beating) != 1) return NULL;
+  if (kind == DSM_PARTICIPANT_OWNER && dsm_load_acquire_u32(&slot->beating) != 1) return NULL;
   uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
   peer *found = self->known[participant];
   if (found && found->missed.incarnation == incarnation) return found;

@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from dsm_native._native.array cimport Patience
 from dsm_native._native.core cimport (
     DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
-    dsm_cluster_hold, dsm_space, dsm_status, uint32_t, uint64_t,
+    dsm_cluster_forked, dsm_cluster_hold, dsm_space, dsm_status, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
 from dsm_native._native.frames cimport FrameBuffer, dsm_frames
@@ -194,6 +194,8 @@ cdef class Cut:
         if not self.taken:
             return
         self.taken = False
+        if dsm_cluster_forked(self.cluster):
+            return  # it goes on in the parent
         call = dsm_call_make(&self.cluster.space, 0)
         with nogil:
             dsm_walk_drop(&self.cluster.space, self.walk)

@@ -1,0 +1,176 @@
+"""How checkpoints are asked for: several at once, odd arguments, failing files, forks."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import resource
+import threading
+import warnings
+
+import pytest
+from processes import eventually, fresh_name, gone
+
+import dsm_native as dsm
+from dsm_native.restore import verify
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "checkpoints")
+
+
+def test_several_at_once_to_one_directory_wait_for_each_other(path):
+    with dsm.Cluster(nodes=1, stripes=16) as cluster:
+        for i in range(200):
+            cluster[i] = os.urandom(20_000)
+        start = threading.Barrier(4)
+        ended = []
+
+        def take():
+            start.wait()
+            try:
+                ended.append(cluster.checkpoint(path).number)
+            except dsm.DSMError as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(ended, key=repr) == [1, 2, 3, 4]
+
+
+def test_two_clusters_to_one_directory_wait_for_each_other(path):
+    with dsm.Cluster(nodes=1, stripes=16) as one, dsm.Cluster(nodes=1, stripes=16) as other:
+        one.checkpoint(path)
+        from dsm_native.checkpoint_directory import locked
+
+        with locked(path, math.inf), pytest.raises(dsm.LockTimeoutError, match="being written"):
+            other.checkpoint(path, timeout=0.05)
+        assert other.checkpoint(path, timeout=0.05).number == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "text"),
+    [
+        (5, {}, "path"),
+        (None, {}, "path"),
+        ("x", {"timeout": "1"}, "timeout"),
+        ("x", {"timeout": -1}, "timeout"),
+        ("x", {"timeout": math.nan}, "timeout"),
+        ("x", {"full": 1}, "full"),
+    ],
+)
+def test_arguments_are_checked(tmp_path, place, options, text):
+    with (
+        dsm.Cluster(nodes=1, stripes=16) as cluster,
+        pytest.raises(dsm.UsageError, match=text),
+    ):
+        cluster.checkpoint(str(tmp_path / place) if place == "x" else place, **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_paths_are_text_bytes_or_path_objects(tmp_path):
+    with dsm.Cluster(nodes=1, stripes=16) as cluster:
+        cluster["key"] = 1
+        cluster.checkpoint(os.fsencode(tmp_path / "x"))
+        assert cluster.checkpoint(tmp_path / "x").number == 2
+    with dsm.restore(os.fsencode(tmp_path / "x"), allow_previous=True) as cluster:
+        assert cluster["key"] == 1
+    with pytest.raises(dsm.UsageError, match="path"):
+        dsm.restore(5)
+    with pytest.raises(dsm.UsageError, match="checkpoint_path"):
+        dsm.Cluster(nodes=1, checkpoint_interval=1, checkpoint_path=5)
+
+
+def test_a_file_with_more_behind_its_end_does_not_verify(tmp_path):
+    with dsm.Cluster(nodes=1, stripes=16) as cluster:
+        cluster["key"] = 1
+        with open(tmp_path / "file", "wb") as file:
+            cluster.checkpoint(file)
+    assert verify(str(tmp_path / "file")).sound
+    with open(tmp_path / "file", "ab") as file:
+        file.write(b"\0")
+    (problem,) = verify(str(tmp_path / "file")).problems
+    assert "after the last frame" in problem
+    with pytest.raises(dsm.CorruptError, match="after the last frame"):
+        dsm.restore(tmp_path / "file")
+    with open(tmp_path / "file", "rb") as file, dsm.restore(file) as cluster:
+        assert file.read() == b"\0"  # a stream may be a part of something longer
+        assert cluster["key"] == 1
+
+
+def test_a_warning_that_is_an_error_keeps_no_cluster_open(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    name = fresh_name()
+    cluster = dsm.Cluster(
+        1, name=name, checkpoint_interval=math.inf, checkpoint_path=str(tmp_path / "file")
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="no directory"):
+            cluster.close()
+    assert cluster.closed
+    gone(name)
+
+
+def test_any_failure_of_one_leaves_the_timer_going(path, monkeypatch):
+    with dsm.Cluster(1, checkpoint_interval=0.02, checkpoint_path=path) as cluster:
+        failing = [MemoryError("m"), RuntimeError("can't start new thread"), ValueError("v")]
+        real = cluster.checkpoint
+
+        def checkpoint(place):
+            if failing:
+                raise failing.pop()
+            return real(place)
+
+        def tried():
+            return cluster._timer.taken and not failing
+
+        monkeypatch.setattr(cluster, "checkpoint", checkpoint)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            eventually(tried, "the last one succeeds")
+        assert {str(entry.message)[-1] for entry in warned} >= {"m", "d", "v"}
+
+
+def test_a_disk_that_is_full_keeps_no_half_of_a_file(path):
+    with dsm.Cluster(nodes=1, stripes=16) as cluster:
+        cluster["key"] = os.urandom(9_000_000)
+        cluster.checkpoint(path)
+        before = sorted(os.listdir(path))
+        # Python ignores SIGXFSZ, so that beyond the limit a write fails with EFBIG.
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                cluster.checkpoint(path, full=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert sorted(os.listdir(path)) == before
+        assert verify(path).sound
+        assert cluster.checkpoint(path, full=True).number == 2
+
+
+def test_a_child_forked_within_one_does_not_end_it(path):
+    class Forking(io.BytesIO):
+        def write(self, data):
+            child = os.fork()
+            if child == 0:
+                raise InterruptedError
+            assert os.waitpid(child, 0)[1] == 0
+            return super().write(data)
+
+    with dsm.Cluster(nodes=1, stripes=16) as cluster:
+        cluster["key"] = 1
+        file = Forking()
+        try:
+            cluster.checkpoint(file)
+        except InterruptedError:
+            os._exit(0)
+        file.seek(0)
+        with dsm.restore(file) as restored:
+            assert restored["key"] == 1
