@@ -59,6 +59,13 @@ bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control) 
   return dsm_headers_control_holds(control);
 }
 
+uint32_t dsm_headers_build_read(dsm_node_shm *header, uint32_t expected) {
+  bool ok;
+  uint64_t build = dsm_unseal(header->build, 0x4255494C44ull, &ok);
+  if (!ok) header->build = dsm_headers_build(expected);
+  return ok ? (uint32_t)build : expected;
+}
+
 bool dsm_headers_node_holds(const dsm_space *space, const dsm_node_shm *header, uint32_t node) {
   const dsm_control_shm *control = dsm_space_control(space);
   return node_config_holds(header, node) && header->config_check == control->config_check &&
@@ -73,7 +80,7 @@ bool dsm_headers_node_restore(const dsm_space *space, dsm_node_shm *header, uint
     return false;
   header->layout_version = DSM_LAYOUT_VERSION;
   header->node = node;
-  header->build = build;
+  header->build = dsm_headers_build(build);
   dsm_copy_in(&header->config, &control->config, sizeof header->config);
   header->config_check = control->config_check;
   DSM_CRASH_POINT("headers.node");

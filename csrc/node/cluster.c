@@ -111,11 +111,11 @@ static dsm_status retire_dead(dsm_call *call) {
 /* A segment that lost its name is being replaced: the table will name another. */
 static dsm_status follow_patiently(dsm_call *call) {
   dsm_status status = dsm_nodes_follow(call);
-  for (int looks = 0; status == DSM_CORRUPT && looks < FOLLOW_LOOKS; looks++) {
+  for (int looks = 0; status == DSM_RETRY && looks < FOLLOW_LOOKS; looks++) {
     dsm_os_pause(FOLLOW_PAUSE_US);
     status = dsm_nodes_follow(call);
   }
-  return status;
+  return status == DSM_RETRY ? DSM_CORRUPT : status;
 }
 
 static dsm_status attach(dsm_call *call, dsm_cluster *cluster, const char *name, int node) {
