@@ -122,6 +122,28 @@ static void random_moves(uint32_t replicas, uint64_t seed) {
   end(&owner);
 }
 
+/* A stripe that has nothing left but its past takes that along. */
+static void no_version_comes_twice(void) {
+  fixture owner = begin(1);
+  fixture_key name;
+  uint64_t deleted = 0, version = 0;
+  for (uint64_t i = 0; i < 5; i++) CHECK_EQUAL(fixture_put(&owner, 0, i, 40), DSM_OK);
+  fixture_key_make(&owner, &name, 0);
+  dsm_condition condition = {1, DSM_ANY_VERSION};
+  CHECK_EQUAL(dsm_delete(&owner.call, &name.key, condition, &deleted), DSM_OK);
+  for (uint8_t node = 0; node < NODES; node++) {
+    dsm_move move;
+    bool done = false;
+    dsm_move_begin(&move, 0, &node, 1, 0);
+    for (unsigned step = 0; !done && step < 500; step++)
+      CHECK_EQUAL(dsm_move_step(&owner.call, &move, &done), DSM_OK);
+  }
+  dsm_value value = {NULL, 0, 7, 0};
+  CHECK_EQUAL(dsm_put(&owner.call, &name.key, &value, condition, &version), DSM_OK);
+  CHECK(version > deleted);
+  end(&owner);
+}
+
 /* A damaged object at the primary is taken from a backup; with no whole one, nothing is moved. */
 static void damage_is_not_copied(void) {
   fixture owner = begin(2);
@@ -188,6 +210,7 @@ static void without_room(void) {
 int main(void) {
   for (uint32_t replicas = 1; replicas <= 3; replicas++)
     for (uint64_t seed = 1; seed <= 4; seed++) random_moves(replicas, seed);
+  no_version_comes_twice();
   damage_is_not_copied();
   without_room();
   return check_result("sim_move");

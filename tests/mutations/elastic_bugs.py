@@ -41,8 +41,8 @@ BUGS = (
         "what was deleted while a stripe was copied comes back",
         "engine",
         "store/move.c",
-        "      DSM_TRY(dsm__move_prune(call, self, place, &whole));",
-        "      whole = true;",
+        "DSM_TRY(dsm__move_prune(call, self, place, &whole));",
+        "whole = true;",
     ),
     Bug(
         "a generation falls where a stripe goes",

@@ -35,8 +35,8 @@ BUGS = (
         "what a read found in the table is believed without looking again",
         "engine",
         "store/read.c",
-        "    if (DSM_LIKELY(dsm_read_valid(space, out))) {",
-        "    if (true) {",
+        "  if (DSM_UNLIKELY(!dsm_read_valid(space, out))) return DSM_RETRY;\n",
+        "",
     ),
     Bug(
         "the primary is written before the backups",
