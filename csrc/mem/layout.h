@@ -282,7 +282,7 @@ typedef struct dsm_node_shm {
   uint32_t node;
   dsm_config_shm config; /* copy, so that the control segment is no single point (I-7) */
   uint64_t config_check;
-  uint64_t build; /* how many segments this node id has had, this one included */
+  uint64_t build; /* sealed: how many segments this node id has had, this one included */
   _Alignas(64) dsm_arena_shm arena;
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");

@@ -118,9 +118,9 @@ static dsm_status verify_segment(dsm_call *call, const dsm_os_segment *segment, 
       !dsm_headers_node_restore(call->space, header, node, build))
     return dsm_fail(call, DSM_CORRUPT, "node segment is not this cluster's", (int)node, -1,
                     header->magic, DSM_NODE_MAGIC);
-  if (header->build != build)
+  if (dsm_headers_build(header, node) != build)
     return dsm_fail(call, DSM_CORRUPT, "node segment is another build's", (int)node, -1,
-                    header->build, build);
+                    dsm_headers_build(header, node), build);
   return DSM_OK;
 }
 
