@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
 import resource
+import signal
 import threading
 import warnings
 
@@ -174,3 +176,41 @@ def test_a_child_forked_within_one_does_not_end_it(path):
         file.seek(0)
         with dsm.restore(file) as restored:
             assert restored["key"] == 1
+
+
+class Stops(io.BytesIO):
+    """Much is replaced while the first buffer is written; then the disk fails, or a kill comes."""
+
+    def __init__(self, region, killed):
+        super().__init__()
+        self.region, self.killed = region, killed
+
+    def write(self, data):
+        for i in range(500):
+            self.region[i] = 0
+        if self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(errno.ENOSPC, "no room")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_one_that_fails_keeps_no_memory(name, killed):
+    def control_bytes():
+        return os.stat(f"/dev/shm/dsm-{os.getuid()}-{name}").st_blocks * 512
+
+    with dsm.Cluster(nodes=1, name=name, stripes=16) as cluster:
+        for i in range(500):
+            cluster[i] = os.urandom(30_000)  # 15 MB, all of them to be kept
+        cluster.checkpoint(io.BytesIO())
+        before = control_bytes()
+        child = os.fork()
+        if child == 0:
+            try:
+                cluster.checkpoint(Stops(cluster.default, killed))
+            finally:
+                os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) == killed
+        assert cluster[7] == 0
+        eventually(lambda: control_bytes() < before + 2_000_000, "what was kept is freed")
+        assert cluster.check().clean

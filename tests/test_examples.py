@@ -50,6 +50,12 @@ PROOFS = {
         r"type: ndarray \(1000, 1000\) writeable: False",
         r"after the cluster has ended, the view is unchanged: True",
     ],
+    "elastic": [
+        r"node \d+ in the place of node 1; objects by node: .*",
+        r"every count is right: True, every text is there: True",
+        r"nodes that have left: 2, failures: 0",
+        r"problems in shared memory: 0",
+    ],
     "bank": [
         r"workers killed: 1",
         r"\d+ transfers; lowest balance is negative: False",

@@ -59,11 +59,17 @@ bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control) 
   return dsm_headers_control_holds(control);
 }
 
+uint32_t dsm_headers_build_read(dsm_node_shm *header, uint32_t expected) {
+  bool ok;
+  uint64_t build = dsm_unseal(header->build, 0x4255494C44ull, &ok);
+  if (!ok) header->build = dsm_headers_build(expected);
+  return ok ? (uint32_t)build : expected;
+}
+
 bool dsm_headers_node_holds(const dsm_space *space, const dsm_node_shm *header, uint32_t node) {
   const dsm_control_shm *control = dsm_space_control(space);
   return node_config_holds(header, node) && header->config_check == control->config_check &&
-         header->config.cluster_id == control->config.cluster_id &&
-         dsm_headers_build(header, node) != 0;
+         header->config.cluster_id == control->config.cluster_id;
 }
 
 bool dsm_headers_node_restore(const dsm_space *space, dsm_node_shm *header, uint32_t node,
@@ -72,11 +78,9 @@ bool dsm_headers_node_restore(const dsm_space *space, dsm_node_shm *header, uint
   if (dsm_config_checksum(&header->config) == header->config_check &&
       header->config_check != control->config_check)
     return false;
-  uint64_t told = dsm_headers_build(header, node);
-  if (told != 0 && told != build) return false;
   header->layout_version = DSM_LAYOUT_VERSION;
   header->node = node;
-  header->build = dsm_headers_build_word(build, node);
+  header->build = dsm_headers_build(build);
   dsm_copy_in(&header->config, &control->config, sizeof header->config);
   header->config_check = control->config_check;
   DSM_CRASH_POINT("headers.node");

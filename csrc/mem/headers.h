@@ -15,15 +15,12 @@ bool dsm_headers_control_holds(const dsm_control_shm *control);
 /* Writes it anew from the segments of the nodes of that cluster; false if none tells. */
 bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control);
 
-/* The header's word for a build: sealed, so that flipped bits are damage and no other build. */
-static inline uint64_t dsm_headers_build_word(uint64_t build, uint32_t node) {
-  return dsm_seal(build, DSM_NODE_MAGIC + node);
+/* The build as a header has it: sealed, so that damage is told from another build. */
+static inline uint64_t dsm_headers_build(uint32_t build) {
+  return dsm_seal(build, 0x4255494C44ull);
 }
-/* The build that a header tells; 0 if the word is damaged. */
-static inline uint64_t dsm_headers_build(const dsm_node_shm *header, uint32_t node) {
-  bool ok;
-  return dsm_unseal(header->build, DSM_NODE_MAGIC + node, &ok);
-}
+/* The header's build, after a damaged one was written anew as `expected`. */
+uint32_t dsm_headers_build_read(dsm_node_shm *header, uint32_t expected);
 
 bool dsm_headers_node_holds(const dsm_space *space, const dsm_node_shm *header, uint32_t node);
 /* Writes a node's header anew, unless it is a whole one of another cluster, node or build. */

@@ -86,6 +86,7 @@ _Static_assert(sizeof(dsm_lock_shm) == 64, "one lock, one cache line");
 #define DSM_PENDING_BELL 8u   /* somebody waits for a change; set without the lock */
 #define DSM_PENDING_MEND 16u  /* the stripe is being mended, or is to be: do not believe a miss */
 #define DSM_PENDING_LOST 32u  /* the stripe may have lost keys: its word in `losses` tells */
+#define DSM_PENDING_TURN 64u  /* a mover waits for the lock; set without it */
 
 typedef struct dsm_control_shm {
   uint64_t magic;
@@ -282,7 +283,7 @@ typedef struct dsm_node_shm {
   uint32_t node;
   dsm_config_shm config; /* copy, so that the control segment is no single point (I-7) */
   uint64_t config_check;
-  uint64_t build; /* sealed: how many segments this node id has had, this one included */
+  uint64_t build; /* how many segments this node id has had, this one included */
   _Alignas(64) dsm_arena_shm arena;
 } dsm_node_shm;
 _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its page");

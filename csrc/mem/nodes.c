@@ -118,9 +118,10 @@ static dsm_status verify_segment(dsm_call *call, const dsm_os_segment *segment, 
       !dsm_headers_node_restore(call->space, header, node, build))
     return dsm_fail(call, DSM_CORRUPT, "node segment is not this cluster's", (int)node, -1,
                     header->magic, DSM_NODE_MAGIC);
-  if (dsm_headers_build(header, node) != build)
-    return dsm_fail(call, DSM_CORRUPT, "node segment is another build's", (int)node, -1,
-                    dsm_headers_build(header, node), build);
+  uint32_t found = dsm_headers_build_read(header, build);
+  if (found != build)
+    return dsm_fail(call, DSM_CORRUPT, "node segment is another build's", (int)node, -1, found,
+                    build);
   return DSM_OK;
 }
 
@@ -131,7 +132,7 @@ static dsm_status open_segment(dsm_call *call, unsigned node, uint32_t build, ds
   dsm_segment_name(name, cluster, (int)node);
   dsm_status status = dsm_os_segment_open(name, out);
   if (status != DSM_OK)
-    return dsm_fail(call, status == DSM_NO_CLUSTER ? DSM_CORRUPT : status,
+    return dsm_fail(call, status == DSM_NO_CLUSTER ? DSM_RETRY : status,
                     "node segment cannot be opened", (int)node, -1, 0, 0);
   status = verify_segment(call, out, node, build);
   if (status != DSM_OK) dsm_os_segment_close(out);

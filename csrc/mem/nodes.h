@@ -55,7 +55,8 @@ void dsm_nodes_init(const dsm_space *space, uint32_t count);
 void dsm_nodes_copy(const dsm_space *space, unsigned node);
 
 /* Maps what the table has and we have not, until the epoch stands still. The first failure to map a
- * node, after all others were mapped: routes that name the node are refused meanwhile. */
+ * node (DSM_RETRY: its segment has no name, and may be about to be replaced), after all others were
+ * mapped: routes that name the node are refused meanwhile. */
 dsm_status dsm_nodes_follow(dsm_call *call);
 /* After a fork: no other thread of the parent is at work here. */
 void dsm_nodes_forked(dsm_space *space);

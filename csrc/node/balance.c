@@ -15,6 +15,7 @@
 #define BUSY_US 20000u     /* somebody else has the journal */
 #define BLOCKED_US 100000u /* all that could be moved was; what is left is held by others */
 #define LEAVING_US 20000u  /* a process is ending */
+#define PACE_US 1000000u   /* longest pause for the pace */
 #define OBJECT_BYTES 512u  /* what an object costs beside its bytes */
 
 /* What a node is weighed with: nothing unless it is on the ring. */
@@ -191,15 +192,18 @@ static void note_blocked(dsm_call *call, dsm_balancer *self, uint32_t stripe, ds
   dsm_store_release_u64(&journal->blocked, self->blocked);
 }
 
-/* How long what was just copied has to last. */
+/* What was copied is owed, and paid off with time; how long until it is, but look again after a
+ * second, since the pace may be another by then. */
 static uint32_t pace(const dsm_space *space, dsm_balancer *self, uint64_t bytes, uint64_t objects) {
   uint64_t limit = dsm_load_relaxed_u64(&dsm_space_balance(space)->bytes_per_s);
-  uint64_t now = dsm_os_monotonic_ns(), cost = bytes + objects * OBJECT_BYTES;
+  uint64_t now = dsm_os_monotonic_ns();
   if (limit == 0) limit = DSM_BALANCE_BYTES_PER_S;
-  if (self->free_at_ns < now) self->free_at_ns = now;
-  self->free_at_ns += (uint64_t)((double)cost * 1e9 / (double)limit);
-  uint64_t pause = (self->free_at_ns - now) / 1000;
-  return pause < BUSY_US * 50u ? (uint32_t)pause : BUSY_US * 50u;
+  self->owed -= (double)(now - self->paid_ns) * (double)limit / 1e9;
+  if (self->owed < 0) self->owed = 0;
+  self->owed += (double)(bytes + objects * OBJECT_BYTES);
+  self->paid_ns = now;
+  double pause_us = self->owed * 1e6 / (double)limit;
+  return pause_us < PACE_US ? (uint32_t)pause_us : PACE_US;
 }
 
 static void begin_walk(dsm_balancer *self, uint64_t epoch) {
@@ -310,7 +314,8 @@ uint32_t dsm_balancer_step(dsm_call *call, dsm_balancer *self) {
     dsm_lock_repaired(lock, DSM_OK);
     begin_walk(self, 0);
   }
-  uint32_t pause = step(call, self);
+  uint32_t pause = pace(call->space, self, 0, 0);
+  if (pause == 0) pause = step(call, self);
   dsm_lock_drop(lock);
   return pause;
 }

@@ -29,7 +29,8 @@ typedef struct dsm_balancer {
   uint32_t unfinished; /* stripes that another walk has to visit */
   uint32_t blocked;    /* … because they could not be moved now */
   uint64_t epoch;      /* that this walk is for */
-  uint64_t free_at_ns; /* when the pace allows to go on */
+  uint64_t paid_ns;    /* when what is owed to the pace was last reckoned */
+  double owed;         /* bytes copied ahead of it */
 } dsm_balancer;
 
 /* True if the node table has changed since everything was in its place, or a node is leaving. */

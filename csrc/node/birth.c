@@ -26,7 +26,7 @@ static dsm_status fill(dsm_call *call, unsigned node, uint32_t build) {
   header->node = node;
   header->config = dsm_space_control(space)->config;
   header->config_check = dsm_config_checksum(&header->config);
-  header->build = dsm_headers_build_word(build, node);
+  header->build = dsm_headers_build(build);
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
     dsm_stripe_init(call->space, node, stripe);
     /* A copy, sealed like the original, so that the control segment is no single point (I-7). */

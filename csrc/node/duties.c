@@ -9,8 +9,8 @@
 #include "balance.h"
 #include "registry.h"
 
-#define NAP_US 10000000u   /* it is rung; this is for a ring that was lost with nobody to miss it */
-#define BALANCE_WAIT_MS 5u /* for a stripe that is in use; then another one */
+#define NAP_US 10000000u /* it is rung; this is for a ring that was lost with nobody to miss it */
+#define BALANCE_WAIT_MS DSM_LOCK_SLICE_MS /* for a stripe that is in use; then another one */
 #define WORDS (DSM_PARTICIPANTS_MAX / 64)
 
 struct dsm_duties {

@@ -134,7 +134,10 @@ void dsm_cut_end(dsm_call *call, uint64_t number, bool clean) {
   DSM_CRASH_POINT("cut.closed");
   dsm_nodes_catch_up(call);
   limbo_hints(space);
-  if (clean) discard(space);
+  /* Else a writer may still store for it. If a stripe is held for too long, the next one discards.
+   */
+  dsm_call quiet = *call;
+  if (clean || sweep(&quiet) == DSM_OK) discard(space);
   DSM_CRASH_POINT("cut.ended");
   dsm_store_release_u64(&dsm_space_cut(space)->owner, 0);
 }

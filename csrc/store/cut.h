@@ -25,9 +25,9 @@
 /* operation        by                         blocks                         may be killed
  * dsm_cut_begin    who takes a checkpoint     each stripe's lock, in turn    anywhere: see end
  * dsm_cut_open     the same                   no                             anywhere
- * dsm_cut_end      the same                   no                             anywhere
+ * dsm_cut_end      the same                   if not clean: as dsm_cut_begin anywhere
  * dsm_cut_keep     a change, with its locks   no                             anywhere
- * dsm_cut_bury     anyone, after a death      no                             anywhere
+ * dsm_cut_bury     anyone, after a death      as dsm_cut_begin, once a death anywhere
  */
 
 #define DSM_CUT_COPY_BYTES_MAX (64u << 10) /* larger values are pinned, if a pin is free */
@@ -71,7 +71,8 @@ dsm_status dsm_cut_begin(dsm_call *call, uint64_t *number);
 dsm_status dsm_cut_open(dsm_call *call, uint64_t number, uint64_t arrays_sum);
 /* Memory ahead of need for what writers save; what fails here fails there. */
 void dsm_cut_back(dsm_call *call);
-/* Lets go of everything. `clean`: every stripe has been walked, or the cut was never opened. */
+/* Lets go of everything. `clean`: every stripe has been walked, or the cut was never opened. If it
+ * is not, and a stripe's lock is not had within the wait, saved memory stays for the next begin. */
 void dsm_cut_end(dsm_call *call, uint64_t number, bool clean);
 /* Ends the checkpoint of a dead process, if there is one. */
 void dsm_cut_bury(dsm_call *call);

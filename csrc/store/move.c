@@ -233,7 +233,7 @@ static dsm_status step(dsm_call *call, dsm_move *self, const dsm_route *route, b
 dsm_status dsm_move_step(dsm_call *call, dsm_move *self, bool *done) {
   dsm_route route;
   *done = false;
-  DSM_TRY(dsm_stripe_take_despite(call, self->stripe, self->lost, &route));
+  DSM_TRY(dsm_stripe_take_turn(call, self->stripe, self->lost, &route));
   dsm_status status = step(call, self, &route, done);
   dsm_fault fault = call->fault;
   /* The route may be another one by now; what is owed at its nodes is settled by their next. */

@@ -134,7 +134,10 @@ dsm_status dsm__move_pass(dsm_call *call, dsm_move *self, const dsm_route *route
     uint64_t slot = dsm_load_relaxed_u64(&table.slots[self->cursor]);
     if (slot <= DSM_SLOT_TOMBSTONE) continue;
     visits++;
-    DSM_TRY(visit(call, self, route, slot));
+    dsm_status status = visit(call, self, route, slot);
+    /* A slot that was counted and then failed would be counted again: from the beginning. */
+    if (status != DSM_OK) self->passing = false;
+    DSM_TRY(status);
     if (!self->passing) return DSM_OK; /* a target was given up: from the beginning */
   }
   self->passing = false;

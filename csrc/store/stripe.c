@@ -11,6 +11,7 @@
 #include "route_restore.h"
 
 #define SETTLED (DSM_PENDING_SETTLE | DSM_PENDING_HOLDS)
+#define TURN_US 300u                      /* longer than it takes to wake a sleeper */
 #define OWED (SETTLED | DSM_PENDING_MEND) /* what the next holder must do first */
 
 void dsm_stripe_init(dsm_space *space, unsigned node, uint32_t stripe) {
@@ -203,6 +204,30 @@ dsm_status dsm_stripe_take_despite(dsm_call *call, uint32_t stripe, uint64_t los
   return take(call, stripe, lost, route);
 }
 
+/* Who changes a stripe without a pause would take its lock again before who sleeps on it is awake.
+ * One pause per request; one that a dead mover left costs no more than that. */
+static void give_way(dsm_lock_shm *lock) {
+  uint32_t seen = dsm_load_relaxed_u32(&lock->pending);
+  if (seen & DSM_PENDING_TURN) dsm_os_word_wait(&lock->pending, seen, TURN_US);
+  dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_TURN);
+}
+
+dsm_status dsm_stripe_take_turn(dsm_call *call, uint32_t stripe, uint64_t lost, dsm_route *route) {
+  dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
+  dsm_call quick = *call;
+  quick.wait_ms = 0;
+  dsm_status status = take(&quick, stripe, lost, route);
+  if (status == DSM_LOCK_TIMEOUT) {
+    dsm_fetch_or_acq_rel_u32(&lock->pending, DSM_PENDING_TURN);
+    DSM_CRASH_POINT("stripe.turn");
+    quick.wait_ms = call->wait_ms;
+    status = take(&quick, stripe, lost, route);
+    dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_TURN);
+  }
+  call->fault = quick.fault;
+  return status;
+}
+
 void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   dsm_lock_shm *lock = dsm_space_lock(call->space, stripe);
   /* Who begins to wait at this very moment may be missed, and looks again after a slice. */
@@ -215,6 +240,7 @@ void dsm_stripe_drop(dsm_call *call, uint32_t stripe, const dsm_route *route) {
   }
   dsm_lock_drop(lock);
   if (DSM_UNLIKELY(pending & DSM_PENDING_BELL)) dsm_bell_ring(call->space, stripe);
+  if (DSM_UNLIKELY(pending & DSM_PENDING_TURN)) give_way(lock);
 }
 
 void dsm_stripe_drop_despite(dsm_call *call, uint32_t stripe, uint64_t lost,

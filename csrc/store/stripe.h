@@ -21,6 +21,8 @@ dsm_status dsm_stripe_take(dsm_call *call, uint32_t stripe, dsm_route *route);
  * for who will publish another route: the nodes given may be absent. */
 dsm_status dsm_stripe_take_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
                                    dsm_route *route);
+/* The same for a mover: who holds the lock again and again lets it in. */
+dsm_status dsm_stripe_take_turn(dsm_call *call, uint32_t stripe, uint64_t lost, dsm_route *route);
 void dsm_stripe_drop_despite(dsm_call *call, uint32_t stripe, uint64_t lost,
                              const dsm_route *route);
 /* Settles if need be, then drops the lock. */

@@ -4,8 +4,9 @@
 from cpython.bytes cimport PyBytes_AS_STRING
 from dsm_native._native.array cimport Patience
 from dsm_native._native.core cimport (
-    DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster, dsm_cluster_drop,
-    dsm_cluster_forked, dsm_cluster_hold, dsm_space, dsm_status, uint32_t, uint64_t,
+    DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY, dsm_call, dsm_call_make, dsm_cluster,
+    dsm_cluster_drop, dsm_cluster_forked, dsm_cluster_hold, dsm_space, dsm_status, uint32_t,
+    uint64_t,
 )
 from dsm_native._native.faults cimport fault_error
 from dsm_native._native.frames cimport FrameBuffer, dsm_frames
@@ -196,7 +197,7 @@ cdef class Cut:
         self.taken = False
         if dsm_cluster_forked(self.cluster):
             return  # it goes on in the parent
-        call = dsm_call_make(&self.cluster.space, 0)
+        call = dsm_call_make(&self.cluster.space, DSM_LOCK_SLICE_MS)
         with nogil:
             dsm_walk_drop(&self.cluster.space, self.walk)
             dsm_cut_end(&call, self.number, self.done)

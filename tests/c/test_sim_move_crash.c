@@ -47,7 +47,7 @@ static const kind kinds[] = {
     {"all new", {10, 11, 12}, 13},
 };
 
-static const uint64_t sizes[] = {0, 5, 64, 300, 900, 3000, 9000};
+static const uint64_t sizes[] = {5, 64, 300, 0, 900, 3000, 9000};
 static const item after = {ITEM_VALUE, 700, 9001};
 
 typedef struct trial {

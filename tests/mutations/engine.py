@@ -28,6 +28,7 @@ PROGRAMS = (
         Program("tests/c", f"../../build/c/ctest/{name}")
         for name in (
             "test_sim_intent", "test_sim_peek", "test_sim_order",
+            "test_sim_nodes", "test_sim_move", "test_sim_move_crash", "test_sim_balance_crash",
             "test_thread_store", "test_sim_objects", "test_crash_kill", "test_sim_crash",
             "test_sim_cut_crash",
         )

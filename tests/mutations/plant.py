@@ -26,6 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import elastic_bugs
 import engine
 import engine_bugs
 import protocol_bugs
@@ -35,7 +36,13 @@ from bug import Bug
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutations.md"
-BUGS = (*raft_bugs.BUGS, *protocol_bugs.BUGS, *replica_bugs.BUGS, *engine_bugs.BUGS)
+BUGS = (
+    *raft_bugs.BUGS,
+    *protocol_bugs.BUGS,
+    *replica_bugs.BUGS,
+    *engine_bugs.BUGS,
+    *elastic_bugs.BUGS,
+)
 SECONDS_MAX = 60
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-w")
