@@ -1,4 +1,4 @@
-"""Copies of arrays that were zeroed or had bits flipped, and what `check(repair=True)` makes of it."""
+"""Zeroed copies of arrays, and what `check(repair=True)` makes of them."""
 
 from __future__ import annotations
 
