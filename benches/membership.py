@@ -163,10 +163,11 @@ def stalls(cluster: dsm.Cluster, writes: bool, count: int) -> dict[str, list[flo
 
 
 def beyond_control(found: dict[str, list[float]], note: str) -> Measurement:
-    """How much longer the longest stalls are with a death: the ninth deciles' difference."""
+    """How much longer the longest stalls are with a death: the ninth deciles' difference; its
+    spread are the differences of medians, ninth deciles and greatest."""
     death, control = sorted(found["death"]), sorted(found["control"])
-    value = max(0.0, quantile(death, 0.9) - quantile(control, 0.9))
-    return Measurement(value, death[0], death[-1], len(death), note)
+    longer = [max(0.0, quantile(death, q) - quantile(control, q)) for q in (0.5, 0.9, 1.0)]
+    return Measurement(longer[1], min(longer), max(longer), len(death), note)
 
 
 def pauses(count: int) -> Findings:

@@ -22,6 +22,7 @@ from dsm_native._native.array_directory import (
     array_names,
     create_array,
     find_array,
+    find_damaged_array,
     give_up_array,
     replace_array,
 )
@@ -89,11 +90,15 @@ def open_array(
 
 
 def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list[str]]:
-    """(problems, repaired, texts) of one array. Repair gives up what cannot be opened."""
+    """(problems, repaired, texts) of one array. Repair takes a damaged copy from a sound one, and
+    gives up what no copy tells."""
     array = Array(handle, name)
     try:
         return (0, 0, []) if array._find() is None else array.check(repair)
     except CorruptError as error:
+        damaged = find_damaged_array(handle, name)
+        if damaged is not None:
+            return damaged.check(repair)
         return 1, int(repair and give_up_array(handle, name)), [str(error)]
 
 

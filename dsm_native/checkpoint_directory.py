@@ -5,8 +5,9 @@
     lock                 flock: one writer of the directory at a time
 
 A checkpoint is written under a new name, synced, and becomes true by the renaming of its manifest,
-which comes last. Nothing of the two newest manifests is ever touched; what neither of them names
-goes afterwards. So a kill at any step leaves the checkpoint before, and one that was complete.
+which comes last. Never touched are the files of the two newest manifests and, while both build on
+one whole checkpoint, of the newest that builds on another; all else goes afterwards. So a kill at
+any step leaves the checkpoint before, and one that was complete.
 """
 
 from __future__ import annotations
@@ -214,17 +215,26 @@ def write_synced(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def sweep(path: str) -> None:
-    """Removes what neither of the two newest sound manifests names."""
+def kept_names(path: str) -> set[str]:
+    """Files of the two newest manifests that verify; if both build on one whole checkpoint, those
+    of the newest that builds on another, too: damage of one file must not take all there is."""
     kept: set[str] = set()
+    bases: set[str] = set()
     generations = 0
     for _, name in manifests(path):
-        if generations == GENERATIONS:
-            break
         with contextlib.suppress(CorruptError):
-            kept |= {entry.name for entry in read_manifest(name).files}
-            kept.add(os.path.basename(name))
+            files = [entry.name for entry in read_manifest(name).files]
+            if generations >= GENERATIONS and (len(bases) > 1 or files[0] in bases):
+                continue
             generations += 1
+            bases.add(files[0])
+            kept.update(files, [os.path.basename(name)])
+    return kept
+
+
+def sweep(path: str) -> None:
+    """Removes what is not kept."""
+    kept = kept_names(path)
     # Manifests first, so that none of them names what is gone.
     for name in sorted(os.listdir(path), key=lambda name: (not MANIFEST.fullmatch(name), name)):
         if OURS.fullmatch(name) and name not in kept:

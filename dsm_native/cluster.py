@@ -457,9 +457,10 @@ class Cluster(NamedObjects, Membership, Elastic):
     ) -> CheckpointReport:
         """Saves all objects and arrays as they are at one instant, while everybody goes on.
 
-        path_or_file: a directory (made if need be), which then keeps the two latest checkpoints and
-        into which only changes are written when it can be (full: not even then); or anything with
-        write(bytes), which gets the whole as a stream. `dsm_native.restore` makes a cluster of
+        path_or_file: a directory (made if need be), which then keeps the two latest checkpoints
+        (and the latest that shares no file with them, if they share one), and into which only
+        changes are written when it can be (full: not even then); or anything with write(bytes),
+        which gets the whole as a stream. `dsm_native.restore` makes a cluster of
         either. From any participant; one at a time: timeout, default lock_timeout, is how long to
         wait for another one, then LockTimeoutError.
 

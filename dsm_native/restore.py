@@ -8,6 +8,7 @@ attach before all is there, and a restoration that fails leaves nothing behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -243,19 +244,18 @@ def restore(
     options: as for `Cluster`, but for `stripes`, which are the saved ones.
 
     CorruptError, which names file and offset, if anything does not verify: then no cluster is
-    left. allow_previous: of a directory, the checkpoint before is taken then. Blocks; about as long
-    as reading the files takes.
+    left. allow_previous: of a directory, the newest checkpoint before that restores is taken then.
+    Blocks; about as long as reading the files takes.
     """
     if "stripes" in options:
         raise UsageError("stripes are those of the saved cluster, so that versions stay true")
-    try:
-        return _restore(source, 0, nodes, replication_factor, name, options)
-    except CorruptError:
-        if not allow_previous or hasattr(source, "read") or not os.path.isdir(path_of(source)):
-            raise
-        if len(manifests(path_of(source))) < 2:
-            raise
-    return _restore(source, 1, nodes, replication_factor, name, options)
+    older = 0
+    if allow_previous and not hasattr(source, "read") and os.path.isdir(path_of(source)):
+        older = max(len(manifests(path_of(source))) - 1, 0)
+    for skip in range(older):
+        with contextlib.suppress(CorruptError):
+            return _restore(source, skip, nodes, replication_factor, name, options)
+    return _restore(source, older, nodes, replication_factor, name, options)
 
 
 def _restore(

@@ -25,7 +25,8 @@ RUNS = [
     (("kill", "stop"), 2),
     (("corrupt", "kill"), 2),
     (("add", "remove", "kill"), 2),
-    (("kill", "stop", "corrupt", "add", "remove"), 3),
+    (("unlink", "kill"), 2),
+    (tuple(chaos.INJURIES), 3),
 ]
 
 

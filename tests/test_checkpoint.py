@@ -176,6 +176,30 @@ def test_two_generations_are_kept(path):
     assert len(report.problems) == 1
 
 
+def test_a_damaged_base_does_not_take_all_generations(path):
+    with dsm.Cluster(nodes=1, stripes=16) as cluster:
+        cluster.default.update({number: bytes(500) for number in range(200)})
+        for number, full in enumerate([True, False, True, False, False], 1):
+            cluster["number"] = number
+            assert cluster.checkpoint(path, full=full).number == number
+    assert {name for name in os.listdir(path) if name.endswith(".json")} == {
+        "00000002.json", "00000004.json", "00000005.json",
+    }  # fmt: skip
+    assert dsm.verify(path).sound
+    with open(f"{path}/00000003.full", "r+b") as file:
+        file.seek(200)
+        file.write(b"x")
+    with pytest.raises(dsm.CorruptError, match=r"00000003.full"):
+        dsm.restore(path)
+    with dsm.restore(path, allow_previous=True) as cluster:
+        assert cluster["number"] == 2
+    with open(f"{path}/00000001.full", "r+b") as file:
+        file.seek(200)
+        file.write(b"x")
+    with pytest.raises(dsm.CorruptError, match=r"00000001.full"):
+        dsm.restore(path, allow_previous=True)
+
+
 def test_the_command_tells_what_is_damaged(path, capsys):
     with dsm.Cluster(nodes=1, stripes=16) as cluster:
         cluster["key"] = "value"

@@ -108,10 +108,27 @@ static dsm_status retire_dead(dsm_call *call) {
   return DSM_OK;
 }
 
-/* A segment that lost its name is being replaced: the table will name another. */
+/* True if the owner or a node lives, one of whom is the keeper. */
+static bool is_kept(const dsm_space *space) {
+  for (uint32_t i = 0; i <= DSM_NODES_MAX; i++) {
+    const dsm_participant_shm *slot = dsm_space_participant(space, i);
+    dsm_os_process process = {.pid = dsm_load_relaxed_u32(&slot->pid),
+                              .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks)};
+    uint32_t kind = dsm_load_acquire_u32(&slot->kind);
+    if ((kind == DSM_PARTICIPANT_OWNER || kind == DSM_PARTICIPANT_NODE) &&
+        dsm_os_process_alive(&process))
+      return true;
+  }
+  return false;
+}
+
+/* A segment that lost its name is being replaced, if there is a keeper: the table will name
+ * another.
+ */
 static dsm_status follow_patiently(dsm_call *call) {
   dsm_status status = dsm_nodes_follow(call);
-  for (int looks = 0; status == DSM_RETRY && looks < FOLLOW_LOOKS; looks++) {
+  for (int looks = 0; status == DSM_RETRY && looks < FOLLOW_LOOKS && is_kept(call->space);
+       looks++) {
     dsm_os_pause(FOLLOW_PAUSE_US);
     status = dsm_nodes_follow(call);
   }

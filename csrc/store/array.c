@@ -125,14 +125,20 @@ dsm_status dsm_array_valid(dsm_call *call, const dsm_array *array, uint32_t copy
 
 void dsm_array_header_repair(const dsm_array *array, uint32_t copy) {
   dsm_array_header_shm *header = dsm_array_header(array, copy);
-  uint32_t from = copy == 0 ? 1 : 0;
-  const dsm_array_header_shm *good = dsm_array_header(array, from);
-  header->layout_version = DSM_LAYOUT_VERSION;
-  header->copy = copy;
-  header->geometry = array->geometry;
-  memcpy(header + 1, good + 1, array->geometry.description_bytes);
-  header->check = header_check(header, copy);
-  header->magic = DSM_ARRAY_MAGIC;
+  for (uint32_t from = 0; from < array->geometry.copies; from++) {
+    const dsm_array_header_shm *good = dsm_array_header(array, from);
+    if (from == copy || good->magic != DSM_ARRAY_MAGIC ||
+        good->geometry.description_bytes != array->geometry.description_bytes ||
+        good->check != header_check(good, from))
+      continue;
+    header->layout_version = DSM_LAYOUT_VERSION;
+    header->copy = copy;
+    header->geometry = array->geometry;
+    memcpy(header + 1, good + 1, array->geometry.description_bytes);
+    header->check = header_check(header, copy);
+    header->magic = DSM_ARRAY_MAGIC;
+    return;
+  }
 }
 
 static dsm_status open_copy(dsm_call *call, dsm_array *array, uint64_t build, uint32_t copy) {
@@ -168,6 +174,37 @@ dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t build, dsm_ar
   }
   if (status != DSM_OK) dsm_array_close(out);
   return status;
+}
+
+/* Maps all copies that have a name; how many. */
+static uint32_t map_copies(const dsm_call *call, dsm_array *out, uint64_t build) {
+  char name[DSM_ARRAY_SEGMENT_NAME_BYTES];
+  for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) {
+    dsm_array_segment_name(name, call->space, build, copy);
+    if (dsm_os_segment_open(name, &out->segments[copy]) != DSM_OK) return copy;
+  }
+  return DSM_ARRAY_COPIES_MAX;
+}
+
+dsm_status dsm_array_open_damaged(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out) {
+  uint64_t bytes = 0;
+  *out = (dsm_array){.entry = entry};
+  for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) out->segments[copy].handle = -1;
+  uint32_t mapped = map_copies(call, out, build), told = 0;
+  while (told < mapped && dsm_array_valid(call, out, told) != DSM_OK) told++;
+  bool sound = told < mapped;
+  if (sound) out->geometry = dsm_array_header(out, told)->geometry;
+  const dsm_array_geometry_shm *geometry = &out->geometry;
+  sound = sound && geometry->build == build && geometry->copies == mapped &&
+          geometry->cluster_id == dsm_space_control(call->space)->config.cluster_id &&
+          lay_out(out, &bytes);
+  for (uint32_t copy = 0; copy < mapped; copy++)
+    sound = sound && out->segments[copy].bytes == bytes;
+  /* A zeroed primary without a backup: its elements are gone, however well its header is told. */
+  if (sound && geometry->replicas == 1 && dsm_array_header(out, 0)->magic == 0) sound = false;
+  if (sound) return DSM_OK;
+  dsm_array_close(out);
+  return dsm_fail(call, DSM_CORRUPT, "no copy of the array tells its header", -1, -1, mapped, told);
 }
 
 void dsm_array_close(dsm_array *array) {

@@ -84,6 +84,8 @@ dsm_status dsm_array_create(dsm_call *call, const dsm_array_geometry_shm *geomet
                             const char *description, dsm_array *out);
 /* Maps a build. DSM_RETRY if it is gone, DSM_CORRUPT. */
 dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out);
+/* For dsm_array_check alone: also if headers do not verify, as long as one copy tells. */
+dsm_status dsm_array_open_damaged(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out);
 void dsm_array_close(dsm_array *array);
 /* Removes the names of all segments of a build; nothing if there are none. */
 void dsm_array_unlink(const dsm_space *space, uint64_t build);

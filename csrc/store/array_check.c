@@ -9,6 +9,7 @@ typedef struct check {
   dsm_call *call;
   const dsm_array *array;
   bool repair;
+  bool doubted; /* the primary's header did not verify, so its elements are not believed */
   dsm_check_tell *tell;
   void *context;
   dsm_check_report *report;
@@ -20,13 +21,14 @@ static void problem(const check *self, const char *what, uint64_t left, uint64_t
   self->tell(self->context, &fault);
 }
 
-static bool check_headers(const check *self) {
+static bool check_headers(check *self) {
   bool primary = true;
   for (uint32_t copy = 0; copy < self->array->geometry.copies; copy++) {
     if (dsm_array_valid(self->call, self->array, copy) == DSM_OK) continue;
     const dsm_fault *fault = &self->call->fault;
     problem(self, fault->what, fault->left, fault->right);
     bool cut = dsm_os_segment_truncated(&self->array->segments[copy]);
+    self->doubted |= copy == 0;
     primary &= !cut;
     if (!self->repair || cut || self->array->geometry.copies == 1) continue;
     dsm_array_header_repair(self->array, copy);
@@ -95,7 +97,8 @@ static void check_words(const check *self, uint64_t tile) {
 }
 
 /* Copy of which the bytes are to be taken, or -1 if all agree. */
-static int judge(const dsm_array *array, uint64_t low, uint64_t high) {
+static int judge(const check *self, uint64_t low, uint64_t high) {
+  const dsm_array *array = self->array;
   bool differs = false;
   for (uint32_t copy = 1; copy < array->geometry.copies; copy++)
     differs |= dsm_page_diff_count(dsm_array_data(array, 0) + low,
@@ -106,7 +109,7 @@ static int judge(const dsm_array *array, uint64_t low, uint64_t high) {
                                       dsm_array_data(array, 1) + low, high - low) != 0 &&
                   dsm_page_diff_count(dsm_array_data(array, 1) + low,
                                       dsm_array_data(array, 2) + low, high - low) == 0;
-  return outvoted ? 1 : 0;
+  return outvoted || self->doubted ? 1 : 0;
 }
 
 static void check_copies(const check *self, uint64_t tile) {
@@ -121,7 +124,7 @@ static void check_copies(const check *self, uint64_t tile) {
     dsm_array_cancel(&brief, array, &block);
     return;
   }
-  int right = judge(array, low, high);
+  int right = judge(self, low, high);
   if (right >= 0)
     problem(self, right ? "primary of a tile against its backups" : "backup of a tile", tile, low);
   if (!self->repair) {
@@ -137,7 +140,7 @@ static void check_copies(const check *self, uint64_t tile) {
 
 dsm_status dsm_array_check(dsm_call *call, const dsm_array *array, bool repair,
                            dsm_check_tell *tell, void *context, dsm_check_report *report) {
-  check self = {call, array, repair, tell, context, report};
+  check self = {call, array, repair, false, tell, context, report};
   if (!check_headers(&self)) return DSM_OK;
   check_sessions(&self);
   bool compares =

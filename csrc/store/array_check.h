@@ -4,7 +4,8 @@
  * Backups are compared tile by tile, each while nobody writes it; a tile that somebody holds is
  * passed over, and none is compared once somebody may write beside the sessions (np.asarray), since
  * backups then lag by design. Elements carry no checksum: with three copies or more two that agree
- * outvote the primary, otherwise the primary, which everybody reads, is taken for right.
+ * outvote the primary, and a primary whose header is damaged gives way to its first backup;
+ * otherwise the primary, which everybody reads, is taken for right.
  */
 #ifndef DSM_STORE_ARRAY_CHECK_H
 #define DSM_STORE_ARRAY_CHECK_H

@@ -81,6 +81,7 @@ static bool length_holds(const dsm_read *read) {
 /* One look at the sub of a node. */
 static inline dsm_status look(dsm_call *call, const dsm_key *key, bool alone, dsm_read *out) {
   const dsm_space *space = call->space;
+  DSM_CRASH_POINT("read.routed"); /* where tests let others change what is looked at */
   out->sub = dsm_space_sub(space, out->node, out->stripe);
   out->gen_word = dsm_load_acquire_u64(&out->sub->gen);
   out->offset = 0;

@@ -36,6 +36,8 @@ cdef extern from "store/array.h" nogil:
                                 const char *description, dsm_array *out) noexcept
     dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t build,
                               dsm_array *out) noexcept
+    dsm_status dsm_array_open_damaged(dsm_call *call, uint32_t entry, uint64_t build,
+                                      dsm_array *out) noexcept
     void dsm_array_close(dsm_array *array) noexcept
     unsigned char *dsm_array_data(const dsm_array *array, uint32_t copy) noexcept
     const char *dsm_array_description(const dsm_array *array) noexcept

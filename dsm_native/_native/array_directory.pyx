@@ -7,8 +7,8 @@ from libc.string cimport memset
 from dsm_native._native.array cimport (
     ArrayMap, DSM_ARRAY_DESCRIPTION_MAX, DSM_ARRAY_DIMENSIONS_MAX, Patience, dsm_array_create,
     dsm_array_current, dsm_array_entries, dsm_array_entry_name, dsm_array_find,
-    dsm_array_geometry_shm, dsm_array_open, dsm_array_publish, dsm_array_reserve,
-    dsm_array_reserve_new, dsm_array_settle,
+    dsm_array_geometry_shm, dsm_array_open, dsm_array_open_damaged, dsm_array_publish,
+    dsm_array_reserve, dsm_array_reserve_new, dsm_array_settle,
 )
 from dsm_native._native.core cimport (
     DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK, DSM_RETRY, dsm_call,
@@ -59,6 +59,24 @@ def find_array(Handle handle, str name, timeout=None):
                     f"Cluster.check(repair=True) gives the array up")
         patience.go_on(DSM_LOCK_TIMEOUT, &call.fault, name)
         pause(status)
+
+
+def find_damaged_array(Handle handle, str name):
+    """The mapping of an array for its check, headers verified or not; None if it cannot be had."""
+    cdef ArrayMap found = ArrayMap.make(handle, name)
+    cdef dsm_call call = dsm_call_make(&found.cluster.space, DSM_LOCK_SLICE_MS)
+    cdef dsm_status status
+    cdef uint32_t entry = 0
+    cdef uint64_t build = 0
+    encoded = name.encode()
+    cdef const char *text = encoded
+    cdef uint32_t length = <uint32_t>len(encoded)
+    with nogil:
+        status = dsm_array_find(&call, text, length, &entry, &build)
+        if status == DSM_OK:
+            status = dsm_array_open_damaged(&call, entry, build, &found.array)
+    found.mapped = status == DSM_OK
+    return found if found.mapped else None
 
 
 def give_up_array(Handle handle, str name):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dsm_native.cluster import Cluster
+from dsm_native.exceptions import NodeLostError
 from dsm_native.reports import NodeInfo
 
 PAUSE_S = (0.02, 0.4)  # a short pause is to be forgiven, a long one to be found
@@ -104,8 +105,11 @@ def unlink(victim: Victim) -> str | None:
     if victim.is_damaged or not nodes:
         return None
     node = victim.draw.choice(nodes)
+    try:
+        victim.cluster.faults.unlink(node.id)
+    except NodeLostError:  # the segment before has not been replaced yet
+        return None
     victim.is_damaged = True
-    victim.cluster.faults.unlink(node.id)
     return f"unlinked the segment of node {node.id}"
 
 

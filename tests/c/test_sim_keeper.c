@@ -159,14 +159,17 @@ static void test_own_absence_is_forgiven(void) {
   dsm_sim_stop();
 }
 
-/* Attached, but its service thread has not begun: its silence means nothing yet. */
-static void test_nobody_is_judged_before_it_beats(void) {
+/* A node owes beats from its joining on, whether its service thread has begun or not; an owner, who
+ * starts its thread when all nodes are there, from its first one on. */
+static void test_from_when_on_beats_are_owed(void) {
   scene self;
   begin(&self, 3);
   dsm_space *space = &self.nodes[0].cluster->space;
   dsm_store_relaxed_u32(&dsm_space_participant(space, 3)->beating, 0);
+  dsm_store_relaxed_u32(&dsm_space_participant(space, 0)->beating, 0);
   for (int i = 0; i < 50; i++) round_of(&self, 3, 3);
-  CHECK_EQUAL(verdict(&self, 0, 3), DSM_PEER_ALIVE);
+  CHECK_EQUAL(verdict(&self, 0, 0), DSM_PEER_ALIVE);
+  CHECK_EQUAL(verdict(&self, 0, 3), DSM_PEER_DEAD);
   dsm_sim_stop();
 }
 
@@ -277,7 +280,7 @@ static void test_a_keeper_is_killed_while_it_starts(void) {
 int main(void) {
   test_silence_is_judged_in_steps();
   test_own_absence_is_forgiven();
-  test_nobody_is_judged_before_it_beats();
+  test_from_when_on_beats_are_owed();
   test_who_is_keeper();
   test_a_keeper_is_killed_while_it_fences();
   test_a_keeper_is_killed_while_it_starts();
