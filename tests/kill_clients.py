@@ -137,8 +137,11 @@ def main() -> None:
         time.sleep(draw.uniform(0.005, 0.06))
         victim = clients.pop(draw.randrange(CLIENTS))
         os.kill(victim, signal.SIGKILL)
-        assert os.waitpid(victim, 0)[1] == signal.SIGKILL, "a client ended before it was killed"
-        kills += 1
+        status = os.waitpid(victim, 0)[1]
+        # On a loaded machine the time may be over before the kill: then it has ended by itself.
+        over = status == 0 and time.monotonic() >= end
+        assert status == signal.SIGKILL or over, "a client ended before it was killed"
+        kills += not over
     for pid in clients:
         assert os.waitpid(pid, 0)[1] == 0, "a client failed"
     print(kills)
