@@ -314,7 +314,7 @@ def test_arrays_do_not_mind(cluster):
 def test_rebalance_shows_how_far_it_is(cluster, capsys):
     regions = filled(cluster, 300)
     told = []
-    cluster.rebalance(bytes_per_s=400_000)
+    cluster.rebalance(bytes_per_s=40_000)
     started_at = time.monotonic()
     cluster.add_node()
     assert not cluster.rebalancing.done
