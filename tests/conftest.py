@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,12 @@ from members import HASTY
 from processes import PREFIX, fresh_name, gone
 
 import dsm_native as dsm
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT from the start; tests of Ctrl-C want it as usual."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
