@@ -27,6 +27,12 @@ typedef struct scene {
   bool sole;     /* also with one copy nothing is lost */
 } scene;
 
+/* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+  return "detect_leaks=0";
+}
+
 static unsigned deaths;
 
 static uint64_t bytes_of(uint64_t key) {
