@@ -37,7 +37,7 @@ class Victim:
 
     cluster: Cluster
     draw: random.Random
-    clients: Clients
+    kill_client: Callable[[random.Random], int]  # and start its successor; pid of the killed
     nodes_at_first: int
     is_damaged: bool = False
     paused: dict[int, Pause] = field(default_factory=dict)  # by node
@@ -51,14 +51,6 @@ class Victim:
         ]
 
 
-class Clients:
-    """The processes of the load; `kill` is all that an injury may do to them."""
-
-    def kill(self, draw: random.Random) -> int:
-        """Kills one with SIGKILL and starts another; returns the pid of the killed."""
-        raise NotImplementedError
-
-
 Injury = Callable[[Victim], str | None]
 
 
@@ -66,7 +58,7 @@ def kill(victim: Victim) -> str | None:
     """SIGKILL of a node, of several at once, or of a client."""
     nodes = victim.alive()
     if not nodes or victim.draw.random() < 0.4:
-        return f"killed client {victim.clients.kill(victim.draw)}"
+        return f"killed client {victim.kill_client(victim.draw)}"
     count = min(len(nodes), victim.draw.choice([1, 1, 1, 2]))
     chosen = victim.draw.sample(nodes, count)
     for node in chosen:

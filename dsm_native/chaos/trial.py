@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsm_native.chaos import load
-from dsm_native.chaos.injuries import INJURIES, Clients, Victim
+from dsm_native.chaos.injuries import INJURIES, Victim
 from dsm_native.chaos.plan import QUIET_S, Plan
 from dsm_native.chaos.report import Report
 from dsm_native.cluster import Cluster, attach
@@ -31,7 +31,7 @@ CLIENT_END_S = 30.0
 PROBLEMS_SHOWN = 5
 
 
-class Load(Clients):
+class Load:
     """The client processes."""
 
     def __init__(self, cluster: str, folder: Path, plan: Plan) -> None:
@@ -118,7 +118,7 @@ class _Trial:
             began = time.monotonic()
             time.sleep(QUIET_S)
             hurt_at = time.monotonic_ns()
-            victim = Victim(self.cluster, self.draw, clients, len(self.cluster.nodes))
+            victim = Victim(self.cluster, self.draw, clients.kill, len(self.cluster.nodes))
             self._injure(victim, began + QUIET_S + self.plan.seconds)
             self._heal(victim)
             self.report.seconds = time.monotonic() - began
