@@ -15,93 +15,33 @@ import sys
 import time
 
 import dsm_native as dsm
+from dsm_native.chaos.keys import KeySession
 from dsm_native.testing import Recorder
 
 CLIENTS = 3
 SIZES = (8, 8, 8, 100, 1500, 5000, 40_000)
 
 
-def written(serial: int, draw: random.Random) -> bytes:
-    """A value that tells who it is in every eight bytes, so that a torn one is seen."""
-    return serial.to_bytes(8, "little") * (draw.choice(SIZES) // 8)
-
-
-def serial_of(value: bytes | None) -> int | None:
-    if value is None:
-        return None
-    assert value == value[:8] * (len(value) // 8), "a torn value"
-    return int.from_bytes(value[:8], "little")
-
-
-class Client:
+class Client(KeySession):
     """One session: what it does next is drawn, what it did is recorded."""
 
-    def __init__(self, region: dsm.Region, recorder: Recorder, keys: int, seed: int) -> None:
-        self.region, self.recorder, self.keys = region, recorder, keys
-        self.draw = random.Random(seed)
-        self.serial = seed << 20
-        self.versions: dict[str, int] = {}
-
-    def step(self) -> None:
-        number = self.draw.randrange(self.keys)
+    def step(self, keys: int) -> None:
+        number = self.draw.randrange(keys)
         if number % 4 == 0:
-            self.count(f"counter {number}")
+            call = self.look if self.draw.random() < 0.3 else self.count
+            call(f"counter {number}")
         else:
-            kind = self.draw.choice([self.get, self.get, self.put, self.delete, self.put_if])
-            kind(f"key {number}")
-
-    def count(self, key: str) -> None:
-        if self.draw.random() < 0.3:
-            with self.recorder.recording("get", key) as outcome:
-                outcome.value = self.region.get(key)
-        else:
-            summand = self.draw.randrange(1, 9)
-            with self.recorder.recording("add", key, summand) as outcome:
-                outcome.result = self.region.add(key, summand)
-
-    def get(self, key: str) -> None:
-        with self.recorder.recording("get", key) as outcome:
-            try:
-                value, version = self.region.get_versioned(key)
-            except KeyError:
-                return
-            outcome.value, outcome.result = serial_of(value), version
-        self.versions[key] = version
-
-    def put(self, key: str) -> None:
-        self.serial += 1
-        value = written(self.serial, self.draw)
-        with self.recorder.recording("put", key, self.serial) as outcome:
-            outcome.result = self.region.put(key, value)
-        self.versions[key] = outcome.result
-
-    def delete(self, key: str) -> None:
-        with self.recorder.recording("delete", key) as outcome:
-            try:
-                self.region.delete(key)
-                outcome.result = True
-            except KeyError:
-                outcome.result = False
-
-    def put_if(self, key: str) -> None:
-        self.serial += 1
-        value, expected = written(self.serial, self.draw), self.versions.get(key, 0)
-        with self.recorder.recording("put_if_version", key, self.serial, expected) as outcome:
-            try:
-                outcome.result = self.region.put(key, value, if_version=expected)
-                self.versions[key] = outcome.result
-            except dsm.VersionConflictError as conflict:
-                outcome.result = False
-                self.versions[key] = conflict.version
+            call = self.draw.choice([self.get, self.get, self.put, self.delete, self.put_if])
+            call(f"key {number}")
 
 
 def work(cluster: dsm.Cluster, folder: str, keys: int, seed: int, end: float) -> None:
     if seed % 2:
         cluster = dsm.attach(cluster.name)
     with Recorder(folder, f"client {seed}") as recorder:
-        client = Client(cluster.region("raced"), recorder, keys, seed)
+        client = Client(cluster.region("raced"), recorder, random.Random(seed), seed << 20, SIZES)
         while time.monotonic() < end:
-            client.step()
+            client.step(keys)
             if client.draw.random() < 0.5:
                 time.sleep(0.0002)
 

@@ -14,7 +14,7 @@ from processes import run, segments_of
 
 import dsm_native as dsm
 from dsm_native import chaos
-from dsm_native.chaos import injuries, load, trial
+from dsm_native.chaos import injuries, keys, load, trial
 from dsm_native.cli import main
 
 SECONDS = float(os.environ.get("DSM_CHAOS_SECONDS", "30"))
@@ -52,7 +52,7 @@ def lose_a_write(victim: injuries.Victim) -> str:
     """Not a fault that the engine may suffer: somebody takes back what others have written."""
     region = victim.cluster.region(load.REGION)
     for number in range(8):
-        region.put(f"key {number}", load.written(1, victim.draw))
+        region.put(f"key {number}", keys.written(1, victim.draw))
     return "took back writes"
 
 

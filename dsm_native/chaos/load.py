@@ -1,8 +1,8 @@
 """What a chaos client does: one random call after another, and all of it on record.
 
 It reads, writes, deletes and counts keys, moves money between accounts, fills blocks of an array.
-Everything that a verdict needs is
-written as it happens, one write(2) per line, so that a SIGKILL loses nothing that was said:
+Everything that a verdict needs is written as it happens, one write(2) per line, so that a SIGKILL
+loses nothing that was said:
 
   client-SEED.session.jsonl   the history of the keys (dsm_native.testing.Recorder)
   stalls-SEED.jsonl           calls that took longer than a millisecond: kind, begin, duration
@@ -21,13 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from dsm_native.chaos.keys import SIZES, SIZES_LARGE, KeySession, TornError
 from dsm_native.cluster import Cluster
-from dsm_native.exceptions import (
-    ClosedError,
-    DSMError,
-    TransactionAbortedError,
-    VersionConflictError,
-)
+from dsm_native.exceptions import ClosedError, DSMError, TransactionAbortedError
 from dsm_native.testing.recorder import Recorder
 
 REGION = "chaos.keys"
@@ -37,8 +33,6 @@ ACCOUNT_COUNT = 16
 BALANCE = 1000
 GRID = (16, 512)
 STALL_NS = 1_000_000
-SIZES = (8, 8, 8, 96, 1504, 4096)
-SIZES_LARGE = (5000, 40_000)
 
 
 class Journal:
@@ -64,24 +58,6 @@ def journal_lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     return lines
 
 
-class TornError(AssertionError):
-    """A value that nobody wrote."""
-
-
-def written(serial: int, draw: random.Random, sizes: tuple[int, ...] = SIZES) -> bytes:
-    """A value that tells in every eight bytes whose it is, so that a torn one is seen."""
-    return serial.to_bytes(8, "little") * (draw.choice(sizes) // 8)
-
-
-def serial_of(value: Any) -> int | None:
-    """What `written` was given."""
-    if value is None:
-        return None
-    if value != value[:8] * (len(value) // 8):
-        raise TornError(f"a value of {len(value)} bytes mixes two writes")
-    return int.from_bytes(value[:8], "little")
-
-
 class Client:
     """One session: what it does next is drawn, what it did is recorded.
 
@@ -92,24 +68,27 @@ class Client:
     def __init__(
         self, cluster: Cluster, folder: Path, keys: int, seed: int, is_large: bool
     ) -> None:
-        self.region = cluster.region(REGION)
         self.accounts = cluster.region(ACCOUNTS)
         self.grid = cluster.array(ARRAY)
-        self.recorder = Recorder(folder, f"client-{seed}")
         self.stalls = Journal(folder / f"stalls-{seed}.jsonl")
         self.faults = Journal(folder / f"faults-{seed}.jsonl")
-        self.keys = keys
-        self.sizes = SIZES + SIZES_LARGE if is_large else SIZES
+        self.key_count = keys
         self.draw = random.Random(seed)
-        self.serial = seed << 24
+        self.keys = KeySession(
+            cluster.region(REGION),
+            Recorder(folder, f"client-{seed}"),
+            self.draw,
+            seed << 24,
+            SIZES + SIZES_LARGE if is_large else SIZES,
+        )
         self.calls = 0
         self._steps: list[tuple[Callable[[str], None], int]] = [
-            (self.get, 30),
-            (self.put, 20),
-            (self.put_if, 6),
-            (self.delete, 6),
-            (self.count, 14),
-            (self.look, 6),
+            (self.keys.get, 30),
+            (self.keys.put, 20),
+            (self.keys.put_if, 6),
+            (self.keys.delete, 6),
+            (self.keys.count, 14),
+            (self.keys.look, 6),
             (self.transfer, 8),
             (self.audit, 3),
             (self.fill, 4),
@@ -121,9 +100,10 @@ class Client:
         (call,) = self.draw.choices(
             [call for call, _ in self._steps], [weight for _, weight in self._steps]
         )
+        kind = "counter" if call in (self.keys.count, self.keys.look) else "key"
         began = time.monotonic_ns()
         try:
-            call(f"{'counter' if call in (self.count, self.look) else 'key'} {self._number()}")
+            call(f"{kind} {self.draw.randrange(self.key_count)}")
         except ClosedError:
             return False
         except (DSMError, TornError, OSError) as error:
@@ -135,62 +115,6 @@ class Client:
             self.stalls.write(call=call.__name__, at_ns=began, took_ns=took)
         self.calls += 1
         return True
-
-    def _number(self) -> int:
-        return self.draw.randrange(self.keys)
-
-    def get(self, key: str) -> None:
-        """A read of a key."""
-        with self.recorder.recording("get", key) as outcome:
-            try:
-                value, version = self.region.get_versioned(key)
-            except KeyError:
-                return
-            outcome.value, outcome.result = serial_of(value), version
-
-    def put(self, key: str) -> None:
-        """An unconditional write."""
-        self.serial += 1
-        value = written(self.serial, self.draw, self.sizes)
-        with self.recorder.recording("put", key, self.serial) as outcome:
-            outcome.result = self.region.put(key, value)
-
-    def put_if(self, key: str) -> None:
-        """A write on condition that the key is as it was read."""
-        self.serial += 1
-        expected = self._version(key)
-        value = written(self.serial, self.draw, self.sizes)
-        with self.recorder.recording("put_if_version", key, self.serial, expected) as outcome:
-            try:
-                outcome.result = self.region.put(key, value, if_version=expected)
-            except VersionConflictError:
-                outcome.result = False
-
-    def _version(self, key: str) -> int:
-        try:
-            return int(self.region.get_versioned(key)[1])
-        except KeyError:
-            return 0
-
-    def delete(self, key: str) -> None:
-        """A deletion, of a key that may be absent."""
-        with self.recorder.recording("delete", key) as outcome:
-            try:
-                self.region.delete(key)
-                outcome.result = True
-            except KeyError:
-                outcome.result = False
-
-    def count(self, key: str) -> None:
-        """An atomic addition."""
-        summand = self.draw.randrange(1, 9)
-        with self.recorder.recording("add", key, summand) as outcome:
-            outcome.result = self.region.add(key, summand)
-
-    def look(self, key: str) -> None:
-        """A read of a counter."""
-        with self.recorder.recording("get", key) as outcome:
-            outcome.value = self.region.get(key)
 
     def transfer(self, _: str) -> None:
         """Moves money between two accounts; gives up if others are faster."""
@@ -215,10 +139,9 @@ class Client:
 
     def fill(self, _: str) -> None:
         """Writes one number into all of a row."""
-        self.serial += 1
         row = self.draw.randrange(GRID[0])
         with self.grid.writing(slice(row, row + 1)) as block:
-            block[:] = self.serial
+            block[:] = self.draw.randrange(1 << 62)
 
     def snapshot(self, _: str) -> None:
         """Reads a row, which holds one number."""

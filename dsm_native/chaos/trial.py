@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dsm_native.chaos import load
+from dsm_native.chaos import keys, load
 from dsm_native.chaos.injuries import INJURIES, Victim
 from dsm_native.chaos.plan import QUIET_S, Plan
 from dsm_native.chaos.report import Report
@@ -215,7 +215,7 @@ class _Trial:
         words: list[tuple[object, ...]] = []
         for serial, key in enumerate(sorted({operation.key for operation in history})):
             value = region.get(key)
-            shown = load.serial_of(value) if isinstance(value, bytes) else value
+            shown = keys.serial_of(value) if isinstance(value, bytes) else value
             words.append(
                 ("the survivor", "get", key, shown, now + 2 * serial, now + 2 * serial + 1)
             )
