@@ -34,15 +34,12 @@ def find_array(Handle handle, str name, timeout=None):
     cdef uint32_t entry = 0
     cdef uint64_t build = 0
     cdef int tries = 0
-    encoded = name.encode()
-    cdef const char *text = encoded
-    cdef uint32_t length = <uint32_t>len(encoded)
     while True:
         found = ArrayMap.make(handle, name)
         call = dsm_call_make(&found.cluster.space, DSM_LOCK_SLICE_MS)
-        with nogil:
-            status = dsm_array_find(&call, text, length, &entry, &build)
-            if status == DSM_OK:
+        status = look_up(found, &call, &entry, &build)
+        if status == DSM_OK:
+            with nogil:
                 status = dsm_array_open(&call, entry, build, &found.array)
         if status == DSM_OK:
             found.mapped = True
@@ -61,19 +58,24 @@ def find_array(Handle handle, str name, timeout=None):
         pause(status)
 
 
+cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t *build) except *:
+    # What the map's name means now.
+    encoded = map.name.encode()
+    cdef const char *text = encoded
+    cdef uint32_t length = <uint32_t>len(encoded)
+    with nogil:
+        return dsm_array_find(call, text, length, entry, build)
+
+
 def find_damaged_array(Handle handle, str name):
     """The mapping of an array for its check, headers verified or not; None if it cannot be had."""
     cdef ArrayMap found = ArrayMap.make(handle, name)
     cdef dsm_call call = dsm_call_make(&found.cluster.space, DSM_LOCK_SLICE_MS)
-    cdef dsm_status status
     cdef uint32_t entry = 0
     cdef uint64_t build = 0
-    encoded = name.encode()
-    cdef const char *text = encoded
-    cdef uint32_t length = <uint32_t>len(encoded)
-    with nogil:
-        status = dsm_array_find(&call, text, length, &entry, &build)
-        if status == DSM_OK:
+    cdef dsm_status status = look_up(found, &call, &entry, &build)
+    if status == DSM_OK:
+        with nogil:
             status = dsm_array_open_damaged(&call, entry, build, &found.array)
     found.mapped = status == DSM_OK
     return found if found.mapped else None
@@ -83,15 +85,11 @@ def give_up_array(Handle handle, str name):
     """Removes an array that cannot be opened; whether it did."""
     cdef ArrayMap seen = ArrayMap.make(handle, name)
     cdef dsm_call call = dsm_call_make(&seen.cluster.space, DSM_LOCK_SLICE_MS)
-    cdef dsm_status status
     cdef uint32_t entry = 0
     cdef uint64_t build = 0, unused = 0
-    encoded = name.encode()
-    cdef const char *text = encoded
-    cdef uint32_t length = <uint32_t>len(encoded)
-    with nogil:
-        status = dsm_array_find(&call, text, length, &entry, &build)
-        if status == DSM_OK:
+    cdef dsm_status status = look_up(seen, &call, &entry, &build)
+    if status == DSM_OK:
+        with nogil:
             status = dsm_array_reserve(&call, entry, build, &unused)
     if status != DSM_OK:
         return False
