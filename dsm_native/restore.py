@@ -18,12 +18,12 @@ from typing import Any
 from dsm_native._native.frames import record_at, sorted_marks
 from dsm_native._native.handle import Handle
 from dsm_native._native.reload import Reloader
-from dsm_native.checkpoint_directory import Manifest, manifests, path_of, read_manifest
+from dsm_native.chain import begin_of, files_of
+from dsm_native.checkpoint_directory import manifests, path_of
 from dsm_native.checkpoint_frames import (
     ARRAY,
     BEGIN,
     END,
-    FORMAT,
     GENS,
     LIVE,
     OBJECTS,
@@ -39,25 +39,6 @@ from dsm_native.exceptions import CorruptError, DSMError, UsageError
 from dsm_native.restore_arrays import ArrayLoader
 
 REGIONS_MAX = 256
-
-
-def begin_of(reader: FrameReader, frame: Frame) -> dict[str, Any]:
-    """What the first frame of a file tells, checked."""
-    content: dict[str, Any] = reader.text(frame)
-    if reader.field(content, "format", int) != FORMAT:
-        raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
-    stripes = reader.field(content, "stripes", int, 1, 1 << 16)
-    nodes = reader.field(content, "nodes", int, 1, 63)
-    reader.field(content, "replicas", int, 1, min(5, nodes))
-    reader.field(content, "cluster", str)
-    reader.field(content, "before", str)
-    try:
-        seed = int(reader.field(content, "seed", str), 16)
-    except ValueError:
-        seed = 0
-    if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
-        raise reader.damaged("the first frame makes no sense, before the one")
-    return content | {"seed": seed}
 
 
 class Loader:
@@ -172,19 +153,6 @@ class Loader:
         self._reloader = Reloader(self._handle, counts)
 
 
-def marked(marks: bytearray, version: int, key_hash: int) -> bool:
-    """Whether a sorted table of marks has that one."""
-    words = memoryview(marks).cast("Q")
-    low, high = 0, len(words) // 2
-    while low < high:
-        middle = (low + high) // 2
-        if (words[2 * middle], words[2 * middle + 1]) < (version, key_hash):
-            low = middle + 1
-        else:
-            high = middle
-    return 2 * low < len(words) and (words[2 * low], words[2 * low + 1]) == (version, key_hash)
-
-
 def replicas_of(saved: int, factor_then: int, factor_now: int) -> int:
     """What had as many copies as the cluster could give gets as many as it can now."""
     return factor_now if saved == factor_then else min(saved, factor_now)
@@ -208,23 +176,6 @@ def opened(source: Any, skip: int = 0) -> Iterator[list[FrameReader]]:
                 )
             readers.append(FrameReader(file.read, name, alone=True))
         yield readers
-
-
-def files_of(path: str, skip: int = 0) -> list[tuple[str, int | None]]:
-    """(path, size) of the files of a checkpoint, the newest first."""
-    if not os.path.isdir(path):
-        return [(path, None)]
-    found = manifests(path)[skip:]
-    if not found:
-        raise UsageError(f"{path!r} holds no {'earlier ' if skip else ''}checkpoint")
-    manifest: Manifest = read_manifest(found[0][1])
-    files = [(os.path.join(path, entry.name), entry.bytes) for entry in manifest.files]
-    for name, _ in files:
-        if not os.path.exists(name):
-            raise CorruptError(
-                f"{name}: the manifest names it, and it is gone; missing at offset 0"
-            )
-    return [*reversed(files)]
 
 
 def restore(

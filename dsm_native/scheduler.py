@@ -67,14 +67,17 @@ os.register_at_fork(after_in_child=_disown)
 class Scheduler:
     """The nodes' processes and everything that is to run on them. Made by the owner's cluster."""
 
-    def __init__(self, handle: Handle, count: int, replaces: bool = True) -> None:
+    def __init__(
+        self, handle: Handle, count: int, replaces: bool = True, options: tuple[str, ...] = ()
+    ) -> None:
         self._handle = handle
+        self._options = options  # of the nodes' program
         self._replaces = replaces  # whether a node that has died is started again
         self._foreign = False  # in a forked child: the mailboxes are the parent's alone
         _schedulers.add(self)
         self.parcels = Parcels(handle, f"owner-{os.getpid()}")
         self.functions = Functions(self.parcels.encode_function)
-        self.workers = [Worker(handle.name, node) for node in range(count)]
+        self.workers = [Worker(handle.name, node, options) for node in range(count)]
         self.lanes = [Lane(handle, node) for node in range(count)]
         self._bell = self.lanes[0]
         self._second = Bell(handle)
@@ -500,7 +503,7 @@ class Scheduler:
             up = table.get(node, ("",))[0] in ("up", "lost")
             if node == len(self.workers):
                 self._bound.append(deque())
-                self.workers.append(Worker(self._handle.name, node))
+                self.workers.append(Worker(self._handle.name, node, self._options))
                 self.workers[node].leave()
                 self.lanes.append(Lane(self._handle, node))
             worker = self.workers[node]
