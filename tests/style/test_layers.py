@@ -31,8 +31,9 @@ PYTHON_ORDER = [
     "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_directory",
     "checkpoint_timer", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
-    "outcomes", "parcels", "functions", "placement", "nesting", "requester", "node",
-    "workers", "elastic", "losses", "scheduler", "executor", "cluster",
+    "outcomes", "parcels", "functions", "placement", "nesting", "callbacks", "requester", "node",
+    "workers", "elastic", "losses", "backlog", "upkeep", "leadership", "scheduler", "executor",
+    "cluster",
     "restore_arrays", "restore", "saved",
     "joblib_backend", "top", "demo", "chaos", "cli", "__main__", "__init__",
 ]  # fmt: skip
