@@ -29,7 +29,7 @@ PYTHON_ORDER = [
     "atomics", "transaction", "key_wait", "key_lock", "region",
     "recovery", "array_geometry", "array_blocks",
     "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_directory",
-    "checkpoint_timer", "queues", "named", "reports",
+    "checkpoint_chain", "checkpoint_timer", "queues", "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "callbacks", "requester", "node",
     "workers", "elastic", "losses", "backlog", "upkeep", "leadership", "scheduler", "executor",
