@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from dsm_native._native.handle import Handle
 from dsm_native._native.members import report_filled, report_unfilled
 from dsm_native._native.recovery import counters, lost_stripes
-from dsm_native.chain import numbers_of
-from dsm_native.exceptions import ClosedError, CorruptError, DSMError
+from dsm_native.checkpoint_chain import numbers_of
+from dsm_native.exceptions import ClosedError, DSMError
 from dsm_native.saved import SavedCheckpoint
 
 LOOK_S = 0.1
@@ -69,7 +69,7 @@ class _Filling:
         """What one checkpoint has for the stripes that want something."""
         try:
             saved = SavedCheckpoint(source, number)
-        except (CorruptError, OSError) as error:
+        except (DSMError, OSError) as error:
             self.errors.append(error)
             return
         with saved:

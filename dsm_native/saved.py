@@ -16,8 +16,19 @@ from dsm_native._native.frames import FRAME_HEAD_BYTES, frame_head, frame_room, 
 from dsm_native._native.frames import sorted_marks as sort_marks
 from dsm_native._native.handle import Handle
 from dsm_native._native.reload import Reloader, key_of, place_of, seed_of, value_of
-from dsm_native.chain import begin_of, files_of, marked
-from dsm_native.checkpoint_frames import END, LIVE, OBJECTS, REGIONS, VALUE, Frame, FrameReader
+from dsm_native.checkpoint_chain import open_latest, open_numbered, reader_of
+from dsm_native.checkpoint_directory import ChainFile, path_of
+from dsm_native.checkpoint_frames import (
+    END,
+    LIVE,
+    OBJECTS,
+    REGIONS,
+    VALUE,
+    Frame,
+    FrameReader,
+    begin_of,
+    marked,
+)
 from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
 from dsm_native.settings import OWN_REGIONS
 
@@ -43,10 +54,10 @@ class SavedObject(NamedTuple):
 class _File:
     """One file of a chain: where the frames of each stripe stand."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, entry: ChainFile | None) -> None:
         self.file, self.name = file, name
         self.places: dict[int, list[int]] = {}
-        reader = FrameReader(file.read, name)
+        reader = reader_of(file, name, entry)
         self.began = begin_of(reader, reader.next())
         self.number = reader.file
         self.regions: list[dict[str, Any]] = []
@@ -82,10 +93,12 @@ class SavedCheckpoint:
 
     def __init__(self, path: str | os.PathLike[str], number: int | None = None) -> None:
         with ExitStack() as stack:
-            self._files = [
-                _File(stack.enter_context(open(name, "rb")), name)
-                for name, _ in files_of(os.fspath(path), 0, number)
-            ]
+            source = path_of(path)
+            if number is None:
+                files = open_latest(stack, source)
+            else:
+                files = open_numbered(stack, source, number)
+            self._files = [_File(file, name, entry) for file, name, entry in files]
             self._stack = stack.pop_all()
         self._began = self._files[0].began
         self._names = [entry["name"] for entry in self._files[0].regions]
