@@ -155,21 +155,23 @@ class Cluster(NamedObjects, Membership, Elastic):
             from dsm_native.scheduler import Scheduler as Started
 
             options = () if source is None else ("--recover-from", source)
-            self._scheduler = Started(handle, nodes, recovery != "none", options)
+            self._scheduler = Started(handle, nodes, recovery != "none", *options)
             if detach:
                 handle.detach()
-            if source is not None:
-                from dsm_native.filling import LossFiller
-
-                self._filler = LossFiller(handle, source)
-            if interval is not None and checkpoint_path is not None:
-                from dsm_native.checkpoint_timer import CheckpointTimer
-
-                directory = os.path.abspath(os.fsdecode(checkpoint_path))
-                self._timer = CheckpointTimer(self, interval, directory)
+            self._start_threads(interval, checkpoint_path, source)
         except BaseException:
             self._shut_down()
             raise
+
+    def _start_threads(self, interval: float | None, path: Any, source: str | None) -> None:
+        if source is not None:
+            from dsm_native.filling import LossFiller
+
+            self._filler = LossFiller(self._handle, source)
+        if interval is not None and path is not None:
+            from dsm_native.checkpoint_timer import CheckpointTimer
+
+            self._timer = CheckpointTimer(self, interval, os.path.abspath(os.fsdecode(path)))
 
     def _set_up(self, handle: Handle, lock_timeout: float) -> None:
         self._timer = None

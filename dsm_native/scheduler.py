@@ -56,9 +56,7 @@ os.register_at_fork(after_in_child=_disown)
 class Scheduler:
     """The nodes' processes and everything that is to run on them. Made by the owner's cluster."""
 
-    def __init__(
-        self, handle: Handle, count: int, replaces: bool = True, options: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, handle: Handle, count: int, replaces: bool = True, *options: str) -> None:
         self._handle = handle
         self._foreign = False  # in a forked child: the mailboxes are the parent's alone
         _schedulers.add(self)
