@@ -46,7 +46,8 @@ from dsm_native.outcomes import failure_of
 from dsm_native.parcels import Parcels
 from dsm_native.placement import node_of
 from dsm_native.region import Region
-from dsm_native.workers import END_TIMEOUT_S, START_TIMEOUT_S, Worker
+from dsm_native.settings import START_TIMEOUT_S
+from dsm_native.workers import END_TIMEOUT_S, Worker
 
 BUSY_S = 0.002  # how long a window should keep its node busy
 IDLE_SLICES = 20
