@@ -9,9 +9,12 @@ by name, which tell of running processes, and regions of the package's own.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import index
 from typing import Any
 
 from dsm_native._native.checkpoint import Cut
@@ -122,22 +125,36 @@ def write_checkpoint(
         writer.stop()
 
 
+def hand_over(file: Any, buffer: Any) -> None:
+    """Everything in the buffer to a stream, as bytes, which it may keep: the buffer is used again.
+
+    OSError if it takes nothing, or tells of more than it was given; TypeError if it tells no count.
+    """
+    left = memoryview(whole := bytes(buffer))
+    done = file.write(whole)
+    while done is not None:  # many files say nothing when they took all of it
+        if isinstance(done, bool):
+            raise TypeError(f"write() of {file!r} returned {done}, which is no number of bytes")
+        if not 0 < index(done) <= len(left):
+            raise OSError(f"write() of {file!r} tells that it took {done:,} of {len(left):,} bytes")
+        left = left[index(done) :]
+        if not len(left):
+            return
+        done = file.write(left)
+    if isinstance(file, io.RawIOBase):  # there it means that nothing could be written now
+        raise BlockingIOError(
+            f"{file!r} does not block, so the rest of the checkpoint is not in it"
+        )
+
+
 def stream_checkpoint(handle: Handle, file: Any, timeout: float | None) -> CheckpointReport:
     """A whole checkpoint to anything with write(bytes); see `Cluster.checkpoint`."""
     started = time.perf_counter()
 
-    def write(buffer: Any) -> None:
-        view = memoryview(buffer)
-        while len(view):
-            done = file.write(view)
-            if done is None:  # many files say nothing when they took all of it
-                return
-            view = view[done:]
-
     cut = Cut(handle)
     cut.begin(timeout)
     try:
-        taken = write_checkpoint(handle, cut, write, None, 0, False)
+        taken = write_checkpoint(handle, cut, partial(hand_over, file), None, 0, False)
     finally:
         cut.end()
     if hasattr(file, "flush"):

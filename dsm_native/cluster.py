@@ -150,7 +150,8 @@ class Cluster(NamedObjects, Membership, Elastic):
             if interval is not None and checkpoint_path is not None:
                 from dsm_native.checkpoint_timer import CheckpointTimer
 
-                self._timer = CheckpointTimer(self, interval, os.fsdecode(checkpoint_path))
+                directory = os.path.abspath(os.fsdecode(checkpoint_path))
+                self._timer = CheckpointTimer(self, interval, directory)
         except BaseException:
             self._shut_down()
             raise

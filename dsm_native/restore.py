@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dsm_native._native.frames import record_at, sorted_marks
 from dsm_native._native.handle import Handle
 from dsm_native._native.reload import Reloader
-from dsm_native.checkpoint_directory import Manifest, manifests, path_of, read_manifest
+from dsm_native.checkpoint_chain import each_opened, opened
+from dsm_native.checkpoint_directory import manifests, path_of
 from dsm_native.checkpoint_frames import (
     ARRAY,
     BEGIN,
@@ -190,43 +190,6 @@ def replicas_of(saved: int, factor_then: int, factor_now: int) -> int:
     return factor_now if saved == factor_then else min(saved, factor_now)
 
 
-@contextmanager
-def opened(source: Any, skip: int = 0) -> Iterator[list[FrameReader]]:
-    """Readers of a checkpoint's files, newest first. skip: so many newer manifests."""
-    if hasattr(source, "read"):
-        yield [FrameReader(source.read, getattr(source, "name", None) or repr(source))]
-        return
-    path = path_of(source)
-    with ExitStack() as stack:
-        readers = []
-        for name, size in files_of(path, skip):
-            file = stack.enter_context(open(name, "rb", buffering=1 << 20))
-            if size is not None and os.fstat(file.fileno()).st_size != size:
-                raise CorruptError(
-                    f"{name}: {os.fstat(file.fileno()).st_size:,} bytes, of which the manifest "
-                    f"tells {size:,}; the file differs from offset {size:,} on"
-                )
-            readers.append(FrameReader(file.read, name, alone=True))
-        yield readers
-
-
-def files_of(path: str, skip: int = 0) -> list[tuple[str, int | None]]:
-    """(path, size) of the files of a checkpoint, the newest first."""
-    if not os.path.isdir(path):
-        return [(path, None)]
-    found = manifests(path)[skip:]
-    if not found:
-        raise UsageError(f"{path!r} holds no {'earlier ' if skip else ''}checkpoint")
-    manifest: Manifest = read_manifest(found[0][1])
-    files = [(os.path.join(path, entry.name), entry.bytes) for entry in manifest.files]
-    for name, _ in files:
-        if not os.path.exists(name):
-            raise CorruptError(
-                f"{name}: the manifest names it, and it is gone; missing at offset 0"
-            )
-    return [*reversed(files)]
-
-
 def restore(
     source: Any,
     nodes: int | None = None,
@@ -253,7 +216,7 @@ def restore(
     if allow_previous and not hasattr(source, "read") and os.path.isdir(path_of(source)):
         older = max(len(manifests(path_of(source))) - 1, 0)
     for skip in range(older):
-        with contextlib.suppress(CorruptError):
+        with contextlib.suppress(CorruptError, OSError):
             return _restore(source, skip, nodes, replication_factor, name, options)
     return _restore(source, older, nodes, replication_factor, name, options)
 
@@ -303,23 +266,21 @@ def verify(source: Any, tell: Callable[[str], object] | None = None) -> VerifyRe
     problems: list[str] = []
     totals = [0, 0, 0]
     seen: set[str] = set()
-    for skip in generations(source, problems):
-        try:
-            with opened(source, skip) as readers:
-                _verify_chain(readers, seen, totals, problems, tell)
-        except (DSMError, OSError) as error:
-            problems.append(str(error))
+    try:
+        with each_opened(source) as chains:
+            if not chains:
+                problems.append(f"{path_of(source)}: no checkpoint is in it")
+            for readers in chains:
+                if isinstance(readers, Exception):
+                    problems.append(str(readers))
+                    continue
+                try:
+                    _verify_chain(readers, seen, totals, problems, tell)
+                except (DSMError, OSError) as error:
+                    problems.append(str(error))
+    except OSError as error:
+        problems.append(str(error))
     return VerifyReport(totals[0], totals[1], totals[2], tuple(dict.fromkeys(problems)))
-
-
-def generations(source: Any, problems: list[str]) -> range:
-    """Numbers for `skip`."""
-    if hasattr(source, "read") or not os.path.isdir(path_of(source)):
-        return range(1)
-    count = len(manifests(path_of(source)))
-    if count == 0:
-        problems.append(f"{path_of(source)}: no checkpoint is in it")
-    return range(count)
 
 
 def _verify_chain(

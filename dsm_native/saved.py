@@ -15,9 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from dsm_native._native.frames import FRAME_HEAD_BYTES, frame_head, frame_room, record_at
 from dsm_native._native.frames import sorted_marks as sort_marks
 from dsm_native._native.reload import Reloader, key_of, place_of, value_of
+from dsm_native.checkpoint_chain import open_latest, reader_of
+from dsm_native.checkpoint_directory import ChainFile, path_of
 from dsm_native.checkpoint_frames import END, LIVE, OBJECTS, REGIONS, VALUE, Frame, FrameReader
 from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
-from dsm_native.restore import begin_of, files_of, marked
+from dsm_native.restore import begin_of, marked
 from dsm_native.settings import OWN_REGIONS
 
 if TYPE_CHECKING:
@@ -42,10 +44,10 @@ class SavedObject(NamedTuple):
 class _File:
     """One file of a chain: where the frames of each stripe stand."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, entry: ChainFile | None) -> None:
         self.file, self.name = file, name
         self.places: dict[int, list[int]] = {}
-        reader = FrameReader(file.read, name)
+        reader = reader_of(file, name, entry)
         self.began = begin_of(reader, reader.next())
         self.number = reader.file
         self.regions: list[dict[str, Any]] = []
@@ -79,8 +81,7 @@ class SavedCheckpoint:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with ExitStack() as stack:
             self._files = [
-                _File(stack.enter_context(open(name, "rb")), name)
-                for name, _ in files_of(os.fspath(path))
+                _File(file, name, entry) for file, name, entry in open_latest(stack, path_of(path))
             ]
             self._stack = stack.pop_all()
         self._began = self._files[0].began

@@ -2,7 +2,7 @@
 
 A node is started by executing our own module, so scripts without a main guard, notebooks and
 standard input work. Its socket tells it that we have gone; tasks go through shared memory. All
-methods but those of start and end are for the collector's thread (scheduler.py), which Ctrl-C
+methods but those of start and end are for the collector's thread (upkeep.py), which Ctrl-C
 does not reach, so that no replacement is left half done.
 """
 
