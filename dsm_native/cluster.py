@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -141,7 +140,7 @@ class Cluster(NamedObjects, Membership, Elastic):
         pace = scrub_pace(scrub_bytes_per_s)
         interval = check_interval(checkpoint_interval, checkpoint_path)
         source = check_recover_from(recover_from, checkpoint_path, recovery)
-        name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
+        name = check_name(name if name is not None else f"anon.{os.urandom(6).hex()}")
         sweep.clean()
         handle = Handle.create(name, *sizes, watching, _seed, pace)
         if _fill is not None:
