@@ -295,7 +295,9 @@ typedef struct dsm_scrub_shm {
   dsm_atomic_u64 found;   /* damaged stripes met */
   dsm_atomic_u64 rebuilt; /* incarnation after whose death the segment was last replaced */
   dsm_atomic_u64 rebuilds;
-  uint64_t reserved[3];
+  dsm_atomic_u64 adoptions; /* by a process that was not the first */
+  dsm_atomic_u64 adopt_ns;  /* of the latest: verifying the structure, before it served */
+  dsm_atomic_u32 adopt_mended, adopt_left; /* parts that did not hold; stripes not yet hashed */
 } dsm_scrub_shm;
 
 typedef struct dsm_recovery_shm {

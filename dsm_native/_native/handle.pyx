@@ -233,7 +233,8 @@ cdef class Handle:
         return stopping
 
     def ready(self):
-        dsm_cluster_ready(self.cluster)
+        with nogil:
+            dsm_cluster_ready(self.cluster)
 
     def reveal(self):
         """From now on others can attach."""
