@@ -45,8 +45,8 @@ def kill(cluster: dsm.Cluster, node: int) -> dsm.NodeEvent:
     os.kill(cluster.nodes[node].pid, signal.SIGKILL)
 
     def replaced():
-        return [event for event in cluster.events()
-                if event.sequence > seen and (event.kind, event.node) == ("replaced", node)]  # fmt: skip
+        after = [event for event in cluster.events() if event.sequence > seen]
+        return [event for event in after if (event.kind, event.node) == ("replaced", node)]
 
     until(replaced, "it is replaced")
     return replaced()[0]

@@ -13,6 +13,8 @@
  *
  *   I  a node is named anew only while the node table says, under the lock, that it is on the ring
  *   I  a generation never falls, so no version is given twice, wherever the stripe is
+ *   I  a stripe that could not be mended is not moved: an empty table that a mender has left there
+ *      is no proof that keys are gone. But for who salvages what there is
  *   I  an object is copied only after its checksum held; where it does not, another replica's is
  *
  * One thread per dsm_move. Steps of several processes on one stripe exclude each other by its lock.
@@ -26,6 +28,7 @@ typedef struct dsm_move {
   uint32_t stripe, count;
   uint8_t nodes[DSM_REPLICAS_MAX]; /* the route it is to have, primary first */
   uint64_t lost;                   /* bit per node that is neither read nor written */
+  bool salvages;                   /* there is nothing better than what could not be mended */
   uint64_t step_bytes;             /* about how much a hold may copy; a single value may be more */
   uint32_t step_objects;           /* … and erase or copy */
 
@@ -39,6 +42,7 @@ typedef struct dsm_move {
   uint64_t table_word, began_gen;
   uint64_t clean_gen; /* objects up to this version have been compared */
   uint64_t wanted[DSM_REPLICAS_MAX];
+  uint64_t seen; /* keys of the source, as many as it says that it has or it is damaged */
 } dsm_move;
 
 #define DSM_MOVE_BYTES (256u << 10)
@@ -57,6 +61,8 @@ dsm_status dsm_move_step(dsm_call *call, dsm_move *self, bool *done);
 uint32_t dsm__move_copies(const dsm_space *space, uint16_t region, uint32_t count);
 /* A pass, or a piece of one, with the lock held. *whole: it has come to the end of the source. */
 dsm_status dsm__move_pass(dsm_call *call, dsm_move *self, const dsm_route *route, bool *whole);
+/* Before anything is erased for not being at the source: that it is whole. DSM_CORRUPT. */
+dsm_status dsm__move_confirm(dsm_call *call, const dsm_move *self);
 /* Erases at place p of the new route what the source does not have, if there is anything. *whole:
  * nothing of that kind is left. */
 dsm_status dsm__move_prune(dsm_call *call, dsm_move *self, uint32_t place, bool *whole);
