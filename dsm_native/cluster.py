@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -132,7 +131,7 @@ class Cluster(NamedObjects, Membership, Elastic):
         sizes = (nodes, replication_factor, stripes, segment_bytes)
         pace = scrub_pace(scrub_bytes_per_s)
         interval = check_interval(checkpoint_interval, checkpoint_path)
-        name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
+        name = check_name(name if name is not None else f"anon.{os.urandom(6).hex()}")
         sweep.clean()
         handle = Handle.create(name, *sizes, watching, _seed, pace)
         if _fill is not None:

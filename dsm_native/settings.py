@@ -17,6 +17,7 @@ STRIPES = 1024
 SCRUB_BYTES_PER_S = 16 << 20  # of each node; an idle store costs nothing worth mentioning
 NODES_MAX = 63
 OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
+START_TIMEOUT_S = 30.0  # for a node's process to be ready
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
 
 

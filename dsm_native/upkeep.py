@@ -14,7 +14,8 @@ from dsm_native._native.handle import Handle
 from dsm_native._native.members import report_exit, report_strike
 from dsm_native._native.nodes import node_state, node_table
 from dsm_native.exceptions import NodeLostError
-from dsm_native.workers import END_TIMEOUT_S, START_TIMEOUT_S, Worker
+from dsm_native.settings import START_TIMEOUT_S
+from dsm_native.workers import END_TIMEOUT_S, Worker
 
 if TYPE_CHECKING:
     from dsm_native.scheduler import Scheduler

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 
-START_TIMEOUT_S = 30.0
+from dsm_native.settings import START_TIMEOUT_S
+
 END_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 8  # starts in a row that came to nothing
 _BACK_OFF_S = 0.05
