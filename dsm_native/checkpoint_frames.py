@@ -210,3 +210,35 @@ class FrameReader:
         if not good:
             raise self.damaged(f"{key!r} is {value!r}, in the frame before the one")
         return value
+
+
+def begin_of(reader: FrameReader, frame: Frame) -> dict[str, Any]:
+    """What the first frame of a file tells, checked."""
+    content: dict[str, Any] = reader.text(frame)
+    if reader.field(content, "format", int) != FORMAT:
+        raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
+    stripes = reader.field(content, "stripes", int, 1, 1 << 16)
+    nodes = reader.field(content, "nodes", int, 1, 63)
+    reader.field(content, "replicas", int, 1, min(5, nodes))
+    reader.field(content, "cluster", str)
+    reader.field(content, "before", str)
+    try:
+        seed = int(reader.field(content, "seed", str), 16)
+    except ValueError:
+        seed = 0
+    if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
+        raise reader.damaged("the first frame makes no sense, before the one")
+    return content | {"seed": seed}
+
+
+def marked(marks: bytearray, version: int, key_hash: int) -> bool:
+    """Whether a sorted table of marks has that one."""
+    words = memoryview(marks).cast("Q")
+    low, high = 0, len(words) // 2
+    while low < high:
+        middle = (low + high) // 2
+        if (words[2 * middle], words[2 * middle + 1]) < (version, key_hash):
+            low = middle + 1
+        else:
+            high = middle
+    return 2 * low < len(words) and (words[2 * low], words[2 * low + 1]) == (version, key_hash)
