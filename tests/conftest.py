@@ -36,7 +36,7 @@ def _nothing_left_behind() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_child_left() -> Iterator[None]:
-    """A failed test's children would hang others, and at last this process, as Python joins them."""
+    """Left by a failed test, they would hang others, and this process, which joins them at last."""
     before = multiprocessing.active_children()
     yield
     deadline = time.monotonic() + PATIENCE_S

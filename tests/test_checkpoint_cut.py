@@ -19,7 +19,7 @@ ROUNDS = 8
 
 
 def transfer_for_ever(region, seed, stop=None):
-    """Until told to stop, or killed: who may be killed shares no event, whose lock would stay taken."""
+    """Until told or killed. Who may be killed shares no event: its lock would stay taken."""
     draw = np.random.default_rng(seed)
     while stop is None or not stop.is_set():
         source, target = (int(i) for i in draw.choice(ACCOUNTS, 2, replace=False))
