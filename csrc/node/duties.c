@@ -70,6 +70,7 @@ static uint32_t serve(dsm_duties *self) {
 static void run(void *argument) {
   dsm_duties *self = argument;
   bool last;
+  dsm_registry_lives(&self->cluster->space, 1);
   do {
     last = dsm_background_stopping(&self->background);
     uint32_t heard = dsm_background_listen(&self->background);
@@ -84,6 +85,7 @@ static void run(void *argument) {
     uint32_t nap_us = last ? 0 : serve(self);
     if (nap_us) dsm_background_sleep(&self->background, heard, nap_us);
   } while (!last);
+  dsm_registry_rests(&self->cluster->space, 1);
 }
 
 dsm_duties *dsm_duties_open(dsm_cluster *cluster, int node) {
