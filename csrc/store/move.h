@@ -3,8 +3,8 @@
  *   fill     what each new place needs is copied from the best replica, as ordinary changes of that
  *            node's sub, versions and checksums as they are; between the holds writers go on
  *   publish  in one hold: what changed since is caught up, generations are made equal, and one
- * store makes the new route true. Before it the old nodes have the stripe, after it the new tidy
- * what nodes hold beyond their place in the route is erased, a piece per hold
+ *            store makes the new route true: before it the old nodes have the stripe, then the new
+ *   tidy     what nodes hold beyond their place in the route is erased, a piece per hold
  *
  * A place p of a route has the objects of all regions with more than p copies. All that a step does
  * is an intent, the one store, or a bit in the strays (route.h); so a kill leaves a stripe that the
@@ -13,8 +13,7 @@
  *
  *   I  a node is named anew only while the node table says, under the lock, that it is on the ring
  *   I  a generation never falls, so no version is given twice, wherever the stripe is
- *   I  a stripe that could not be mended is not moved: an empty table that a mender has left there
- *      is no proof that keys are gone. But for who salvages what there is
+ *   I  a stripe that could not be mended stays: a table that a mender left empty proves nothing
  *   I  an object is copied only after its checksum held; where it does not, another replica's is
  *
  * One thread per dsm_move. Steps of several processes on one stripe exclude each other by its lock.
