@@ -24,6 +24,7 @@ struct dsm_caretaker {
   uint32_t next;        /* stripe to be scrubbed */
   uint64_t scrub_at_ns; /* when the pace allows to go on */
   uint64_t segments_ns; /* when to look at the segments again */
+  uint64_t report_ns;   /* when to tell of damage again, so that failures are not drowned in it */
 };
 
 static dsm_space *space_of(const dsm_caretaker *self) {
@@ -97,7 +98,9 @@ static void tell(dsm_caretaker *self, dsm_event_kind kind, uint64_t amount) {
   if (amount) dsm_event_post(&call, &event);
 }
 
-static void report(dsm_caretaker *self) {
+static void report(dsm_caretaker *self, uint64_t now_ns) {
+  if (now_ns < self->report_ns) return;
+  self->report_ns = now_ns + LOOK_NS;
   dsm_recovery_shm *recovery = dsm_space_recovery(space_of(self));
   tell(self, DSM_EVENT_DAMAGE_MENDED, untold(&recovery->stripes_mended, &recovery->told_mended));
   tell(self, DSM_EVENT_DAMAGE_FOUND, untold(&recovery->objects_lost, &recovery->told_lost));
@@ -117,7 +120,7 @@ static void attend(dsm_caretaker *self, bool scrubs) {
     look_at_segments(self);
     self->segments_ns = dsm_os_monotonic_ns() + SEGMENTS_NS;
   }
-  report(self);
+  report(self, now_ns);
   if (scrubs && now_ns >= self->scrub_at_ns) scrub(self, now_ns);
 }
 
