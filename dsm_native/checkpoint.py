@@ -20,6 +20,7 @@ from typing import Any
 from dsm_native._native.checkpoint import Cut
 from dsm_native._native.handle import Handle
 from dsm_native._native.nodes import node_table
+from dsm_native._native.recovery import lost_stripes
 from dsm_native.checkpoint_arrays import ArraysSaver, SavedArray
 from dsm_native.checkpoint_frames import BEGIN, END, FORMAT, GENS, REGIONS, FrameWriter
 
@@ -84,6 +85,7 @@ def write_checkpoint(
 ) -> Taken:
     """Writes one file's worth of frames; the cut was begun, and is ended by the caller."""
     writer = FrameWriter(write, threaded)
+    lost = set(lost_stripes(handle))
     try:
         cluster, seed = cut.identity
         began = {
@@ -109,7 +111,13 @@ def write_checkpoint(
         writer.add_words(GENS, cut.generations)
         cut.check()
         objects, value_bytes, _ = cut.totals
-        end = {"objects": objects, "value_bytes": value_bytes, "arrays": arrays.totals[0]}
+        lost.update(lost_stripes(handle))
+        end = {
+            "objects": objects,
+            "value_bytes": value_bytes,
+            "arrays": arrays.totals[0],
+            "lost": f"{sum(1 << stripe for stripe in lost):x}",
+        }
         writer.add_text(END, end)
         writer.finish()
         return Taken(

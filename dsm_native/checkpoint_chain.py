@@ -64,6 +64,28 @@ def open_latest(
             continue
 
 
+def numbers_of(path: str) -> list[int]:
+    """Numbers of the checkpoints in a directory, the newest first; [0] for a file."""
+    if not os.path.isdir(path):
+        return [0]
+    return [number for number, _ in manifests(path)]
+
+
+def open_numbered(
+    stack: ExitStack, path: str, number: int
+) -> list[tuple[IO[bytes], str, ChainFile | None]]:
+    """The same of the checkpoint of that number; a file has one of any."""
+    if not os.path.isdir(path):
+        return open_latest(stack, path)
+    for known, manifest in manifests(path):
+        if known == number:
+            try:
+                return [*open_chain(stack, manifest)]
+            except SweptError:
+                break
+    raise UsageError(f"{path!r} holds no checkpoint {number}")
+
+
 def reader_of(file: IO[bytes], name: str, entry: ChainFile | None) -> FrameReader:
     """A reader of one file, which must be the one that the manifest means."""
     known = 0 if entry is None else int(entry.file, 16)

@@ -23,7 +23,6 @@ from dsm_native.checkpoint_frames import (
     ARRAY,
     BEGIN,
     END,
-    FORMAT,
     GENS,
     LIVE,
     OBJECTS,
@@ -33,31 +32,13 @@ from dsm_native.checkpoint_frames import (
     VALUE,
     Frame,
     FrameReader,
+    begin_of,
 )
 from dsm_native.cluster import Cluster
 from dsm_native.exceptions import CorruptError, DSMError, UsageError
 from dsm_native.restore_arrays import ArrayLoader
 
 REGIONS_MAX = 256
-
-
-def begin_of(reader: FrameReader, frame: Frame) -> dict[str, Any]:
-    """What the first frame of a file tells, checked."""
-    content: dict[str, Any] = reader.text(frame)
-    if reader.field(content, "format", int) != FORMAT:
-        raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
-    stripes = reader.field(content, "stripes", int, 1, 1 << 16)
-    nodes = reader.field(content, "nodes", int, 1, 63)
-    reader.field(content, "replicas", int, 1, min(5, nodes))
-    reader.field(content, "cluster", str)
-    reader.field(content, "before", str)
-    try:
-        seed = int(reader.field(content, "seed", str), 16)
-    except ValueError:
-        seed = 0
-    if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
-        raise reader.damaged("the first frame makes no sense, before the one")
-    return content | {"seed": seed}
 
 
 class Loader:
@@ -170,19 +151,6 @@ class Loader:
                 raise reader.damaged(f"two regions {name!r}, before the one")
             counts.append(replicas)
         self._reloader = Reloader(self._handle, counts)
-
-
-def marked(marks: bytearray, version: int, key_hash: int) -> bool:
-    """Whether a sorted table of marks has that one."""
-    words = memoryview(marks).cast("Q")
-    low, high = 0, len(words) // 2
-    while low < high:
-        middle = (low + high) // 2
-        if (words[2 * middle], words[2 * middle + 1]) < (version, key_hash):
-            low = middle + 1
-        else:
-            high = middle
-    return 2 * low < len(words) and (words[2 * low], words[2 * low + 1]) == (version, key_hash)
 
 
 def replicas_of(saved: int, factor_then: int, factor_now: int) -> int:

@@ -56,13 +56,13 @@ os.register_at_fork(after_in_child=_disown)
 class Scheduler:
     """The nodes' processes and everything that is to run on them. Made by the owner's cluster."""
 
-    def __init__(self, handle: Handle, count: int, replaces: bool = True) -> None:
+    def __init__(self, handle: Handle, count: int, replaces: bool = True, *options: str) -> None:
         self._handle = handle
         self._foreign = False  # in a forked child: the mailboxes are the parent's alone
         _schedulers.add(self)
         self.parcels = Parcels(handle, f"owner-{os.getpid()}")
         self.functions = Functions(self.parcels.encode_function)
-        self.upkeep = Upkeep(self, handle, count, replaces)
+        self.upkeep = Upkeep(self, handle, count, replaces, options)
         self.workers = self.upkeep.workers
         self.lanes = [Lane(handle, node) for node in range(count)]
         self._backlog = Backlog(self.workers)

@@ -65,6 +65,23 @@ def check_interval(interval: Any, path: Any) -> float | None:
     return min(check_seconds("checkpoint_interval", interval), threading.TIMEOUT_MAX)
 
 
+def check_recover_from(source: Any, checkpoint_path: Any, recovery: str) -> str | None:
+    """The checkpoint, as an absolute path, from which lost objects may be taken."""
+    if source is None:
+        return None
+    if recovery == "none":
+        raise UsageError("recover_from needs recovery: with recovery='none' nothing is recovered")
+    if source == "checkpoint":
+        if checkpoint_path is None:
+            raise UsageError("recover_from='checkpoint' is the checkpoint_path, which is not given")
+        source = checkpoint_path
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise UsageError(
+            f"recover_from must be 'checkpoint' or the path of a checkpoint, not {source!r}"
+        )
+    return os.path.abspath(os.fsdecode(source))
+
+
 def check_region_name(name: Any, what: str = "a region") -> None:
     """Refuses what cannot be a region's, or an array's, name."""
     try:

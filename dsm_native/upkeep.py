@@ -24,12 +24,20 @@ if TYPE_CHECKING:
 class Upkeep:
     """Who runs each node. `workers` grows with the node table: one per node id there ever was."""
 
-    def __init__(self, scheduler: Scheduler, handle: Handle, count: int, replaces: bool) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        handle: Handle,
+        count: int,
+        replaces: bool,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self._scheduler: Scheduler = weakref.proxy(scheduler)  # no cycle: see scheduler._collect
         self._handle = handle
         self._replaces = replaces  # whether a node that has died is started again
         self._epoch = 0  # of the node table as it was last followed
-        self.workers = [Worker(handle.name, node) for node in range(count)]
+        self._options = options  # of the nodes' program
+        self.workers = [Worker(handle.name, node, options) for node in range(count)]
 
     def start_all(self) -> None:
         """Starts every node. NodeLostError if one ends or is late."""
@@ -121,7 +129,7 @@ class Upkeep:
         for node in range(max([len(self.workers) - 1, *table]) + 1):
             up = table.get(node, ("",))[0] in ("up", "lost")
             if node == len(self.workers):
-                worker = Worker(self._handle.name, node)
+                worker = Worker(self._handle.name, node, self._options)
                 worker.leave()
                 self._scheduler.admit(worker)
             worker = self.workers[node]

@@ -25,8 +25,8 @@ _BACK_OFF_S = 0.05
 class Worker:
     """One node's process, and those that follow it."""
 
-    def __init__(self, cluster: str, node: int) -> None:
-        self.cluster, self.node = cluster, node
+    def __init__(self, cluster: str, node: int, options: tuple[str, ...] = ()) -> None:
+        self.cluster, self.node, self.options = cluster, node, options
         self.process: subprocess.Popen[bytes] | None = None
         self.socket: socket.socket | None = None
         self.ready = False
@@ -50,7 +50,7 @@ class Worker:
         try:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "dsm_native.node"),
+                    *(sys.executable, "-P", "-m", "dsm_native.node", *self.options),
                     *(self.cluster, str(self.node), str(theirs.fileno())),
                 ],
                 pass_fds=[theirs.fileno()],

@@ -5,7 +5,7 @@
 #include "../mem/space.h"
 
 typedef struct dsm_recovered {
-  uint64_t stripes_mended, objects_copied, objects_attached, objects_lost;
+  uint64_t stripes_mended, objects_copied, objects_attached, objects_lost, objects_filled;
 } dsm_recovered;
 
 typedef struct dsm_scrubbed {
@@ -17,7 +17,8 @@ static inline void dsm_recovered_read(const dsm_space *space, dsm_recovered *out
   *out = (dsm_recovered){.stripes_mended = dsm_load_relaxed_u64(&counts->stripes_mended),
                          .objects_copied = dsm_load_relaxed_u64(&counts->objects_copied),
                          .objects_attached = dsm_load_relaxed_u64(&counts->objects_attached),
-                         .objects_lost = dsm_load_relaxed_u64(&counts->objects_lost)};
+                         .objects_lost = dsm_load_relaxed_u64(&counts->objects_lost),
+                         .objects_filled = dsm_load_relaxed_u64(&counts->objects_filled)};
 }
 
 static inline void dsm_scrubbed_read(const dsm_space *space, unsigned node, dsm_scrubbed *out) {

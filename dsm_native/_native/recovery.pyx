@@ -13,6 +13,7 @@ from cpython.exc cimport PyErr_CheckSignals
 cdef extern from "store/heal.h" nogil:
     uint64_t dsm_heal_losses(const dsm_space *space, uint32_t stripe) noexcept
     dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe) noexcept
+    dsm_status dsm_heal_named(dsm_call *call, uint32_t stripe, uint64_t *named) noexcept
 
 
 cdef extern from "store/recovered.h" nogil:
@@ -21,6 +22,7 @@ cdef extern from "store/recovered.h" nogil:
         uint64_t objects_copied
         uint64_t objects_attached
         uint64_t objects_lost
+        uint64_t objects_filled
     ctypedef struct dsm_scrubbed:
         uint64_t rounds
         uint64_t bytes
@@ -36,7 +38,8 @@ def counters(Handle handle):
     handle_ready(handle)
     dsm_recovered_read(handle.space, &counts)
     return {"stripes_mended": counts.stripes_mended, "objects_copied": counts.objects_copied,
-            "objects_found_again": counts.objects_attached, "objects_lost": counts.objects_lost}
+            "objects_found_again": counts.objects_attached, "objects_lost": counts.objects_lost,
+            "objects_filled": counts.objects_filled}
 
 
 def scrubbed(Handle handle, unsigned node):
@@ -58,6 +61,32 @@ def unknown_losses(Handle handle):
         count = dsm_heal_losses(handle.space, stripe)
         if count:
             found[stripe] = count
+    return found
+
+
+def lost_stripes(Handle handle):
+    """The stripes of which objects are lost and not accepted as lost; also one that is in use by a
+    stopped process, as far as can be known. Takes each stripe in turn, if anything was ever lost.
+    """
+    cdef uint32_t stripe
+    cdef uint64_t named = 0
+    cdef dsm_call call
+    cdef dsm_cluster *cluster
+    cdef dsm_status status
+    found = []
+    if counters(handle)["objects_lost"] == 0:
+        return found
+    for stripe in range(handle.space.stripe_count):
+        handle_ready(handle)
+        call = dsm_call_make(handle.space, DSM_LOCK_SLICE_MS)
+        cluster = handle.cluster
+        dsm_cluster_hold(cluster)
+        with nogil:
+            status = dsm_heal_named(&call, stripe, &named)
+            dsm_cluster_drop(cluster)
+        if status != DSM_OK or named or dsm_heal_losses(handle.space, stripe):
+            found.append(stripe)
+        PyErr_CheckSignals()
     return found
 
 

@@ -28,13 +28,14 @@ PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
     "atomics", "transaction", "key_wait", "key_lock", "region",
     "recovery", "array_geometry", "array_blocks",
-    "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_directory",
-    "checkpoint_chain", "checkpoint_timer", "queues", "named", "reports",
+    "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_file",
+    "checkpoint_directory", "checkpoint_chain", "saved", "filling", "checkpoint_timer", "queues",
+    "named", "reports",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "callbacks", "requester", "node",
     "workers", "elastic", "losses", "backlog", "upkeep", "leadership", "scheduler", "executor",
     "cluster",
-    "restore_arrays", "restore", "saved",
+    "restore_arrays", "restore",
     "joblib_backend", "top", "demo", "chaos", "cli", "__main__", "__init__",
 ]  # fmt: skip
 # A node is started by the workers but is itself a program that uses a cluster; handles that were
