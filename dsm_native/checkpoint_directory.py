@@ -27,6 +27,7 @@ from dsm_native._native.frames import hash64
 from dsm_native._native.handle import Handle
 from dsm_native.checkpoint import Before, CheckpointReport, report_of, write_checkpoint
 from dsm_native.checkpoint_arrays import SavedArray
+from dsm_native.checkpoint_file import CheckpointFile, write_all
 from dsm_native.checkpoint_frames import ARRAY, END, FORMAT, GENS, TILES, FrameReader
 from dsm_native.exceptions import CorruptError, LockTimeoutError, UsageError
 
@@ -196,13 +197,6 @@ def basis(path: str, last: Manifest | None, cluster: str, stripes: int) -> Befor
     return before if len(before.generations) == 8 * stripes else None
 
 
-def write_all(descriptor: int, buffer: Any) -> None:
-    """os.write, until all of it is written."""
-    view = memoryview(buffer)
-    while len(view):
-        view = view[os.write(descriptor, view) :]
-
-
 def write_synced(path: str, data: bytes) -> None:
     """A new file whose bytes are on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -265,21 +259,17 @@ def _write_generation(
     before = None if full else basis(path, last, cluster, handle.stripes)
     number = 1 + max([number for number, _ in manifests(path)], default=0)
     name = f"{number:08d}.{'delta' if before else 'full'}"
-    descriptor = os.open(
-        os.path.join(path, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-    )
+    file = CheckpointFile(os.path.join(path, name))
     try:
-        taken = write_checkpoint(
-            handle, cut, lambda buffer: write_all(descriptor, buffer), before, number, True
-        )
+        taken = write_checkpoint(handle, cut, file.write, before, number, True)
         cut.end()  # nothing is kept any longer than the walk needs it
-        os.fsync(descriptor)
+        file.sync()
     except BaseException:  # what is cut is of no use, and a full disk is to be full no longer
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(path, name))
         raise
     finally:
-        os.close(descriptor)
+        file.close()
     sync_directory(path)
     files = last.files if before is not None and last is not None else ()
     entry = ChainFile(name, taken.bytes, f"{taken.file:016x}", taken.state_offset)

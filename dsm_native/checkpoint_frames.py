@@ -1,9 +1,10 @@
 """The stream of a checkpoint: frames into a file, and out of it again.
 
 A writer fills buffers with frames and hands them on; for a file of our own a thread writes them, so
-that filling and writing overlap. A reader takes whole frames off a file and believes nothing that
-does not verify: whatever is cut, flipped or out of its place ends in CorruptError, which names the
-file and the offset. docs/checkpoint-format.md says what the frames hold.
+that filling and writing overlap, and all but the last are whole blocks of a disk. A reader takes
+whole frames off a file and believes nothing that does not verify: whatever is cut, flipped or out
+of its place ends in CorruptError, which names the file and the offset. docs/checkpoint-format.md
+says what the frames hold.
 """
 
 from __future__ import annotations
@@ -70,15 +71,16 @@ class FrameWriter:
             self._free.put(buffer)
 
     def _turn(self) -> None:
-        end = self._buffer.end
         if self._thread is None:
             self._write(self._buffer)
-        else:
-            self._full.put(self._buffer)
-            self._buffer = self._free.get()
-            if self._error is not None:
-                raise self._error
-        self._buffer.reset(end)
+            self._buffer.reset(self._buffer.end)
+            return
+        fresh = self._free.get()
+        if self._error is not None:
+            raise self._error
+        fresh.follow(self._buffer)
+        self._full.put(self._buffer)
+        self._buffer = fresh
 
     @property
     def offset(self) -> int:
@@ -109,8 +111,11 @@ class FrameWriter:
 
     def finish(self) -> None:
         """Writes what is left."""
-        self._turn()
-        self.stop()
+        if self._thread is None:
+            self._turn()
+        else:
+            self._full.put(self._buffer)
+            self.stop()
         if self._error is not None:
             raise self._error
 

@@ -129,8 +129,9 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 struck_ns;  /* CLOCK_MONOTONIC at which somebody of us set out to kill it */
   dsm_atomic_u64 died_ns;    /* at which its end was found, of the latest that had served */
   dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
+  dsm_atomic_u32 threads[2]; /* numbers of its service threads; 0: none that would end with it */
   uint32_t reserved_half;
-  uint64_t reserved[7];
+  uint64_t reserved[6];
 } dsm_participant_shm;
 _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
 _Static_assert(offsetof(dsm_participant_shm, died_ns) == 56, "judging takes the first line alone");
