@@ -22,8 +22,8 @@ from dsm_native._native.array_directory import (
     array_names,
     create_array,
     find_array,
-    find_damaged_array,
-    give_up_array,
+    heal_array,
+    look_at_array,
     replace_array,
 )
 from dsm_native._native.handle import Handle
@@ -38,7 +38,13 @@ from dsm_native.array_geometry import (
     keeping_axes,
     rows_of,
 )
-from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
+from dsm_native.exceptions import (
+    KeyNotFoundError,
+    LockTimeoutError,
+    NoReplicasAvailableError,
+    StoreFullError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,16 +96,21 @@ def open_array(
 
 
 def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list[str]]:
-    """(problems, repaired, texts) of one array. Repair takes a damaged copy from a sound one, and
-    gives up what no copy tells."""
-    array = Array(handle, name)
+    """(problems, repaired, texts) of one array. Repair makes lost copies anew, and a damaged one
+    from a sound one."""
+    healed = 0
     try:
-        return (0, 0, []) if array._find() is None else array.check(repair)
-    except CorruptError as error:
-        damaged = find_damaged_array(handle, name)
-        if damaged is not None:
-            return damaged.check(repair)
-        return 1, int(repair and give_up_array(handle, name)), [str(error)]
+        if repair:
+            healed = heal_array(handle, name)
+        seen = look_at_array(handle, name)
+        if seen is None:
+            return healed, healed, []
+        problems, repaired, texts = seen.check(repair)
+        if healed:
+            texts.insert(0, f"array {name!r}: {healed} copies or words of tiles were made anew")
+        return problems + healed, repaired + healed, texts
+    except (NoReplicasAvailableError, LockTimeoutError, StoreFullError) as error:
+        return 1, 0, [str(error)]
 
 
 class Array(ArrayCore):

@@ -34,6 +34,8 @@ KINDS = {  # dsm_event_kind in csrc/node/event.h
     18: "checkpoint_done",
     19: "damage_found",
     20: "damage_mended",
+    21: "array_mended",
+    22: "array_lost",
 }
 FINDINGS = {  # dsm_finding
     0: "",
@@ -56,8 +58,8 @@ class NodeEvent:
     locks that it held were put in order), "exited" (its parent learned `exitcode`), "replaced" (the
     next incarnation serves, `recovery_ms` after the death), "client_dead", "owner_dead";
     "draining", "left", "segment_lost", "rebuild_started", "rebuild_done", "rebalance_started",
-    "rebalance_done", "checkpoint_done", "damage_found", "damage_mended"; and "missed": `amount`
-    events were overwritten or damaged before this subscriber came to read them.
+    "rebalance_done", "checkpoint_done", "damage_found", "damage_mended"; "array_mended" (`amount`
+    copies were made anew), "array_lost" (no copy is left of `amount`); and "missed": `amount` events were overwritten or damaged before this subscriber came to read them.
 
     sequence: grows by one with each event of the cluster. when: seconds since the epoch. found:
     "kernel" (reported the end of the process), "heartbeat" (silence), "parent" (who started the

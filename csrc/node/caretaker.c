@@ -6,6 +6,7 @@
 #include "../mem/nodes.h"
 #include "../store/heal.h"
 #include "../store/scrub.h"
+#include "array_watch.h"
 #include "event.h"
 #include "rebuild.h"
 
@@ -24,6 +25,7 @@ struct dsm_caretaker {
   uint32_t next;        /* stripe to be scrubbed */
   uint64_t scrub_at_ns; /* when the pace allows to go on */
   uint64_t segments_ns; /* when to look at the segments again */
+  dsm_array_watch arrays;
 };
 
 static dsm_space *space_of(const dsm_caretaker *self) {
@@ -59,6 +61,7 @@ static void look_at_segments(dsm_caretaker *self) {
     if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
     mend_asked(self);
   }
+  dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->stop);
 }
 
 static void scrub(dsm_caretaker *self, uint64_t now_ns) {
@@ -101,6 +104,9 @@ static void report(dsm_caretaker *self) {
   dsm_recovery_shm *recovery = dsm_space_recovery(space_of(self));
   tell(self, DSM_EVENT_DAMAGE_MENDED, untold(&recovery->stripes_mended, &recovery->told_mended));
   tell(self, DSM_EVENT_DAMAGE_FOUND, untold(&recovery->objects_lost, &recovery->told_lost));
+  dsm_array_directory_shm *arrays = dsm_space_arrays(space_of(self));
+  tell(self, DSM_EVENT_ARRAY_MENDED, untold(&arrays->mended, &arrays->told_mended));
+  tell(self, DSM_EVENT_ARRAY_LOST, untold(&arrays->lost, &arrays->told_lost));
 }
 
 /* Who asks, and what is to be done for it; then what is due by the clock. */

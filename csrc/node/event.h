@@ -42,6 +42,8 @@ typedef enum dsm_event_kind {
   DSM_EVENT_CHECKPOINT_DONE = 18, /* `amount` objects, `bytes` */
   DSM_EVENT_DAMAGE_FOUND = 19,    /* `amount` objects that did not verify */
   DSM_EVENT_DAMAGE_MENDED = 20,   /* `amount` objects taken from a replica */
+  DSM_EVENT_ARRAY_MENDED = 21,    /* `amount` copies of arrays were made anew */
+  DSM_EVENT_ARRAY_LOST = 22,      /* no copy is left of `amount` arrays */
   DSM_EVENT_KIND_END
 } dsm_event_kind;
 

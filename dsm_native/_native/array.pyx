@@ -13,7 +13,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from dsm_native._native.core cimport (
-    DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY, DSM_TORN,
+    DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_OK, DSM_RETRY, DSM_TORN,
     dsm_call, dsm_call_make, dsm_check_report, dsm_cluster_drop, dsm_cluster_hold, dsm_fault,
     dsm_os_monotonic_ns, dsm_status, uint32_t, uint64_t,
 )
@@ -23,7 +23,9 @@ from dsm_native._native.handle cimport Handle, handle_ready
 import os
 from threading import get_ident
 
-from dsm_native.exceptions import ForkedError, LockTimeoutError, TornWriteError, UsageError
+from dsm_native.exceptions import (
+    CorruptError, ForkedError, LockTimeoutError, NoReplicasAvailableError, TornWriteError, UsageError,
+)
 
 cdef enum:
     SNAPSHOT_TRIES = 32
@@ -78,6 +80,13 @@ cdef object lock_error(const dsm_fault *fault, object subject, double waited):
         f"within {waited:.3g} s; by {holder}. Nothing was changed")
 
 
+cdef object lost_error(str name):
+    return NoReplicasAvailableError(
+        f"array {name!r}: its files are gone or damaged, and no copy is left to take it from. Other "
+        f"arrays and keys are unaffected; Cluster.accept_loss() gives it up, and then it can be "
+        f"made anew")
+
+
 cdef class ArrayMap:
     """One build of an array, mapped. A buffer of all its bytes, writable."""
 
@@ -112,11 +121,12 @@ cdef class ArrayMap:
     def current(self):
         """Whether the array's name still means this build."""
         handle_ready(self.handle)
-        return dsm_array_current(&self.cluster.space, self.array.entry) == self.build
+        return dsm_array_current(&self.cluster.space, self.array.entry) == self.array.number
 
     @property
     def build(self):
-        return self.array.geometry.build
+        """Number by which the name means it: another one after each resize and each healing."""
+        return self.array.number
 
     @property
     def shape(self):
@@ -225,6 +235,8 @@ cdef class ArrayMap:
                     return None
                 if status == DSM_TORN:
                     raise self.torn_error()
+                if self.healed(status, &call.fault):
+                    return None
                 raise fault_error(status, &call.fault, self.name, patience.limit)
             try:
                 patience.go_on(status, &call.fault, self.name)
@@ -257,9 +269,25 @@ cdef class ArrayMap:
             PyBuffer_Release(&buffer)
         if status == DSM_TORN:
             raise self.torn_error()
+        if status != DSM_OK and self.healed(status, &call.fault):
+            return False
         if status != DSM_OK:
             raise fault_error(status, &call.fault, self.name, 0)
         return True
+
+    cdef bint healed(self, dsm_status status, const dsm_fault *fault) except -1:
+        # Whether what a call has met is mended by now, so that the call is to be made again.
+        cdef dsm_call call = dsm_call_make(&self.cluster.space, DSM_LOCK_SLICE_MS)
+        cdef dsm_array_healed done
+        if status != DSM_CORRUPT or self.array.entry >= DSM_ARRAYS_MAX:
+            return False
+        with nogil:
+            status = dsm_array_heal(&call, self.array.entry, self.array.number, &done)
+        if status == DSM_NO_REPLICAS:
+            raise lost_error(self.name)
+        if status == DSM_LOCK_TIMEOUT:
+            raise lock_error(&call.fault, self.name, DSM_LOCK_SLICE_MS * 1e-3)
+        return status == DSM_RETRY or (status == DSM_OK and done.copies > 0)
 
     def snapshot_held(self, uint64_t low, uint64_t high, size_t target, timeout):
         # Writers follow each other too fast, or there is no image: hold them off for one copy.
@@ -271,9 +299,16 @@ cdef class ArrayMap:
         with nogil:
             status = dsm_array_snapshot_try(&call, &self.array, low, high, <void *>target)
         block.cancel()
+        if status != DSM_OK and self.healed(status, &call.fault):
+            return False
         if status != DSM_OK:
             raise fault_error(status, &call.fault, self.name, 0)
         return True
+
+    @property
+    def sound(self):
+        """Whether every copy has its file, under its name, with its header."""
+        return self.array.lost == 0 and self.array.unnamed == 0
 
     def check(self, bint repair):
         """(problems, repaired, texts)"""
@@ -358,23 +393,36 @@ cdef class ArrayBlock:
         """Replicates what changed and releases; the number of pages that were copied."""
         cdef dsm_call call
         cdef uint64_t pages = 0
+        cdef dsm_status status
         self.refuse()
         call = dsm_call_make(&self.map.cluster.space, 0)
         with nogil:
-            dsm_array_write_publish(&call, &self.map.array, &self.block, &pages)
+            status = dsm_array_write_publish(&call, &self.map.array, &self.block, &pages)
         self.forget()
+        if status != DSM_OK:
+            raise self.undermined()
         return pages
 
     def restore(self):
         """Brings the bytes back as they were when the block began, and releases."""
         cdef dsm_call call
+        cdef dsm_status status
         self.refuse()
         if self.map.array.geometry.copies < 2:
             raise UsageError(f"{self.map.name!r} has neither a backup nor an image to restore from")
         call = dsm_call_make(&self.map.cluster.space, 0)
         with nogil:
-            dsm_array_write_restore(&call, &self.map.array, &self.block)
+            status = dsm_array_write_restore(&call, &self.map.array, &self.block)
         self.forget()
+        if status == DSM_TORN:
+            raise self.map.torn_error()
+        if status != DSM_OK:
+            raise self.undermined()
+
+    def undermined(self):
+        return CorruptError(
+            f"array {self.map.name!r}: its primary was damaged while the block was open; nothing of "
+            f"the block was published. What a backup has is the array's again, or will be")
 
     def cancel(self):
         """Releases without a change: for reading, and for holding others off."""

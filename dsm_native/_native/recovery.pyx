@@ -21,6 +21,10 @@ cdef extern from "store/recovered.h" nogil:
         uint64_t objects_copied
         uint64_t objects_attached
         uint64_t objects_lost
+        uint64_t copies_mended
+        uint64_t arrays_lost
+        uint64_t array_bytes
+        uint64_t array_rounds
     ctypedef struct dsm_scrubbed:
         uint64_t rounds
         uint64_t bytes
@@ -36,7 +40,9 @@ def counters(Handle handle):
     handle_ready(handle)
     dsm_recovered_read(handle.space, &counts)
     return {"stripes_mended": counts.stripes_mended, "objects_copied": counts.objects_copied,
-            "objects_found_again": counts.objects_attached, "objects_lost": counts.objects_lost}
+            "objects_found_again": counts.objects_attached, "objects_lost": counts.objects_lost,
+            "array_copies_mended": counts.copies_mended, "arrays_lost": counts.arrays_lost,
+            "array_scrub_rounds": counts.array_rounds, "array_scrubbed_bytes": counts.array_bytes}
 
 
 def scrubbed(Handle handle, unsigned node):
