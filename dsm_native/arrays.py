@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dsm_native._native.array import ArrayCore, ArrayMap
+from dsm_native._native.array_check import check_mapping, heal_array, look_at_array
 from dsm_native._native.array_directory import (
     array_names,
     create_array,
     find_array,
-    heal_array,
-    look_at_array,
     replace_array,
 )
 from dsm_native._native.handle import Handle
@@ -105,7 +104,7 @@ def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list
         seen = look_at_array(handle, name)
         if seen is None:
             return healed, healed, []
-        problems, repaired, texts = seen.check(repair)
+        problems, repaired, texts = check_mapping(seen, repair)
         if healed:
             texts.insert(0, f"array {name!r}: {healed} copies or words of tiles were made anew")
         return problems + healed, repaired + healed, texts
@@ -445,7 +444,7 @@ class Array(ArrayCore):
 
     def check(self, repair: bool = False) -> tuple[int, int, list[str]]:
         """(problems, repaired, texts) of this array; `Cluster.check` sums them up."""
-        return self._mapping().check(repair)
+        return check_array(self.handle, self.name, repair)
 
     def __repr__(self) -> str:
         return f"<Array {self.name!r} of cluster {self.handle.name!r}>"

@@ -59,7 +59,8 @@ class NodeEvent:
     next incarnation serves, `recovery_ms` after the death), "client_dead", "owner_dead";
     "draining", "left", "segment_lost", "rebuild_started", "rebuild_done", "rebalance_started",
     "rebalance_done", "checkpoint_done", "damage_found", "damage_mended"; "array_mended" (`amount`
-    copies were made anew), "array_lost" (no copy is left of `amount`); and "missed": `amount` events were overwritten or damaged before this subscriber came to read them.
+    copies were made anew), "array_lost" (no copy is left of `amount`); and "missed": `amount`
+    events were overwritten or damaged before this subscriber came to read them.
 
     sequence: grows by one with each event of the cluster. when: seconds since the epoch. found:
     "kernel" (reported the end of the process), "heartbeat" (silence), "parent" (who started the

@@ -22,8 +22,8 @@ from dsm_native.region import Region
 
 @dataclass(frozen=True)
 class LossReport:
-    """What is lost: (region, key) of each known key; per stripe, objects lost with their keys; names
-    of arrays of which no copy is left."""
+    """What is lost: (region, key) of each known key; per stripe, objects lost with their keys; the
+    names of arrays of which no copy is left."""
 
     keys: list[tuple[str, Any]]
     unknown: dict[int, int]

@@ -234,7 +234,7 @@ _Static_assert(sizeof(dsm_sub_shm) == 192, "three cache lines; the first serves 
 _Static_assert(offsetof(dsm_sub_shm, gen) == 56, "a reader needs one line");
 _Static_assert(offsetof(dsm_sub_shm, reserved) == 128, "a small change needs two");
 
-/* One page of a node's arena. Kept for a run's first page, and `run` also for its last page. */
+/* A page of a node's arena. Kept for a run's first page, and `run` also for its last page. */
 typedef struct dsm_page_shm {
   dsm_atomic_u64 run;  /* sealed: kind << 28 | length in pages */
   dsm_atomic_u64 link; /* link-sealed: next << 28 | previous; for runs in use: stripe */
@@ -346,7 +346,6 @@ typedef struct dsm_cut_shm {
   uint64_t reserved_words[5];
 } dsm_cut_shm;
 _Static_assert(sizeof(dsm_cut_shm) == 128, "what writers add to has its own line");
-
 /* What the running checkpoint knows of a stripe. Under the stripe's lock. */
 typedef struct dsm_cut_stripe_shm {
   dsm_atomic_u64 state; /* sealed: number << 1 | walked; 0: never used */

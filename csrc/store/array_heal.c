@@ -37,7 +37,11 @@ static uint64_t stamps_unsound(const dsm_array *array, uint64_t *zero) {
 
 bool dsm_array_words_hold(const dsm_array *array) {
   uint64_t zero;
-  return stamps_unsound(array, &zero) == 0;
+  bool hold = stamps_unsound(array, &zero) == 0;
+  for (uint64_t tile = 0; tile < array->geometry.tile_count; tile++)
+    hold &= (dsm_load_relaxed_u32(&dsm_array_tile(array, tile)->lock) & ~DSM_ARRAY_AWAITED) <=
+            DSM_ARRAY_SESSIONS;
+  return hold;
 }
 
 /* Of what the checksum does not cover, what cannot be known is set to what is safe. */
@@ -237,10 +241,22 @@ static dsm_status compare(const heal *self) {
   return DSM_OK;
 }
 
+/* Locks that name no session are nobody's. */
+static void mend_locks(const heal *self) {
+  for (uint64_t tile = 0; tile < self->old.geometry.tile_count; tile++) {
+    dsm_atomic_u32 *lock = &dsm_array_tile(&self->old, tile)->lock;
+    uint32_t word = dsm_load_acquire_u32(lock);
+    if ((word & ~DSM_ARRAY_AWAITED) <= DSM_ARRAY_SESSIONS) continue;
+    if (dsm_cas_acq_rel_u32(lock, &word, 0)) self->done->copies++;
+    dsm_os_word_wake(lock, UINT32_MAX);
+  }
+}
+
 static dsm_status hold(heal *self) {
   self->block = dsm_array_block_make(&self->old, 0, self->old.geometry.data_bytes);
   self->block.holds = true;
   if (!self->holds) return DSM_OK;
+  mend_locks(self);
   return dsm_array_write_begin(self->call, &self->old, &self->block);
 }
 

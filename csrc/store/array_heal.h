@@ -47,7 +47,7 @@ typedef struct dsm_array_healed {
  * DSM_STORE_FULL; DSM_NO_REPLICAS. */
 dsm_status dsm_array_heal(dsm_call *call, uint32_t entry, uint64_t number, dsm_array_healed *done);
 
-/* Whether the stamps of all tiles verify. */
+/* Whether the stamps of all tiles verify, and their locks name sessions. */
 bool dsm_array_words_hold(const dsm_array *array);
 /* Whether so many copies of a number have their names and that size, by the kernel's word alone. */
 bool dsm_array_named(const dsm_space *space, uint64_t number, uint32_t copies, uint64_t bytes);

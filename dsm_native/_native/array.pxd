@@ -126,9 +126,6 @@ cdef class Patience:
     cdef int go_on(self, dsm_status status, const dsm_fault *fault, object subject) except -1
 
 
-cdef object lost_error(str name)
-
-
 cdef class ArrayMap:
     cdef readonly Handle handle
     cdef readonly str name
@@ -138,4 +135,5 @@ cdef class ArrayMap:
 
     @staticmethod
     cdef ArrayMap make(Handle handle, str name)
+    cdef bint copied(self, dsm_status status, const dsm_fault *fault) except -1
     cdef bint healed(self, dsm_status status, const dsm_fault *fault) except -1

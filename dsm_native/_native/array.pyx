@@ -9,42 +9,27 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdlib cimport free, malloc
-from libc.string cimport memset
 
 from dsm_native._native.core cimport (
     DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_OK, DSM_RETRY, DSM_TORN,
-    dsm_call, dsm_call_make, dsm_check_report, dsm_cluster_drop, dsm_cluster_hold, dsm_fault,
+    dsm_call, dsm_call_make, dsm_cluster_drop, dsm_cluster_hold, dsm_fault,
     dsm_os_monotonic_ns, dsm_status, uint32_t, uint64_t,
 )
-from dsm_native._native.faults cimport fault_error, fault_text
+from dsm_native._native.faults cimport fault_error, lost_error
 from dsm_native._native.handle cimport Handle, handle_ready
 
 import os
 from threading import get_ident
 
 from dsm_native.exceptions import (
-    CorruptError, ForkedError, LockTimeoutError, NoReplicasAvailableError, TornWriteError, UsageError,
+    CorruptError, ForkedError, LockTimeoutError, TornWriteError, UsageError,
 )
 
 cdef enum:
     SNAPSHOT_TRIES = 32
-    FAULTS_KEPT = 256
 
 # Which thread has a block open on which build: a second one would wait for the first.
 cdef dict opened = {}
-
-
-cdef struct Faults:
-    uint32_t count
-    dsm_fault kept[FAULTS_KEPT]
-
-
-cdef void keep_fault(void *context, const dsm_fault *problem) noexcept nogil:
-    cdef Faults *faults = <Faults *>context
-    if faults.count < FAULTS_KEPT:
-        faults.kept[faults.count] = problem[0]
-        faults.count += 1
 
 
 cdef class Patience:
@@ -78,13 +63,6 @@ cdef object lock_error(const dsm_fault *fault, object subject, double waited):
     return LockTimeoutError(
         f"{subject!r}: {fault.what.decode()} (tile or entry {fault.left}), and was not granted "
         f"within {waited:.3g} s; by {holder}. Nothing was changed")
-
-
-cdef object lost_error(str name):
-    return NoReplicasAvailableError(
-        f"array {name!r}: its files are gone or damaged, and no copy is left to take it from. Other "
-        f"arrays and keys are unaffected; Cluster.accept_loss() gives it up, and then it can be "
-        f"made anew")
 
 
 cdef class ArrayMap:
@@ -233,11 +211,8 @@ cdef class ArrayMap:
                 self_block.forget()
                 if status == DSM_RETRY:
                     return None
-                if status == DSM_TORN:
-                    raise self.torn_error()
-                if self.healed(status, &call.fault):
-                    return None
-                raise fault_error(status, &call.fault, self.name, patience.limit)
+                self.copied(status, &call.fault)
+                return None
             try:
                 patience.go_on(status, &call.fault, self.name)
             except BaseException:
@@ -267,13 +242,15 @@ cdef class ArrayMap:
                 return self.snapshot_held(low, high, <size_t>buffer.buf, timeout)
         finally:
             PyBuffer_Release(&buffer)
+        return self.copied(status, &call.fault)
+
+    cdef bint copied(self, dsm_status status, const dsm_fault *fault) except -1:
+        # Whether a snapshot is there; False if it is to be made again.
         if status == DSM_TORN:
             raise self.torn_error()
-        if status != DSM_OK and self.healed(status, &call.fault):
-            return False
-        if status != DSM_OK:
-            raise fault_error(status, &call.fault, self.name, 0)
-        return True
+        if status != DSM_OK and not self.healed(status, fault):
+            raise fault_error(status, fault, self.name, 0)
+        return status == DSM_OK
 
     cdef bint healed(self, dsm_status status, const dsm_fault *fault) except -1:
         # Whether what a call has met is mended by now, so that the call is to be made again.
@@ -299,38 +276,12 @@ cdef class ArrayMap:
         with nogil:
             status = dsm_array_snapshot_try(&call, &self.array, low, high, <void *>target)
         block.cancel()
-        if status != DSM_OK and self.healed(status, &call.fault):
-            return False
-        if status != DSM_OK:
-            raise fault_error(status, &call.fault, self.name, 0)
-        return True
+        return self.copied(status, &call.fault)
 
     @property
     def sound(self):
         """Whether every copy has its file, under its name, with its header."""
         return self.array.lost == 0 and self.array.unnamed == 0
-
-    def check(self, bint repair):
-        """(problems, repaired, texts)"""
-        cdef dsm_call call = dsm_call_make(&self.cluster.space, 0)
-        cdef dsm_check_report report
-        cdef dsm_status status
-        cdef Faults *faults = <Faults *>malloc(sizeof(Faults))
-        cdef uint32_t i
-        if faults == NULL:
-            raise MemoryError
-        faults.count = 0
-        memset(&report, 0, sizeof(report))
-        try:
-            with nogil:
-                status = dsm_array_check(&call, &self.array, repair, keep_fault, faults, &report)
-            if status != DSM_OK:
-                raise fault_error(status, &call.fault, self.name, 0)
-            return (report.problems, report.repaired,
-                    [f"array {self.name!r}: {fault_text(&faults.kept[i])}"
-                     for i in range(faults.count)])
-        finally:
-            free(faults)
 
     def replicate(self):
         """Copies the primary to the backups, in a build that is not yet published."""
@@ -421,8 +372,8 @@ cdef class ArrayBlock:
 
     def undermined(self):
         return CorruptError(
-            f"array {self.map.name!r}: its primary was damaged while the block was open; nothing of "
-            f"the block was published. What a backup has is the array's again, or will be")
+            f"array {self.map.name!r}: its primary was damaged while the block was open; nothing "
+            f"of the block was published. What a backup has is the array's again, or will be")
 
     def cancel(self):
         """Releases without a change: for reading, and for holding others off."""

@@ -6,15 +6,15 @@ from libc.string cimport memset
 
 from dsm_native._native.array cimport (
     ArrayMap, DSM_ARRAY_DESCRIPTION_MAX, DSM_ARRAY_DIMENSIONS_MAX, Patience, dsm_array_create,
-    dsm_array_current, dsm_array_entries, dsm_array_entry_name, dsm_array_find,
-    dsm_array_geometry_shm, dsm_array_heal, dsm_array_healed, dsm_array_look, dsm_array_open,
-    dsm_array_publish, dsm_array_reserve, dsm_array_reserve_new, dsm_array_settle, lost_error,
+    dsm_array_entries, dsm_array_entry_name, dsm_array_find,
+    dsm_array_geometry_shm, dsm_array_heal, dsm_array_healed, dsm_array_open,
+    dsm_array_publish, dsm_array_reserve, dsm_array_reserve_new, dsm_array_settle,
 )
 from dsm_native._native.core cimport (
     DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_NOT_FOUND, DSM_OK,
-    DSM_RETRY, DSM_STORE_FULL, dsm_call, dsm_call_make, dsm_status, uint32_t, uint64_t,
+    DSM_RETRY, dsm_call, dsm_call_make, dsm_status, uint32_t, uint64_t,
 )
-from dsm_native._native.faults cimport fault_error
+from dsm_native._native.faults cimport fault_error, lost_error
 from dsm_native._native.handle cimport Handle, handle_ready
 
 from time import sleep
@@ -75,54 +75,6 @@ cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t 
     cdef uint32_t length = <uint32_t>len(encoded)
     with nogil:
         return dsm_array_find(call, text, length, entry, build)
-
-
-def look_at_array(Handle handle, str name):
-    """The mapping of an array for its check, whatever is lost of it; None if there is none by now.
-    NoReplicasAvailableError if nothing is left."""
-    cdef ArrayMap found = ArrayMap.make(handle, name)
-    cdef dsm_call call = dsm_call_make(&found.cluster.space, DSM_LOCK_SLICE_MS)
-    cdef uint32_t entry = 0
-    cdef uint64_t build = 0
-    cdef dsm_status status = look_up(found, &call, &entry, &build)
-    if status == DSM_OK:
-        with nogil:
-            status = dsm_array_look(&call, entry, build, &found.array)
-        found.mapped = status == DSM_OK
-    if status == DSM_NO_REPLICAS:
-        raise lost_error(name)
-    if status != DSM_OK and status not in (DSM_NOT_FOUND, DSM_RETRY, DSM_LOCK_TIMEOUT):
-        raise fault_error(status, &call.fault, name, 0)
-    return found if found.mapped else None
-
-
-def heal_array(Handle handle, str name):
-    """Makes anew what the array has lost; how many copies, or words of tiles. It waits for open
-    blocks: LockTimeoutError. NoReplicasAvailableError, StoreFullError."""
-    cdef ArrayMap seen
-    cdef Patience patience = Patience(handle, None)
-    cdef dsm_array_healed done
-    cdef dsm_call call
-    cdef dsm_status status
-    cdef uint32_t entry = 0
-    cdef uint64_t build = 0
-    while True:
-        seen = ArrayMap.make(handle, name)
-        call = dsm_call_make(&seen.cluster.space, DSM_LOCK_SLICE_MS)
-        status = look_up(seen, &call, &entry, &build)
-        if status == DSM_OK:
-            with nogil:
-                status = dsm_array_heal(&call, entry, build, &done)
-        if status == DSM_OK:
-            return done.copies
-        if status == DSM_NOT_FOUND:
-            return 0
-        if status == DSM_NO_REPLICAS:
-            raise lost_error(name)
-        if status not in (DSM_RETRY, DSM_LOCK_TIMEOUT):
-            raise fault_error(status, &call.fault, name, 0)
-        patience.go_on(DSM_LOCK_TIMEOUT, &call.fault, name)
-        pause(status)
 
 
 def array_is_lost(Handle handle, str name):
