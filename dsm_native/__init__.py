@@ -46,6 +46,7 @@ from dsm_native.exceptions import (
     WorkerLostError,
 )
 from dsm_native.failures import Failure, NodeEvent
+from dsm_native.filling import FillReport
 from dsm_native.injection import Damage
 from dsm_native.key_lock import KeyLock
 from dsm_native.queues import Delivery, Queue
@@ -83,6 +84,7 @@ __all__ = [
     "Detection",
     "Event",
     "Failure",
+    "FillReport",
     "ForkedError",
     "Holder",
     "InitializerError",

@@ -9,14 +9,18 @@ by name, which tell of running processes, and regions of the package's own.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import index
 from typing import Any
 
 from dsm_native._native.checkpoint import Cut
 from dsm_native._native.handle import Handle
 from dsm_native._native.nodes import node_table
+from dsm_native._native.recovery import lost_stripes
 from dsm_native.checkpoint_arrays import ArraysSaver, SavedArray
 from dsm_native.checkpoint_frames import BEGIN, END, FORMAT, GENS, REGIONS, FrameWriter
 
@@ -81,6 +85,7 @@ def write_checkpoint(
 ) -> Taken:
     """Writes one file's worth of frames; the cut was begun, and is ended by the caller."""
     writer = FrameWriter(write, threaded)
+    lost = set(lost_stripes(handle))
     try:
         cluster, seed = cut.identity
         began = {
@@ -106,7 +111,13 @@ def write_checkpoint(
         writer.add_words(GENS, cut.generations)
         cut.check()
         objects, value_bytes, _ = cut.totals
-        end = {"objects": objects, "value_bytes": value_bytes, "arrays": arrays.totals[0]}
+        lost.update(lost_stripes(handle))
+        end = {
+            "objects": objects,
+            "value_bytes": value_bytes,
+            "arrays": arrays.totals[0],
+            "lost": f"{sum(1 << stripe for stripe in lost):x}",
+        }
         writer.add_text(END, end)
         writer.finish()
         return Taken(
@@ -122,22 +133,36 @@ def write_checkpoint(
         writer.stop()
 
 
+def hand_over(file: Any, buffer: Any) -> None:
+    """Everything in the buffer to a stream, as bytes, which it may keep: the buffer is used again.
+
+    OSError if it takes nothing, or tells of more than it was given; TypeError if it tells no count.
+    """
+    left = memoryview(whole := bytes(buffer))
+    done = file.write(whole)
+    while done is not None:  # many files say nothing when they took all of it
+        if isinstance(done, bool):
+            raise TypeError(f"write() of {file!r} returned {done}, which is no number of bytes")
+        if not 0 < index(done) <= len(left):
+            raise OSError(f"write() of {file!r} tells that it took {done:,} of {len(left):,} bytes")
+        left = left[index(done) :]
+        if not len(left):
+            return
+        done = file.write(left)
+    if isinstance(file, io.RawIOBase):  # there it means that nothing could be written now
+        raise BlockingIOError(
+            f"{file!r} does not block, so the rest of the checkpoint is not in it"
+        )
+
+
 def stream_checkpoint(handle: Handle, file: Any, timeout: float | None) -> CheckpointReport:
     """A whole checkpoint to anything with write(bytes); see `Cluster.checkpoint`."""
     started = time.perf_counter()
 
-    def write(buffer: Any) -> None:
-        view = memoryview(buffer)
-        while len(view):
-            done = file.write(view)
-            if done is None:  # many files say nothing when they took all of it
-                return
-            view = view[done:]
-
     cut = Cut(handle)
     cut.begin(timeout)
     try:
-        taken = write_checkpoint(handle, cut, write, None, 0, False)
+        taken = write_checkpoint(handle, cut, partial(hand_over, file), None, 0, False)
     finally:
         cut.end()
     if hasattr(file, "flush"):

@@ -27,6 +27,7 @@ from dsm_native._native.frames import hash64
 from dsm_native._native.handle import Handle
 from dsm_native.checkpoint import Before, CheckpointReport, report_of, write_checkpoint
 from dsm_native.checkpoint_arrays import SavedArray
+from dsm_native.checkpoint_file import CheckpointFile, write_all
 from dsm_native.checkpoint_frames import ARRAY, END, FORMAT, GENS, TILES, FrameReader
 from dsm_native.exceptions import CorruptError, LockTimeoutError, UsageError
 
@@ -88,6 +89,8 @@ def read_manifest(path: str) -> Manifest:
         raise CorruptError(f"{path}: the manifest makes no sense ({error!r}) at offset 0") from None
     if content["format"] != FORMAT:
         raise CorruptError(f"{path}: format {content['format']}, this package reads {FORMAT}")
+    if os.path.basename(path) != f"{found.number:08d}.json":
+        raise CorruptError(f"{path}: this is the manifest of number {found.number}, at offset 0")
     if not names or not files:
         raise CorruptError(f"{path}: the manifest names no files of a checkpoint, at offset 0")
     return found
@@ -144,18 +147,14 @@ def locked(path: str, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def newest_sound(path: str) -> Manifest | None:
-    """The newest manifest that verifies and whose files have their sizes; None if there is none."""
+def sound_manifests(path: str) -> Iterator[Manifest]:
+    """Those that verify and whose files have their sizes, the newest first."""
     for _, name in manifests(path):
         with contextlib.suppress(CorruptError, OSError):
             found = read_manifest(name)
-            sizes = all(
-                os.path.getsize(os.path.join(path, entry.name)) == entry.bytes
-                for entry in found.files
-            )
-            if sizes:
-                return found
-    return None
+            files = [(os.path.join(path, entry.name), entry.bytes) for entry in found.files]
+            if all(os.path.isfile(file) and os.path.getsize(file) == size for file, size in files):
+                yield found
 
 
 def read_state(path: str, entry: ChainFile) -> Before:
@@ -198,13 +197,6 @@ def basis(path: str, last: Manifest | None, cluster: str, stripes: int) -> Befor
     return before if len(before.generations) == 8 * stripes else None
 
 
-def write_all(descriptor: int, buffer: Any) -> None:
-    """os.write, until all of it is written."""
-    view = memoryview(buffer)
-    while len(view):
-        view = view[os.write(descriptor, view) :]
-
-
 def write_synced(path: str, data: bytes) -> None:
     """A new file whose bytes are on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -216,19 +208,18 @@ def write_synced(path: str, data: bytes) -> None:
 
 
 def kept_names(path: str) -> set[str]:
-    """Files of the two newest manifests that verify; if both build on one whole checkpoint, those
-    of the newest that builds on another, too: damage of one file must not take all there is."""
+    """Files of the two newest sound manifests; if both build on one whole checkpoint, those of the
+    newest that builds on another, too: damage of one file must not take all there is."""
     kept: set[str] = set()
     bases: set[str] = set()
     generations = 0
-    for _, name in manifests(path):
-        with contextlib.suppress(CorruptError):
-            files = [entry.name for entry in read_manifest(name).files]
-            if generations >= GENERATIONS and (len(bases) > 1 or files[0] in bases):
-                continue
-            generations += 1
-            bases.add(files[0])
-            kept.update(files, [os.path.basename(name)])
+    for manifest in sound_manifests(path):
+        files = [entry.name for entry in manifest.files]
+        if generations >= GENERATIONS and (len(bases) > 1 or files[0] in bases):
+            continue
+        generations += 1
+        bases.add(files[0])
+        kept.update(files, [f"{manifest.number:08d}.json"])
     return kept
 
 
@@ -238,7 +229,8 @@ def sweep(path: str) -> None:
     # Manifests first, so that none of them names what is gone.
     for name in sorted(os.listdir(path), key=lambda name: (not MANIFEST.fullmatch(name), name)):
         if OURS.fullmatch(name) and name not in kept:
-            os.unlink(os.path.join(path, name))
+            with contextlib.suppress(OSError):  # the checkpoint is there; what is no file stays
+                os.unlink(os.path.join(path, name))
 
 
 def directory_checkpoint(
@@ -263,25 +255,21 @@ def _write_generation(
     handle: Handle, cut: Cut, path: str, full: bool, started: float
 ) -> CheckpointReport:
     cluster = f"{cut.identity[0]:016x}"
-    last = newest_sound(path)
+    last = next(sound_manifests(path), None)
     before = None if full else basis(path, last, cluster, handle.stripes)
     number = 1 + max([number for number, _ in manifests(path)], default=0)
     name = f"{number:08d}.{'delta' if before else 'full'}"
-    descriptor = os.open(
-        os.path.join(path, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-    )
+    file = CheckpointFile(os.path.join(path, name))
     try:
-        taken = write_checkpoint(
-            handle, cut, lambda buffer: write_all(descriptor, buffer), before, number, True
-        )
+        taken = write_checkpoint(handle, cut, file.write, before, number, True)
         cut.end()  # nothing is kept any longer than the walk needs it
-        os.fsync(descriptor)
+        file.sync()
     except BaseException:  # what is cut is of no use, and a full disk is to be full no longer
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(path, name))
         raise
     finally:
-        os.close(descriptor)
+        file.close()
     sync_directory(path)
     files = last.files if before is not None and last is not None else ()
     entry = ChainFile(name, taken.bytes, f"{taken.file:016x}", taken.state_offset)

@@ -1,9 +1,10 @@
 """The stream of a checkpoint: frames into a file, and out of it again.
 
 A writer fills buffers with frames and hands them on; for a file of our own a thread writes them, so
-that filling and writing overlap. A reader takes whole frames off a file and believes nothing that
-does not verify: whatever is cut, flipped or out of its place ends in CorruptError, which names the
-file and the offset. docs/checkpoint-format.md says what the frames hold.
+that filling and writing overlap, and all but the last are whole blocks of a disk. A reader takes
+whole frames off a file and believes nothing that does not verify: whatever is cut, flipped or out
+of its place ends in CorruptError, which names the file and the offset. docs/checkpoint-format.md
+says what the frames hold.
 """
 
 from __future__ import annotations
@@ -70,15 +71,16 @@ class FrameWriter:
             self._free.put(buffer)
 
     def _turn(self) -> None:
-        end = self._buffer.end
         if self._thread is None:
             self._write(self._buffer)
-        else:
-            self._full.put(self._buffer)
-            self._buffer = self._free.get()
-            if self._error is not None:
-                raise self._error
-        self._buffer.reset(end)
+            self._buffer.reset(self._buffer.end)
+            return
+        fresh = self._free.get()
+        if self._error is not None:
+            raise self._error
+        fresh.follow(self._buffer)
+        self._full.put(self._buffer)
+        self._buffer = fresh
 
     @property
     def offset(self) -> int:
@@ -109,8 +111,11 @@ class FrameWriter:
 
     def finish(self) -> None:
         """Writes what is left."""
-        self._turn()
-        self.stop()
+        if self._thread is None:
+            self._turn()
+        else:
+            self._full.put(self._buffer)
+            self.stop()
         if self._error is not None:
             raise self._error
 
@@ -210,3 +215,35 @@ class FrameReader:
         if not good:
             raise self.damaged(f"{key!r} is {value!r}, in the frame before the one")
         return value
+
+
+def begin_of(reader: FrameReader, frame: Frame) -> dict[str, Any]:
+    """What the first frame of a file tells, checked."""
+    content: dict[str, Any] = reader.text(frame)
+    if reader.field(content, "format", int) != FORMAT:
+        raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
+    stripes = reader.field(content, "stripes", int, 1, 1 << 16)
+    nodes = reader.field(content, "nodes", int, 1, 63)
+    reader.field(content, "replicas", int, 1, min(5, nodes))
+    reader.field(content, "cluster", str)
+    reader.field(content, "before", str)
+    try:
+        seed = int(reader.field(content, "seed", str), 16)
+    except ValueError:
+        seed = 0
+    if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
+        raise reader.damaged("the first frame makes no sense, before the one")
+    return content | {"seed": seed}
+
+
+def marked(marks: bytearray, version: int, key_hash: int) -> bool:
+    """Whether a sorted table of marks has that one."""
+    words = memoryview(marks).cast("Q")
+    low, high = 0, len(words) // 2
+    while low < high:
+        middle = (low + high) // 2
+        if (words[2 * middle], words[2 * middle + 1]) < (version, key_hash):
+            low = middle + 1
+        else:
+            high = middle
+    return 2 * low < len(words) and (words[2 * low], words[2 * low + 1]) == (version, key_hash)

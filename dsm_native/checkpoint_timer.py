@@ -47,6 +47,7 @@ class CheckpointTimer:
 
     def _take(self) -> None:
         try:
+            self._cluster._fill_first()
             self._cluster.checkpoint(self._path)
         except ClosedError:
             return

@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -49,6 +48,7 @@ from dsm_native.settings import (
     check_interval,
     check_lock_timeout,
     check_name,
+    check_recover_from,
     check_region_name,
     scrub_pace,
 )
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from dsm_native.checkpoint import CheckpointReport
     from dsm_native.checkpoint_timer import CheckpointTimer
     from dsm_native.executor import ClusterExecutor, TaskFuture
+    from dsm_native.filling import FillReport, LossFiller
     from dsm_native.requester import Requester
     from dsm_native.scheduler import Scheduler
     from dsm_native.subscription import Subscription
@@ -84,7 +85,11 @@ class Cluster(NamedObjects, Membership, Elastic):
     scrub_bytes_per_s: what each node looks at for damage in a second (16 MiB), 0: never.
     rebalance_bytes_per_s: what may be copied in a second when nodes come or go; 0: 100 MiB.
     checkpoint_interval, checkpoint_path: a checkpoint to that directory every so many seconds, and
-    at close(), by a thread of this process; what fails is warned of.
+    at close(), by a thread of this process; what fails is warned of. recover_from: objects of which
+    no replica is left may be taken, as older copies, from that checkpoint (the path of a directory
+    or file, or "checkpoint" for the checkpoint_path) as soon as their loss is found; see
+    `recover_from` for what is. By default they stay lost until somebody says what is to become of
+    them.
 
     Raises ClusterExistsError, StoreFullError, UsageError, NodeLostError. Use it as a context
     manager: leaving the block ends the nodes and removes everything from /dev/shm.
@@ -92,6 +97,7 @@ class Cluster(NamedObjects, Membership, Elastic):
 
     _scheduler: Scheduler | Requester | None
     _timer: CheckpointTimer | None
+    _filler: LossFiller | None
 
     def __init__(
         self,
@@ -110,6 +116,7 @@ class Cluster(NamedObjects, Membership, Elastic):
         rebalance_bytes_per_s: int = 0,
         checkpoint_interval: float | None = None,
         checkpoint_path: str | os.PathLike[str] | None = None,
+        recover_from: str | os.PathLike[str] | None = None,
         _seed: int = 0,
         _fill: Callable[[Handle], None] | None = None,
     ) -> None:
@@ -133,7 +140,8 @@ class Cluster(NamedObjects, Membership, Elastic):
         sizes = (nodes, replication_factor, stripes, segment_bytes)
         pace = scrub_pace(scrub_bytes_per_s)
         interval = check_interval(checkpoint_interval, checkpoint_path)
-        name = check_name(name if name is not None else f"anon.{secrets.token_hex(6)}")
+        source = check_recover_from(recover_from, checkpoint_path, recovery)
+        name = check_name(name if name is not None else f"anon.{os.urandom(6).hex()}")
         sweep.clean()
         handle = Handle.create(name, *sizes, watching, _seed, pace)
         if _fill is not None:
@@ -146,19 +154,28 @@ class Cluster(NamedObjects, Membership, Elastic):
             handle.start_service()
             from dsm_native.scheduler import Scheduler as Started
 
-            self._scheduler = Started(handle, nodes, recovery != "none")
+            options = () if source is None else ("--recover-from", source)
+            self._scheduler = Started(handle, nodes, recovery != "none", *options)
             if detach:
                 handle.detach()
-            if interval is not None and checkpoint_path is not None:
-                from dsm_native.checkpoint_timer import CheckpointTimer
-
-                self._timer = CheckpointTimer(self, interval, os.fsdecode(checkpoint_path))
+            self._start_threads(interval, checkpoint_path, source)
         except BaseException:
             self._shut_down()
             raise
 
+    def _start_threads(self, interval: float | None, path: Any, source: str | None) -> None:
+        if source is not None:
+            from dsm_native.filling import LossFiller
+
+            self._filler = LossFiller(self._handle, source)
+        if interval is not None and path is not None:
+            from dsm_native.checkpoint_timer import CheckpointTimer
+
+            self._timer = CheckpointTimer(self, interval, os.path.abspath(os.fsdecode(path)))
+
     def _set_up(self, handle: Handle, lock_timeout: float) -> None:
         self._timer = None
+        self._filler = None
         handle.lock_timeout = lock_timeout
         self._handle = handle
         self._owner_pid = os.getpid() if handle.owner else 0
@@ -450,6 +467,30 @@ class Cluster(NamedObjects, Membership, Elastic):
         """
         return accept_lost(self._handle, self._all_regions())
 
+    def recover_from(self, path: str | os.PathLike[str]) -> FillReport:
+        """Puts an older copy, from a checkpoint, in the place of each object that is lost.
+
+        path: a directory of `checkpoint`, or a file. Only what `lost` tells comes back, with new
+        versions: keys that are known to be lost, and in stripes with unknown losses all keys that
+        are absent, so also ones that were deleted since the checkpoint. What was put meanwhile
+        stays. What is in no checkpoint stays lost, until it is put or accepted. Recorded as an
+        event "filled" (see `failures`). Arrays are not touched.
+
+        From any attached process; may be called again, also after a kill. Blocks for as long as the
+        saved stripes take to be read. CorruptError or OSError of a checkpoint that was needed,
+        after the ones before it were tried; UsageError if it is not of this cluster;
+        LockTimeoutError, StoreFullError.
+        """
+        from dsm_native.checkpoint_directory import path_of
+        from dsm_native.filling import fill_now
+
+        return fill_now(self._handle, os.path.abspath(path_of(path)))
+
+    def _fill_first(self) -> None:
+        """Before a checkpoint: it should not lack what an earlier one could have given back."""
+        if self._filler is not None:
+            self._filler.attempt()
+
     def _all_regions(self) -> list[Region]:
         return [self.region(name) for name in self.regions]
 
@@ -489,7 +530,10 @@ class Cluster(NamedObjects, Membership, Elastic):
     def _shut_down(self) -> None:
         mine = self._handle.owner and os.getpid() == self._owner_pid
         timer, self._timer = self._timer, None
+        filler, self._filler = self._filler, None
         try:
+            if filler is not None and mine:
+                filler.close()
             if timer is not None and mine:
                 timer.close()
         finally:  # an interrupt, or a warning that is an error, keeps no cluster open

@@ -25,8 +25,7 @@ from dsm_native._native.nodes import (
     weigh_node,
 )
 from dsm_native.exceptions import NodeLostError, UsageError, WaitTimeoutError
-from dsm_native.settings import check_count, check_seconds
-from dsm_native.workers import START_TIMEOUT_S
+from dsm_native.settings import START_TIMEOUT_S, check_count, check_seconds
 
 LOOK_S = 0.005
 PACE_MAX = 1 << 50

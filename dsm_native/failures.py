@@ -34,8 +34,10 @@ KINDS = {  # dsm_event_kind in csrc/node/event.h
     18: "checkpoint_done",
     19: "damage_found",
     20: "damage_mended",
-    21: "array_mended",
-    22: "array_lost",
+    21: "filled",
+    22: "unfilled",
+    23: "array_mended",
+    24: "array_lost",
 }
 FINDINGS = {  # dsm_finding
     0: "",
@@ -54,13 +56,18 @@ class NodeEvent:
     """Something that happened to a member of the cluster.
 
     kind: "joined" (serves for the first time), "suspected" (silent for suspect_ms), "cleared",
-    "fenced" (hung, so it was sent SIGKILL), "dead" (its process has ended), "repaired" (`amount`
-    locks that it held were put in order), "exited" (its parent learned `exitcode`), "replaced" (the
-    next incarnation serves, `recovery_ms` after the death), "client_dead", "owner_dead";
+    "fenced" (hung, so it was sent SIGKILL), "dead" (the kernel ends its process: no task of it goes
+    on, though it may still be freeing memory; nothing is taken over before that is done),
+    "repaired" (`amount` locks that it held were put in order), "exited" (its parent learned
+    `exitcode`), "replaced" (the next incarnation serves, `recovery_ms` after the death),
+    "client_dead", "owner_dead";
     "draining", "left", "segment_lost", "rebuild_started", "rebuild_done", "rebalance_started",
-    "rebalance_done", "checkpoint_done", "damage_found", "damage_mended"; "array_mended" (`amount`
-    copies were made anew), "array_lost" (no copy is left of `amount`); and "missed": `amount`
-    events were overwritten or damaged before this subscriber came to read them.
+    "rebalance_done", "checkpoint_done", "damage_found" (`amount` objects are lost),
+    "damage_mended", "filled" (`amount` lost objects of `stripes` stripes came from `checkpoint`,
+    the number of one that was taken at `checkpoint_at`), "unfilled" (objects of `stripes` stripes
+    are in none), "array_mended" (`amount` copies of arrays were made anew), "array_lost" (no copy
+    is left of `amount` arrays); and "missed": `amount` events were overwritten or damaged before
+    this subscriber came to read them.
 
     sequence: grows by one with each event of the cluster. when: seconds since the epoch. found:
     "kernel" (reported the end of the process), "heartbeat" (silence), "parent" (who started the
@@ -83,17 +90,26 @@ class NodeEvent:
     detection_ms: float = 0.0
     recovery_ms: float = 0.0
     monotonic: float = 0.0  # of time.monotonic(), when it was recorded
+    stripes: int = 0
+    checkpoint: int | None = None
+    checkpoint_at: float | None = None  # seconds since the epoch
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A process of the cluster that has ended without leaving it.
+    """A process of the cluster that has ended without leaving it, or a loss of objects.
 
-    member: "node", "client" or "owner". when: seconds since the epoch at which it was found. found,
+    member: "node", "client" or "owner"; "objects" if `lost` objects had no replica left.
+    when: seconds since the epoch at which it was found. found,
     detection_ms: see NodeEvent. exitcode, signal: how it ended, as its parent has learned; None if
     not known (yet). repaired: locks whose interrupted work was finished or undone. successor: the
     incarnation that serves in its place, None while none does. recovery_ms: from the finding until
     the successor served; None while there is none.
+
+    Of a loss: filled: objects that came back from a checkpoint, as far as one was allowed;
+    checkpoint, checkpoint_at: the number of the latest that was used, and when it was taken, in
+    seconds since the epoch; recovery_ms: from the finding until then. Losses that follow each other
+    before anything was filled are one failure each, of which the first gets what fits it.
     """
 
     when: float
@@ -108,6 +124,10 @@ class Failure:
     repaired: int = 0
     successor: int | None = None
     recovery_ms: float | None = None
+    lost: int = 0
+    filled: int = 0
+    checkpoint: int | None = None
+    checkpoint_at: float | None = None
 
 
 def event_of(entry: tuple[int | None, ...] | int, sequence: int) -> NodeEvent:
@@ -115,7 +135,8 @@ def event_of(entry: tuple[int | None, ...] | int, sequence: int) -> NodeEvent:
     if isinstance(entry, int):
         return NodeEvent(sequence, 0.0, MISSED, amount=entry)
     number, real, monotonic, kind, node, incarnation, pid, found, exitcode, *rest = entry
-    amount, size, detection, recovery = (value or 0 for value in rest)
+    amount, size, detection, recovery, stripes, checkpoint, taken = (value or 0 for value in rest)
+    used = KINDS.get(kind or 0) == "filled"
     return NodeEvent(
         sequence=number or 0,
         when=(real or 0) / 1e9,
@@ -130,6 +151,9 @@ def event_of(entry: tuple[int | None, ...] | int, sequence: int) -> NodeEvent:
         detection_ms=detection / 1e6,
         recovery_ms=recovery / 1e6,
         monotonic=(monotonic or 0) / 1e9,
+        stripes=stripes,
+        checkpoint=checkpoint if used else None,
+        checkpoint_at=taken / 1e9 if used else None,
     )
 
 
@@ -164,6 +188,12 @@ def failures_of(events: Iterable[NodeEvent]) -> list[Failure]:
             exited = early.pop((event.pid, event.incarnation), None)
             if exited is not None:
                 found[-1] = _completed(found[-1], exited)
+        elif event.kind == "damage_found":
+            died.append(event.monotonic)
+            found.append(Failure(event.when, "objects", None, 0, 0, event.found, 0.0))
+            found[-1] = replace(found[-1], lost=event.amount)
+        elif event.kind == "filled":
+            _fill(found, died, event)
         elif event.kind in ("repaired", "exited"):
             if event.kind == "exited":
                 early[event.pid, event.incarnation] = event
@@ -178,6 +208,23 @@ def failures_of(events: Iterable[NodeEvent]) -> list[Failure]:
                     recovery_ms=(event.monotonic - died[place]) * 1000,
                 )
     return found
+
+
+def _fill(found: list[Failure], died: list[float], event: NodeEvent) -> None:
+    """Shares what came back among the losses that lack something, the earliest first."""
+    left = event.amount
+    for place, failure in enumerate(found):
+        share = min(left, failure.lost - failure.filled)
+        if share <= 0:
+            continue
+        left -= share
+        found[place] = replace(
+            failure,
+            filled=failure.filled + share,
+            checkpoint=event.checkpoint,
+            checkpoint_at=event.checkpoint_at,
+            recovery_ms=(event.monotonic - died[place]) * 1000,
+        )
 
 
 def _completed(failure: Failure, event: NodeEvent) -> Failure:

@@ -6,7 +6,6 @@ sliced to 50 ms, after which the key is looked at in any case.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -63,6 +62,8 @@ async def wait_for_async(
     region: Region, key: Any, newer_than: int | None, timeout: float | None
 ) -> tuple[Any, int]:
     """See Region.wait_async. A thread of the loop's executor sleeps, for one slice at a time."""
+    import asyncio  # here, so that whoever never awaits does not pay for it
+
     base = _start(region, key, newer_than, timeout)
     loop = asyncio.get_running_loop()
     end = math.inf if timeout is None else time.monotonic() + timeout

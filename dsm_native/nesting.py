@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsm_native._native.lane import Task
 from dsm_native._native.mailbox import ERROR, PICKLE, REFUSED, REPLY, REPLY_ERROR
-from dsm_native.exceptions import ClosedError, InitializerError
+from dsm_native.exceptions import ClosedError
 from dsm_native.outcomes import failure
 from dsm_native.parcels import STORED, Parcels
 
@@ -31,7 +31,7 @@ class Nested:
         """Sends the outcome on, as it came."""
         codec, payload = task.outcome_codec, task.outcome
         if task.kind == REFUSED:
-            self.settle(task, False, InitializerError(f"the initializer failed:\n{payload}"))
+            self.settle(task, *self.requests.scheduler.outcome(task))
             return
         if codec < PICKLE:
             codec = 0  # a plain value is encoded again

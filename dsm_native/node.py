@@ -1,4 +1,4 @@
-"""The program of a node process: `python -m dsm_native.node CLUSTER NODE DESCRIPTOR`.
+"""A node process: `python -m dsm_native.node [--recover-from PATH] CLUSTER NODE DESCRIPTOR`.
 
 Attaches, starts the service thread, says "ready" by its mailbox, then runs the tasks that come. It
 ends when the cluster stops, which it learns from the control segment, or when the owner has died; a
@@ -177,23 +177,24 @@ def _watch(handle: Handle, tasks: Tasks, stopping: int, descriptor: int) -> None
     os._exit(0)
 
 
-def _prepare_successors(handle: Handle) -> None:
+def _prepare_successors(handle: Handle, options: list[str]) -> None:
     """Notes how this process starts other nodes, should it become the keeper of the cluster."""
-    command = [sys.executable, "-P", "-m", "dsm_native.node", handle.name]
+    command = [sys.executable, "-P", "-m", "dsm_native.node", *options, handle.name]
     environment = [name + b"=" + value for name, value in os.environb.items()]
     set_starter(handle, [os.fsencode(word) for word in command], environment)
 
 
 def main() -> None:
     """Entry point; see the module's text."""
-    name, node, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    *options, name, number, end = sys.argv[1:]
+    node, descriptor = int(number), int(end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if descriptor >= 0:
         os.set_inheritable(descriptor, False)
     sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
     try:
         handle = Handle.attach(name, node)
-        _prepare_successors(handle)
+        _prepare_successors(handle, options)
         # At once: from its joining on the others expect it to beat.
         stopping = handle.start_service(node)
         cluster = cluster_module.Cluster._of(handle, 10.0)
@@ -209,6 +210,10 @@ def main() -> None:
     watch = threading.Thread(target=_watch, args=(handle, tasks, stopping, descriptor), daemon=True)
     watch.start()
     handle.ready()
+    if options:
+        from dsm_native.filling import LossFiller
+
+        LossFiller(handle, options[1], node)
     try:
         tasks.serve()
     except ClosedError:

@@ -32,6 +32,7 @@ from dsm_native._native.mailbox import (
 )
 from dsm_native._native.parcel import checksum, store
 from dsm_native.exceptions import CorruptError, KeyNotFoundError
+from dsm_native.outcomes import failure_of
 from dsm_native.region import Region
 
 REGION = "\0parcels"  # no user's region begins with a zero
@@ -158,6 +159,15 @@ class Parcels:
         head = _HEAD.pack(len(key), len(buffers), len(data), 0 if inline else checksum(data))
         sizes = struct.pack(f"<{len(buffers)}Q", *(buffer.nbytes for buffer in buffers))
         return head + key + sizes + (data if inline else b""), codec, (key,)
+
+    def outcome(self, codec: int, payload: Any, good: bool) -> tuple[bool, Any]:
+        """What a task came to: whether it is a result, and the result or the exception."""
+        if codec >= PICKLE:
+            try:
+                payload = self.decode(codec, payload)
+            except Exception as error:
+                return False, error
+        return (True, payload) if good else (False, failure_of(*payload))
 
     def decode(self, codec: int, payload: bytes) -> Any:
         """The value again. Arrays of a parcel are read-only views of it. May raise anything."""

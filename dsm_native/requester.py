@@ -17,10 +17,11 @@ from typing import Any
 
 from dsm_native._native.lane import Function, Gathering, Task
 from dsm_native._native.mailbox import PICKLE, REPLY_ERROR, REQUEST
+from dsm_native._native.settling import settle_task
 from dsm_native._native.station import Station
+from dsm_native.callbacks import Callbacks
 from dsm_native.exceptions import ClosedError, UsageError
 from dsm_native.functions import Functions
-from dsm_native.outcomes import failure_of
 from dsm_native.parcels import Parcels
 from dsm_native.placement import node_of
 from dsm_native.region import Region
@@ -74,7 +75,7 @@ class Requester:
         self._news = threading.Condition()  # an outcome has come
         self._wanted = threading.Event()  # something was asked for
         self._helper: threading.Thread | None = None
-        self._callbacks: queue.SimpleQueue[Callable[[], None]] | None = None
+        self._callbacks = Callbacks()
 
     def check_open(self) -> None:
         """The station tells when the cluster has stopped."""
@@ -113,19 +114,11 @@ class Requester:
         task = self._asked.pop(serial, None)
         for run in list(self._runs):
             run.asked.discard(serial)
-        good = kind != REPLY_ERROR
+        outcome = self.parcels.outcome(codec, value, kind != REPLY_ERROR)
         if codec >= PICKLE:
-            keys = Parcels.keys_of(codec, value)
-            try:
-                value = self.parcels.decode(codec, value)
-            except Exception as error:
-                good, value = False, error
-            else:
-                value = value if good else failure_of(*value)
-            self.parcels.drop(keys)
-        if task is not None and task.sink is not None:
-            sink, task.sink = task.sink, None
-            sink.settle(task, good, value)
+            self.parcels.drop(Parcels.keys_of(codec, value))
+        if task is not None:
+            settle_task(task, *outcome)
         with self._news:
             self._news.notify_all()
 
@@ -249,25 +242,15 @@ class Requester:
         """Whether it has begun, as far as this node knows."""
         return task.serial in self._asked
 
-    def calls(self) -> queue.SimpleQueue[Callable[[], None]]:
+    def calls(self) -> queue.SimpleQueue[Any]:
         """Callbacks run in a thread of their own: they may wait for other tasks."""
-        if self._callbacks is None:
-            calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-            threading.Thread(target=self._call_back, args=(calls,), daemon=True).start()
-            self._callbacks = calls
-        return self._callbacks
-
-    @staticmethod
-    def _call_back(calls: queue.SimpleQueue[Callable[[], None]]) -> None:
-        while True:
-            calls.get()()
+        return self._callbacks.calls()
 
     def cancel(self, gathering: Gathering, error: BaseException) -> None:
         """Takes back what has not begun of a map; nobody hears of the rest."""
         tasks = self.unfinished(gathering)
         for task in tasks:
-            task.sink = None
-            gathering.settle(task, False, error)
+            settle_task(task, False, error)
         for first in range(0, len(tasks), CANCELLED_AT_ONCE):
             self._take_back(tasks[first : first + CANCELLED_AT_ONCE], 0)
 

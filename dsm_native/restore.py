@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dsm_native._native.frames import record_at, sorted_marks
 from dsm_native._native.handle import Handle
 from dsm_native._native.reload import Reloader
-from dsm_native.checkpoint_directory import Manifest, manifests, path_of, read_manifest
+from dsm_native.checkpoint_chain import each_opened, opened
+from dsm_native.checkpoint_directory import manifests, path_of
 from dsm_native.checkpoint_frames import (
     ARRAY,
     BEGIN,
     END,
-    FORMAT,
     GENS,
     LIVE,
     OBJECTS,
@@ -33,31 +32,13 @@ from dsm_native.checkpoint_frames import (
     VALUE,
     Frame,
     FrameReader,
+    begin_of,
 )
 from dsm_native.cluster import Cluster
 from dsm_native.exceptions import CorruptError, DSMError, UsageError
 from dsm_native.restore_arrays import ArrayLoader
 
 REGIONS_MAX = 256
-
-
-def begin_of(reader: FrameReader, frame: Frame) -> dict[str, Any]:
-    """What the first frame of a file tells, checked."""
-    content: dict[str, Any] = reader.text(frame)
-    if reader.field(content, "format", int) != FORMAT:
-        raise reader.damaged(f"format {content['format']}, this package reads {FORMAT}")
-    stripes = reader.field(content, "stripes", int, 1, 1 << 16)
-    nodes = reader.field(content, "nodes", int, 1, 63)
-    reader.field(content, "replicas", int, 1, min(5, nodes))
-    reader.field(content, "cluster", str)
-    reader.field(content, "before", str)
-    try:
-        seed = int(reader.field(content, "seed", str), 16)
-    except ValueError:
-        seed = 0
-    if not 0 < seed < 1 << 64 or stripes & (stripes - 1):
-        raise reader.damaged("the first frame makes no sense, before the one")
-    return content | {"seed": seed}
 
 
 class Loader:
@@ -172,59 +153,9 @@ class Loader:
         self._reloader = Reloader(self._handle, counts)
 
 
-def marked(marks: bytearray, version: int, key_hash: int) -> bool:
-    """Whether a sorted table of marks has that one."""
-    words = memoryview(marks).cast("Q")
-    low, high = 0, len(words) // 2
-    while low < high:
-        middle = (low + high) // 2
-        if (words[2 * middle], words[2 * middle + 1]) < (version, key_hash):
-            low = middle + 1
-        else:
-            high = middle
-    return 2 * low < len(words) and (words[2 * low], words[2 * low + 1]) == (version, key_hash)
-
-
 def replicas_of(saved: int, factor_then: int, factor_now: int) -> int:
     """What had as many copies as the cluster could give gets as many as it can now."""
     return factor_now if saved == factor_then else min(saved, factor_now)
-
-
-@contextmanager
-def opened(source: Any, skip: int = 0) -> Iterator[list[FrameReader]]:
-    """Readers of a checkpoint's files, newest first. skip: so many newer manifests."""
-    if hasattr(source, "read"):
-        yield [FrameReader(source.read, getattr(source, "name", None) or repr(source))]
-        return
-    path = path_of(source)
-    with ExitStack() as stack:
-        readers = []
-        for name, size in files_of(path, skip):
-            file = stack.enter_context(open(name, "rb", buffering=1 << 20))
-            if size is not None and os.fstat(file.fileno()).st_size != size:
-                raise CorruptError(
-                    f"{name}: {os.fstat(file.fileno()).st_size:,} bytes, of which the manifest "
-                    f"tells {size:,}; the file differs from offset {size:,} on"
-                )
-            readers.append(FrameReader(file.read, name, alone=True))
-        yield readers
-
-
-def files_of(path: str, skip: int = 0) -> list[tuple[str, int | None]]:
-    """(path, size) of the files of a checkpoint, the newest first."""
-    if not os.path.isdir(path):
-        return [(path, None)]
-    found = manifests(path)[skip:]
-    if not found:
-        raise UsageError(f"{path!r} holds no {'earlier ' if skip else ''}checkpoint")
-    manifest: Manifest = read_manifest(found[0][1])
-    files = [(os.path.join(path, entry.name), entry.bytes) for entry in manifest.files]
-    for name, _ in files:
-        if not os.path.exists(name):
-            raise CorruptError(
-                f"{name}: the manifest names it, and it is gone; missing at offset 0"
-            )
-    return [*reversed(files)]
 
 
 def restore(
@@ -253,7 +184,7 @@ def restore(
     if allow_previous and not hasattr(source, "read") and os.path.isdir(path_of(source)):
         older = max(len(manifests(path_of(source))) - 1, 0)
     for skip in range(older):
-        with contextlib.suppress(CorruptError):
+        with contextlib.suppress(CorruptError, OSError):
             return _restore(source, skip, nodes, replication_factor, name, options)
     return _restore(source, older, nodes, replication_factor, name, options)
 
@@ -303,23 +234,21 @@ def verify(source: Any, tell: Callable[[str], object] | None = None) -> VerifyRe
     problems: list[str] = []
     totals = [0, 0, 0]
     seen: set[str] = set()
-    for skip in generations(source, problems):
-        try:
-            with opened(source, skip) as readers:
-                _verify_chain(readers, seen, totals, problems, tell)
-        except (DSMError, OSError) as error:
-            problems.append(str(error))
+    try:
+        with each_opened(source) as chains:
+            if not chains:
+                problems.append(f"{path_of(source)}: no checkpoint is in it")
+            for readers in chains:
+                if isinstance(readers, Exception):
+                    problems.append(str(readers))
+                    continue
+                try:
+                    _verify_chain(readers, seen, totals, problems, tell)
+                except (DSMError, OSError) as error:
+                    problems.append(str(error))
+    except OSError as error:
+        problems.append(str(error))
     return VerifyReport(totals[0], totals[1], totals[2], tuple(dict.fromkeys(problems)))
-
-
-def generations(source: Any, problems: list[str]) -> range:
-    """Numbers for `skip`."""
-    if hasattr(source, "read") or not os.path.isdir(path_of(source)):
-        return range(1)
-    count = len(manifests(path_of(source)))
-    if count == 0:
-        problems.append(f"{path_of(source)}: no checkpoint is in it")
-    return range(count)
 
 
 def _verify_chain(

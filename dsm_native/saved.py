@@ -14,10 +14,22 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from dsm_native._native.frames import FRAME_HEAD_BYTES, frame_head, frame_room, record_at
 from dsm_native._native.frames import sorted_marks as sort_marks
-from dsm_native._native.reload import Reloader, key_of, place_of, value_of
-from dsm_native.checkpoint_frames import END, LIVE, OBJECTS, REGIONS, VALUE, Frame, FrameReader
+from dsm_native._native.handle import Handle
+from dsm_native._native.reload import Reloader, key_of, place_of, seed_of, value_of
+from dsm_native.checkpoint_chain import open_latest, open_numbered, reader_of
+from dsm_native.checkpoint_directory import ChainFile, path_of
+from dsm_native.checkpoint_frames import (
+    END,
+    LIVE,
+    OBJECTS,
+    REGIONS,
+    VALUE,
+    Frame,
+    FrameReader,
+    begin_of,
+    marked,
+)
 from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
-from dsm_native.restore import begin_of, files_of, marked
 from dsm_native.settings import OWN_REGIONS
 
 if TYPE_CHECKING:
@@ -42,13 +54,14 @@ class SavedObject(NamedTuple):
 class _File:
     """One file of a chain: where the frames of each stripe stand."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, entry: ChainFile | None) -> None:
         self.file, self.name = file, name
         self.places: dict[int, list[int]] = {}
-        reader = FrameReader(file.read, name)
+        reader = reader_of(file, name, entry)
         self.began = begin_of(reader, reader.next())
         self.number = reader.file
         self.regions: list[dict[str, Any]] = []
+        self.lost = 0
         offset = reader.offset
         while True:
             file.seek(offset)
@@ -61,6 +74,7 @@ class _File:
             elif kind == REGIONS:
                 self.regions = reader.text(self.frame(offset))
             elif kind == END:
+                self.lost = int(reader.text(self.frame(offset)).get("lost", "0"), 16)
                 return
             offset += frame_room(size)
 
@@ -73,15 +87,18 @@ class _File:
 class SavedCheckpoint:
     """A checkpoint in a directory, or in a seekable file, opened for reading. Close it, or `with`.
 
-    CorruptError, which names file and offset, as soon as something that is needed does not verify.
+    number: which one of the directory; default: the newest. CorruptError, which names file and
+    offset, as soon as something that is needed does not verify; UsageError if there is none.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], number: int | None = None) -> None:
         with ExitStack() as stack:
-            self._files = [
-                _File(stack.enter_context(open(name, "rb")), name)
-                for name, _ in files_of(os.fspath(path))
-            ]
+            source = path_of(path)
+            if number is None:
+                files = open_latest(stack, source)
+            else:
+                files = open_numbered(stack, source, number)
+            self._files = [_File(file, name, entry) for file, name, entry in files]
             self._stack = stack.pop_all()
         self._began = self._files[0].began
         self._names = [entry["name"] for entry in self._files[0].regions]
@@ -95,6 +112,20 @@ class SavedCheckpoint:
     def stripes(self) -> int:
         """Number of stripes."""
         return int(self._began["stripes"])
+
+    @property
+    def number(self) -> int:
+        """Its number in its directory, 0 for a stream."""
+        return int(self._began["number"])
+
+    @property
+    def taken_at(self) -> float:
+        """When it was begun, in seconds since the epoch."""
+        return float(self._began["taken_at"])
+
+    def lacks(self, stripe: int) -> bool:
+        """Whether objects of the stripe were lost, and not accepted as lost, when it was taken."""
+        return bool(self._files[0].lost >> stripe & 1)
 
     def find(self, region: str, key: Any) -> SavedObject:
         """The object of that key. KeyNotFoundError if it was absent at the checkpoint's instant."""
@@ -167,16 +198,27 @@ class SavedCheckpoint:
         stripes whose objects were lost. Each object is put like a new one: only if its key is
         absent, and with a new version, since others may have seen a later one of the lost.
         """
-        handle = cluster._handle
+        reloader = self.reloader(cluster._handle, anew=True)
+        for stripe in range(self.stripes) if stripes is None else stripes:
+            self.put_back(reloader, stripe)
+        return int(reloader.objects)
+
+    def reloader(self, handle: Handle, *, anew: bool = False, lost: bool = False) -> Reloader:
+        """What puts objects back into a cluster. UsageError if it is not the one that was saved."""
         names = handle.region_names()
         if names[: len(self._names)] != self._names or handle.stripes != self.stripes:
             raise UsageError(f"cluster {handle.name!r} has other regions or stripes than the saved")
+        if seed_of(handle) != self._began["seed"]:
+            raise UsageError(
+                f"cluster {handle.name!r} is neither the one that was saved nor restored from it"
+            )
         replicas = [handle.open_region(name, 1, True, False)[1] for name in self._names]
-        reloader = Reloader(handle, replicas, True)
-        for stripe in range(self.stripes) if stripes is None else stripes:
-            for frames, marks in self._sections(stripe):
-                self._put(reloader, stripe, frames, marks)
-        return int(reloader.objects)
+        return Reloader(handle, replicas, anew, lost)
+
+    def put_back(self, reloader: Reloader, stripe: int) -> None:
+        """All objects of a stripe, as far as the reloader takes them."""
+        for frames, marks in self._sections(stripe):
+            self._put(reloader, stripe, frames, marks)
 
     def _put(
         self, reloader: Reloader, stripe: int, frames: list[Frame], marks: bytearray | None

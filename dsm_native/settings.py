@@ -17,6 +17,7 @@ STRIPES = 1024
 SCRUB_BYTES_PER_S = 16 << 20  # of each node; an idle store costs nothing worth mentioning
 NODES_MAX = 63
 OWN_REGIONS = "\0"  # regions whose name begins so are the package's own
+START_TIMEOUT_S = 30.0  # for a node's process to be ready
 LOCK_TIMEOUT_MAX_S = 1e6  # eleven days: what fits the core's milliseconds
 
 
@@ -62,6 +63,23 @@ def check_interval(interval: Any, path: Any) -> float | None:
     if not isinstance(path, str | bytes | os.PathLike):
         raise UsageError(f"checkpoint_path must be the path of a directory, not {path!r}")
     return min(check_seconds("checkpoint_interval", interval), threading.TIMEOUT_MAX)
+
+
+def check_recover_from(source: Any, checkpoint_path: Any, recovery: str) -> str | None:
+    """The checkpoint, as an absolute path, from which lost objects may be taken."""
+    if source is None:
+        return None
+    if recovery == "none":
+        raise UsageError("recover_from needs recovery: with recovery='none' nothing is recovered")
+    if source == "checkpoint":
+        if checkpoint_path is None:
+            raise UsageError("recover_from='checkpoint' is the checkpoint_path, which is not given")
+        source = checkpoint_path
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise UsageError(
+            f"recover_from must be 'checkpoint' or the path of a checkpoint, not {source!r}"
+        )
+    return os.path.abspath(os.fsdecode(source))
 
 
 def check_region_name(name: Any, what: str = "a region") -> None:

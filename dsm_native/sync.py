@@ -8,7 +8,6 @@ attaches where it is unpickled.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -220,6 +219,8 @@ class Condition(Guarded):
         return bool(notified)
 
     async def _take_again(self) -> None:
+        import asyncio
+
         # Whoever leaves the wait without the lock would give back what another task holds.
         cancelled: BaseException | None = None
         while True:

@@ -8,7 +8,6 @@ a cancelled task was waiting for is never taken in its name.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import os
 import threading
@@ -54,6 +53,8 @@ async def until(
     core: SyncCore, which: int, attempt: Callable[[], bool], timeout: float | None
 ) -> bool:
     """Tries until `attempt` succeeds; False after `timeout` seconds (None: never)."""
+    import asyncio  # here: a node that starts again has no time for what few tasks need
+
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         prepared = core.prepare(which)

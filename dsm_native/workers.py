@@ -2,7 +2,7 @@
 
 A node is started by executing our own module, so scripts without a main guard, notebooks and
 standard input work. Its socket tells it that we have gone; tasks go through shared memory. All
-methods but those of start and end are for the collector's thread (scheduler.py), which Ctrl-C
+methods but those of start and end are for the collector's thread (upkeep.py), which Ctrl-C
 does not reach, so that no replacement is left half done.
 """
 
@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 
-START_TIMEOUT_S = 30.0
+from dsm_native.settings import START_TIMEOUT_S
+
 END_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 8  # starts in a row that came to nothing
 _BACK_OFF_S = 0.05
@@ -24,8 +25,8 @@ _BACK_OFF_S = 0.05
 class Worker:
     """One node's process, and those that follow it."""
 
-    def __init__(self, cluster: str, node: int) -> None:
-        self.cluster, self.node = cluster, node
+    def __init__(self, cluster: str, node: int, options: tuple[str, ...] = ()) -> None:
+        self.cluster, self.node, self.options = cluster, node, options
         self.process: subprocess.Popen[bytes] | None = None
         self.socket: socket.socket | None = None
         self.ready = False
@@ -49,7 +50,7 @@ class Worker:
         try:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "dsm_native.node"),
+                    *(sys.executable, "-P", "-m", "dsm_native.node", *self.options),
                     *(self.cluster, str(self.node), str(theirs.fileno())),
                 ],
                 pass_fds=[theirs.fileno()],

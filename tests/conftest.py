@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 from members import HASTY
-from processes import PREFIX, fresh_name, gone
+from processes import PATIENCE_S, PREFIX, fresh_name, gone
 
 import dsm_native as dsm
 
@@ -30,6 +32,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _nothing_left_behind() -> Iterator[None]:
     yield
     gone(PREFIX)
+
+
+@pytest.fixture(autouse=True)
+def _no_child_left() -> Iterator[None]:
+    """Left by a failed test, they would hang others, and this process, which joins them at last."""
+    before = multiprocessing.active_children()
+    yield
+    deadline = time.monotonic() + PATIENCE_S
+    left = []
+    for child in multiprocessing.active_children():
+        if child not in before:
+            child.join(max(0.0, deadline - time.monotonic()))
+            if child.is_alive():
+                left.append(child)
+                child.kill()
+                child.join()
+    assert not left, f"the test left {left}"
 
 
 @pytest.fixture

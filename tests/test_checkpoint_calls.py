@@ -214,3 +214,61 @@ def test_one_that_fails_keeps_no_memory(name, killed):
         assert cluster[7] == 0
         eventually(lambda: control_bytes() < before + 2_000_000, "what was kept is freed")
         assert cluster.check().clean
+
+
+class Taker:
+    """A stream that keeps what it is given, as long as `answer` says that it took it."""
+
+    def __init__(self, answer):
+        self.kept, self._answer = [], answer
+
+    def write(self, data):
+        self.kept.append(data)
+        return self._answer(len(data))
+
+
+def test_a_stream_may_keep_what_it_is_given():
+    with dsm.Cluster(nodes=1, stripes=2) as cluster:
+        for number in range(12):
+            cluster[number] = os.urandom(1 << 20)
+        stream = Taker(lambda size: None)
+        cluster.checkpoint(stream)
+        assert len(stream.kept) > 2
+        assert {type(part) for part in stream.kept} == {bytes}
+    assert verify(io.BytesIO(b"".join(stream.kept))).sound
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(0, OSError), (-1, OSError), (1 << 40, OSError), (True, TypeError), ("all", TypeError)],
+)
+def test_a_stream_that_makes_no_progress_is_an_error(answer, kind):
+    with dsm.Cluster(nodes=1, stripes=2) as cluster:
+        cluster["a"] = 1
+        stream = Taker(lambda size: answer)
+        with pytest.raises(kind, match="took|returned|interpreted"):
+            cluster.checkpoint(stream)
+        assert len(stream.kept) == 1
+        cluster.checkpoint(io.BytesIO())
+
+
+def test_a_stream_that_would_block_is_an_error():
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with dsm.Cluster(nodes=1, stripes=2) as cluster, open(reading, "rb"):
+        cluster["a"] = b"a" * (1 << 20)
+        with open(writing, "wb", buffering=0) as stream, pytest.raises(BlockingIOError):
+            cluster.checkpoint(stream)
+
+
+def test_a_relative_path_of_the_timer_is_that_of_the_beginning(tmp_path, monkeypatch):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    with dsm.Cluster(
+        nodes=1, stripes=2, checkpoint_interval=1000, checkpoint_path="saved"
+    ) as cluster:
+        cluster["a"] = 1
+        monkeypatch.chdir(tmp_path / "other")
+    assert os.listdir(tmp_path / "other") == []
+    assert verify(tmp_path / "one" / "saved").sound

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -165,3 +166,77 @@ def test_noise_is_refused():
     for size in (0, 1, 64, 1000, 100_000):
         with pytest.raises(dsm.CorruptError):
             dsm.restore(io.BytesIO(draw.bytes(size)))
+
+
+def two_whole_ones(path):
+    with dsm.Cluster(nodes=1, stripes=2) as cluster:
+        for value in (1, 2, 3):
+            cluster["number"] = value
+            cluster.checkpoint(path, full=True)
+    return sorted(name for name in os.listdir(path) if name != "lock")
+
+
+def test_files_that_changed_places_are_named(tmp_path):
+    """Of one cluster and of one size: nothing but their numbers tells them apart."""
+    first, one, second, other = two_whole_ones(tmp_path)
+    assert (first, other) == ("00000002.full", "00000003.json")
+    for name, by in ((second, first), (other, one)):
+        (tmp_path / "aside").write_bytes((tmp_path / name).read_bytes())
+        assert os.path.getsize(tmp_path / name) == os.path.getsize(tmp_path / by)
+        shutil.copy(tmp_path / by, tmp_path / name)
+        with pytest.raises(dsm.CorruptError, match=f"{name}.*offset"):
+            dsm.restore(tmp_path)
+        assert any(name in problem for problem in dsm.verify(tmp_path).problems)
+        with dsm.restore(tmp_path, allow_previous=True) as cluster:
+            assert cluster["number"] == 2
+        shutil.copy(tmp_path / "aside", tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["00000003.full", "00000003.json"])
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.symlink("/nowhere", path)])
+def test_what_is_no_file_is_damage_and_the_checkpoint_before_helps(tmp_path, name, make):
+    two_whole_ones(tmp_path)
+    os.unlink(tmp_path / name)
+    make(tmp_path / name)
+    with pytest.raises(dsm.CorruptError, match=f"{name}.*offset"):
+        dsm.restore(tmp_path)
+    assert any(name in problem for problem in dsm.verify(tmp_path).problems)
+    with dsm.restore(tmp_path, allow_previous=True) as cluster:
+        assert cluster["number"] == 2
+        assert cluster.checkpoint(tmp_path).number == 4  # though a directory is not swept
+
+
+def test_a_checkpoint_that_lost_a_file_does_not_count_as_one_of_two(tmp_path):
+    with dsm.Cluster(nodes=1, stripes=2) as cluster:
+        for value in (1, 2):
+            cluster["number"] = value
+            cluster.checkpoint(tmp_path, full=True)
+        os.truncate(tmp_path / "00000002.full", 100)
+        cluster["number"] = 3
+        cluster.checkpoint(tmp_path, full=True)
+    os.truncate(tmp_path / "00000003.full", 100)
+    with dsm.restore(tmp_path, allow_previous=True) as cluster:
+        assert cluster["number"] == 1
+
+
+def test_verifying_and_restoring_beside_a_writer_of_the_directory(tmp_path):
+    """What is swept between looking and opening is no damage."""
+    ended = threading.Event()
+    with dsm.Cluster(nodes=1, stripes=2) as cluster:
+        cluster.checkpoint(tmp_path)
+
+        def keep_writing():
+            while not ended.is_set():
+                cluster.default.add("count", 1)
+                cluster.checkpoint(tmp_path, full=True)
+
+        writer = threading.Thread(target=keep_writing)
+        writer.start()
+        try:
+            for _ in range(150):
+                assert dsm.verify(tmp_path).problems == ()
+                with dsm.SavedCheckpoint(tmp_path) as saved:
+                    assert saved.stripes == 2
+        finally:
+            ended.set()
+            writer.join()

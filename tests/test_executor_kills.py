@@ -185,7 +185,7 @@ def test_workers_killed_as_soon_as_they_are_there_are_replaced_for_ever(cluster)
 def test_nobody_waits_when_the_collector_has_ended(cluster):
     with cluster.executor() as pool:
         waiting = pool.submit(time.sleep, 60)
-        cluster._scheduler._look_around = lambda: {}["an error of our own"]
+        cluster._scheduler.upkeep.look_around = lambda: {}["an error of our own"]
         for call in (waiting.result, partial(cluster.submit, abs, -1)):
             with pytest.raises(dsm.ClosedError, match="an error of our own"):
                 eventually(call, "the error is told")

@@ -166,6 +166,20 @@ def test_an_initializer_runs_once_however_many_threads_run_tasks(shared):
     assert set(counts.values()) == {1}
 
 
+def test_what_failed_in_an_initializer_is_told_to_a_task(shared):
+    def prepare():
+        raise ValueError("out of paint")
+
+    def ask():
+        with (
+            dsm.current().executor(initializer=prepare) as pool,
+            pytest.raises(dsm.InitializerError, match="\\nValueError: out of paint\n"),
+        ):
+            pool.submit(abs, -1).result(timeout=20)
+
+    shared.submit(ask).result(timeout=60)
+
+
 def queued_ones_are_cancelled(count):
     with dsm.current().executor() as pool:
         asked = [pool.submit(time.sleep, 0.2) for _ in range(count)]

@@ -128,8 +128,9 @@ typedef struct dsm_participant_shm {
   dsm_atomic_u64 struck_ns;  /* CLOCK_MONOTONIC at which somebody of us set out to kill it */
   dsm_atomic_u64 died_ns;    /* at which its end was found, of the latest that had served */
   dsm_atomic_u32 repaired;   /* locks whose work was finished or undone after its end */
+  dsm_atomic_u32 threads[2]; /* numbers of its service threads; 0: none that would end with it */
   uint32_t reserved_half;
-  uint64_t reserved[7];
+  uint64_t reserved[6];
 } dsm_participant_shm;
 _Static_assert(sizeof(dsm_participant_shm) == 128, "participants do not share lines");
 _Static_assert(offsetof(dsm_participant_shm, died_ns) == 56, "judging takes the first line alone");
@@ -297,18 +298,17 @@ typedef struct dsm_scrub_shm {
 } dsm_scrub_shm;
 
 typedef struct dsm_recovery_shm {
-  dsm_atomic_u32 asked; /* grows when damage was met that had to be left (PENDING_MEND) */
-  dsm_atomic_u32 reserved_half;
+  dsm_atomic_u32 asked;       /* grows when damage was met that had to be left (PENDING_MEND) */
+  dsm_atomic_u32 told_filled; /* low half of objects_filled, as events have told it */
   dsm_atomic_u64 stripes_mended;
   dsm_atomic_u64 objects_copied;   /* taken from another replica */
   dsm_atomic_u64 objects_attached; /* found again without their slot */
   dsm_atomic_u64 objects_lost;
   dsm_atomic_u64 told_mended, told_lost; /* of the counts above, what events have told */
-  uint64_t reserved;
+  dsm_atomic_u64 objects_filled;         /* lost ones, taken from a checkpoint */
   dsm_scrub_shm scrubs[DSM_NODES_MAX];
 } dsm_recovery_shm;
 _Static_assert(sizeof(dsm_recovery_shm) <= DSM_PAGE_BYTES, "recovery's words fit a page");
-
 /* One name in the directory of arrays (store/array_directory.h). Builds are sealed by their place;
  * an entry is in use while any word but `check` and the name is not 0. */
 typedef struct dsm_array_entry_shm {

@@ -100,6 +100,8 @@ void dsm_doorbell_ring(dsm_doorbell_shm *bell) {
 }
 
 void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) {
+  dsm_fence_release(); /* what there is to be seen comes before the call */
+  dsm_fetch_add_relaxed_u32(&bell->called, 1);
   dsm_fetch_add_relaxed_u32(&bell->rung[DSM_LISTENER_SECOND], 1);
   dsm_os_word_wake(&bell->rung[DSM_LISTENER_SECOND], 1);
 }

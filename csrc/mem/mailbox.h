@@ -46,7 +46,8 @@ typedef struct dsm_doorbell_shm {
   dsm_atomic_u32 rung_on; /* 1 + the processor of who rang last: a hint */
   dsm_atomic_u64 rung_ns; /* CLOCK_MONOTONIC of the latest wake; only patience depends on it */
   dsm_atomic_u64 stay_ns; /* until then the listener does not move away from who rings */
-  uint32_t reserved[6];
+  dsm_atomic_u32 called;  /* times that the second listener was called to look around */
+  uint32_t reserved[5];
 } dsm_doorbell_shm;
 _Static_assert(sizeof(dsm_doorbell_shm) == 64, "one bell, one line");
 
@@ -125,8 +126,13 @@ static inline bool dsm_mailbox_revoke(dsm_mailbox_shm *box, unsigned slot, uint6
 /* Wakes who sleeps, if somebody does. To be called after the publish. */
 void dsm_doorbell_ring(dsm_doorbell_shm *bell);
 
-/* Wakes the second listener, whatever the first one does. */
+/* Calls the second listener to look around, whatever the first one does, though there be nothing to
+ * read: it is told by `called`, whose value it takes before it looks. */
 void dsm_doorbell_ring_second(dsm_doorbell_shm *bell);
+
+static inline uint32_t dsm_doorbell_calls(const dsm_doorbell_shm *bell) {
+  return dsm_load_acquire_u32(&bell->called);
+}
 
 /* For a thread that listened at the first listener's post and is not to read: the other thread
  * that listens there looks now. */

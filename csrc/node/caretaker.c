@@ -7,8 +7,8 @@
 #include "../store/heal.h"
 #include "../store/scrub.h"
 #include "array_watch.h"
-#include "event.h"
 #include "rebuild.h"
+#include "report.h"
 
 #define LOOK_NS 100000000u            /* between two looks at who asks */
 #define SEGMENTS_NS 250000000u        /* between two looks at the names of segments */
@@ -86,29 +86,6 @@ static void scrub(dsm_caretaker *self, uint64_t now_ns) {
     dsm_fetch_add_relaxed_u32(&dsm_space_recovery(space)->asked, 1);
 }
 
-/* Takes what a counter has grown by since it was last told, whoever tells it. */
-static uint64_t untold(dsm_atomic_u64 *counter, dsm_atomic_u64 *told) {
-  uint64_t now = dsm_load_relaxed_u64(counter), before = dsm_load_relaxed_u64(told);
-  if (now <= before || !dsm_cas_acq_rel_u64(told, &before, now)) return 0;
-  return now - before;
-}
-
-static void tell(dsm_caretaker *self, dsm_event_kind kind, uint64_t amount) {
-  dsm_event event = {
-      .kind = kind, .node = self->node, .found = DSM_FINDING_CHECKSUM, .amount = amount};
-  dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
-  if (amount) dsm_event_post(&call, &event);
-}
-
-static void report(dsm_caretaker *self) {
-  dsm_recovery_shm *recovery = dsm_space_recovery(space_of(self));
-  tell(self, DSM_EVENT_DAMAGE_MENDED, untold(&recovery->stripes_mended, &recovery->told_mended));
-  tell(self, DSM_EVENT_DAMAGE_FOUND, untold(&recovery->objects_lost, &recovery->told_lost));
-  dsm_array_directory_shm *arrays = dsm_space_arrays(space_of(self));
-  tell(self, DSM_EVENT_ARRAY_MENDED, untold(&arrays->mended, &arrays->told_mended));
-  tell(self, DSM_EVENT_ARRAY_LOST, untold(&arrays->lost, &arrays->told_lost));
-}
-
 /* Who asks, and what is to be done for it; then what is due by the clock. */
 static void attend(dsm_caretaker *self, bool scrubs) {
   uint32_t asked = dsm_load_acquire_u32(&dsm_space_recovery(space_of(self))->asked);
@@ -123,7 +100,8 @@ static void attend(dsm_caretaker *self, bool scrubs) {
     look_at_segments(self);
     self->segments_ns = dsm_os_monotonic_ns() + SEGMENTS_NS;
   }
-  report(self);
+  dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
+  dsm_report_recovery(&call, self->node);
   if (scrubs && now_ns >= self->scrub_at_ns) scrub(self, now_ns);
 }
 

@@ -69,6 +69,7 @@ static uint32_t serve(dsm_duties *self) {
 static void run(void *argument) {
   dsm_duties *self = argument;
   bool last;
+  dsm_registry_lives(&self->cluster->space, 1);
   do {
     last = dsm_load_acquire_u32(&self->stop) == 1;
     uint32_t rung = dsm_load_acquire_u32(&self->bell);
@@ -83,6 +84,7 @@ static void run(void *argument) {
     uint32_t nap_us = last ? 0 : serve(self);
     if (nap_us) dsm_os_word_wait(&self->bell, rung, nap_us);
   } while (!last);
+  dsm_registry_rests(&self->cluster->space, 1);
 }
 
 static void ring(dsm_duties *self) {

@@ -42,8 +42,10 @@ typedef enum dsm_event_kind {
   DSM_EVENT_CHECKPOINT_DONE = 18, /* `amount` objects, `bytes` */
   DSM_EVENT_DAMAGE_FOUND = 19,    /* `amount` objects that did not verify */
   DSM_EVENT_DAMAGE_MENDED = 20,   /* `amount` objects taken from a replica */
-  DSM_EVENT_ARRAY_MENDED = 21,    /* `amount` copies of arrays were made anew */
-  DSM_EVENT_ARRAY_LOST = 22,      /* no copy is left of `amount` arrays */
+  DSM_EVENT_FILLED = 21,   /* `amount` lost objects of `stripes` stripes came from a checkpoint */
+  DSM_EVENT_UNFILLED = 22, /* … could not come from it; they stay lost */
+  DSM_EVENT_ARRAY_MENDED = 23, /* `amount` copies of arrays were made anew */
+  DSM_EVENT_ARRAY_LOST = 24,   /* no copy is left of `amount` arrays */
   DSM_EVENT_KIND_END
 } dsm_event_kind;
 
@@ -89,11 +91,12 @@ typedef struct dsm_event {
   uint32_t found; /* dsm_finding */
   int32_t status; /* exit status, or minus the signal; DSM_STATUS_UNKNOWN */
   uint32_t by;    /* participant that posted it, set by the post */
-  uint32_t reserved;
+  uint32_t stripes;
   uint64_t amount, bytes;
-  uint64_t detection_ns; /* from the failure, as well as it can be told, to this record */
-  uint64_t recovery_ns;  /* from the record of the failure to that of its repair */
-  uint64_t reserved_words[2];
+  uint64_t detection_ns;  /* from the failure, as well as it can be told, to this record */
+  uint64_t recovery_ns;   /* from the record of the failure to that of its repair */
+  uint64_t checkpoint;    /* its number in its directory, 0 for a stream */
+  uint64_t checkpoint_ns; /* CLOCK_REALTIME when it was taken */
 } dsm_event;
 _Static_assert(sizeof(dsm_event) == (DSM_EVENT_WORDS - 1) * 8, "an event fills its record");
 

@@ -9,6 +9,7 @@
 #include "../store/move.h"
 #include "birth.h"
 #include "event.h"
+#include "registry.h"
 
 #define STEPS_MAX 1000000u /* of one stripe's move */
 
@@ -25,11 +26,13 @@ static bool damaged(dsm_call *call, unsigned node, bool deep) {
   return dsm_arena_rebuild(&own, node) == DSM_CORRUPT;
 }
 
-/* The process of this incarnation is dead, and the segment is still the one that it had. */
+/* The process of this incarnation has ended, and the segment is still the one that it had. */
 static bool asked(const dsm_space *space, unsigned node) {
   uint64_t dead = dsm_event_known(space, DSM_FACT_DEATH, 1 + node);
   return dsm_space_control(space)->config.detection.recovery == DSM_RECOVERY_REBUILD &&
-         dead > dsm_load_relaxed_u64(&dsm_space_recovery(space)->scrubs[node].rebuilt);
+         dead > dsm_load_relaxed_u64(&dsm_space_recovery(space)->scrubs[node].rebuilt) &&
+         (dsm_load_relaxed_u32(&dsm_space_participant(space, 1 + node)->incarnation) != dead ||
+          dsm_registry_ended(space, 1 + node));
 }
 
 dsm_loss dsm_loss_look(dsm_call *call, unsigned node, bool deep) {

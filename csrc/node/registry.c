@@ -39,6 +39,7 @@ static void fill(dsm_space *space, uint32_t participant, dsm_participant_kind ki
   dsm_store_relaxed_u32(&slot->beating, 0);
   dsm_store_relaxed_u32(&slot->struck_why, 0);
   dsm_store_relaxed_u32(&slot->repaired, 0);
+  for (unsigned i = 0; i < 2; i++) dsm_store_relaxed_u32(&slot->threads[i], 0);
   dsm_store_relaxed_u64(&slot->beat_ns, dsm_os_monotonic_ns());
   dsm_fetch_add_relaxed_u32(&slot->incarnation, 1);
   DSM_CRASH_POINT("registry.filled");
@@ -198,6 +199,20 @@ dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retir
   }
   dsm_registry_drop(call);
   return DSM_OK;
+}
+
+void dsm_registry_lives(const dsm_space *space, unsigned thread) {
+  dsm_participant_shm *slot = dsm_space_participant(space, space->participant);
+  dsm_store_release_u32(&slot->threads[thread], dsm_os_thread_number());
+}
+
+void dsm_registry_rests(const dsm_space *space, unsigned thread) {
+  dsm_store_release_u32(&dsm_space_participant(space, space->participant)->threads[thread], 0);
+}
+
+bool dsm_registry_ended(const dsm_space *space, uint32_t participant) {
+  dsm_os_process process = identity(dsm_space_participant(space, participant));
+  return !dsm_os_process_alive(&process);
 }
 
 bool dsm_participant_read(const dsm_space *space, uint32_t index, dsm_participant_info *out) {

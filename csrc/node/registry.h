@@ -20,6 +20,12 @@ void dsm_registry_adopt(dsm_space *space, uint32_t participant);
 /* Leaves: pins and slot are free afterwards. For this process only. */
 dsm_status dsm_registry_leave(dsm_call *call);
 
+/* By each of this process's two service threads: from here on its end is the process's end, which
+ * others may learn from it; and, before it ends in good order: not any more. */
+void dsm_registry_lives(const dsm_space *space, unsigned thread);
+void dsm_registry_rests(const dsm_space *space, unsigned thread);
+/* Whether the process that the slot names has ended, to its last thread. */
+bool dsm_registry_ended(const dsm_space *space, uint32_t participant);
 /* If the participant's process is dead: repairs the stripes and arenas that it held, drops its
  * pins, frees its slot (a node's slot stays, as dead). *retired tells. Safe from many processes. */
 dsm_status dsm_registry_retire(dsm_call *call, uint32_t participant, bool *retired);

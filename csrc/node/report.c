@@ -133,3 +133,62 @@ void dsm_report_strike(const dsm_space *space, uint32_t participant, dsm_finding
   dsm_store_relaxed_u64(&slot->struck_ns, dsm_os_monotonic_ns());
   dsm_store_release_u32(&slot->struck_why, why);
 }
+
+/* Takes what a counter has grown by since it was last told, whoever tells it. */
+static uint64_t untold(dsm_atomic_u64 *counter, dsm_atomic_u64 *told) {
+  uint64_t now = dsm_load_relaxed_u64(counter), before = dsm_load_relaxed_u64(told);
+  if (now <= before || !dsm_cas_acq_rel_u64(told, &before, now)) return 0;
+  return now - before;
+}
+
+static void tell(dsm_call *call, int node, dsm_event_kind kind, dsm_atomic_u64 *counter,
+                 dsm_atomic_u64 *told) {
+  dsm_event event = {.kind = kind,
+                     .node = node,
+                     .found = DSM_FINDING_CHECKSUM,
+                     .status = DSM_STATUS_UNKNOWN,
+                     .amount = untold(counter, told)};
+  if (event.amount == 0 || dsm_event_post(call, &event) == DSM_OK) return;
+  dsm_fetch_add_relaxed_u64(told, 0 - event.amount); /* for the next time */
+}
+
+void dsm_report_recovery(dsm_call *call, int node) {
+  dsm_recovery_shm *recovery = dsm_space_recovery(call->space);
+  tell(call, node, DSM_EVENT_DAMAGE_MENDED, &recovery->stripes_mended, &recovery->told_mended);
+  tell(call, node, DSM_EVENT_DAMAGE_FOUND, &recovery->objects_lost, &recovery->told_lost);
+  dsm_array_directory_shm *arrays = dsm_space_arrays(call->space);
+  tell(call, node, DSM_EVENT_ARRAY_MENDED, &arrays->mended, &arrays->told_mended);
+  tell(call, node, DSM_EVENT_ARRAY_LOST, &arrays->lost, &arrays->told_lost);
+}
+
+static dsm_event of_checkpoint(int node, dsm_event_kind kind, uint32_t stripes) {
+  return (dsm_event){.kind = kind,
+                     .node = node,
+                     .found = DSM_FINDING_CHECKSUM,
+                     .status = DSM_STATUS_UNKNOWN,
+                     .stripes = stripes};
+}
+
+dsm_status dsm_report_filled(dsm_call *call, int node, uint32_t stripes, uint64_t bytes,
+                             uint64_t checkpoint, uint64_t checkpoint_ns) {
+  dsm_recovery_shm *recovery = dsm_space_recovery(call->space);
+  dsm_event event = of_checkpoint(node, DSM_EVENT_FILLED, stripes);
+  uint32_t before = dsm_load_relaxed_u32(&recovery->told_filled);
+  uint32_t now = (uint32_t)dsm_load_relaxed_u64(&recovery->objects_filled);
+  dsm_report_recovery(call, node); /* the loss comes before what followed it */
+  event.amount = now - before;
+  event.bytes = bytes;
+  event.checkpoint = checkpoint;
+  event.checkpoint_ns = checkpoint_ns;
+  if (now == before || !dsm_cas_acq_rel_u32(&recovery->told_filled, &before, now)) return DSM_OK;
+  dsm_status status = dsm_event_post(call, &event);
+  if (status != DSM_OK)
+    dsm_fetch_add_relaxed_u32(&recovery->told_filled, 0 - (uint32_t)event.amount);
+  return status;
+}
+
+dsm_status dsm_report_unfilled(dsm_call *call, int node, uint32_t stripes) {
+  dsm_event event = of_checkpoint(node, DSM_EVENT_UNFILLED, stripes);
+  dsm_report_recovery(call, node);
+  return dsm_event_post(call, &event);
+}

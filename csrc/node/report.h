@@ -27,6 +27,15 @@ dsm_status dsm_report_suspicion(dsm_call *call, uint32_t participant, uint32_t i
 /* A hung node is about to be killed. */
 dsm_status dsm_report_fence(dsm_call *call, uint32_t participant, uint32_t incarnation);
 
+/* What was mended or lost since it was last told, whoever has done it. node: the caller's, or -1.
+ */
+void dsm_report_recovery(dsm_call *call, int node);
+/* What was filled from that checkpoint since it was last told, of so many stripes. */
+dsm_status dsm_report_filled(dsm_call *call, int node, uint32_t stripes, uint64_t bytes,
+                             uint64_t checkpoint, uint64_t checkpoint_ns);
+/* Objects of so many stripes are lost, and in no checkpoint. */
+dsm_status dsm_report_unfilled(dsm_call *call, int node, uint32_t stripes);
+
 /* Somebody of the cluster is about to kill the participant's process, for that reason. */
 void dsm_report_strike(const dsm_space *space, uint32_t participant, dsm_finding why);
 

@@ -7,6 +7,7 @@
 #include "caretaker.h"
 #include "duties.h"
 #include "keeper.h"
+#include "registry.h"
 #include "report.h"
 #include "starter.h"
 
@@ -30,14 +31,14 @@ static dsm_call brief(const struct dsm_service *self) {
 }
 
 static void handle_death(void *context, uint32_t participant, uint32_t incarnation,
-                         uint64_t noticed_ns) {
+                         dsm_ending ending, uint64_t noticed_ns) {
   struct dsm_service *self = context;
   dsm_call call = brief(self);
   /* If the ring is busy, the second thread records it. */
   if (!dsm_cluster_stopping(self->cluster))
     dsm_report_death(&call, participant, incarnation, noticed_ns);
   DSM_CRASH_POINT("service.reported");
-  dsm_duties_bury(self->duties, participant);
+  if (ending == DSM_ENDING_OVER) dsm_duties_bury(self->duties, participant);
 }
 
 static void beat(struct dsm_service *self, uint64_t now_ns) {
@@ -72,7 +73,7 @@ static bool wait_for_news(struct dsm_service *self) {
   uint64_t now_ns = dsm_os_monotonic_ns();
   uint64_t left_ns = self->look_at_ns > now_ns ? self->look_at_ns - now_ns : 0;
   uint32_t wait_ms = (uint32_t)((left_ns + 999999) / 1000000);
-  return dsm_watch_wait(&self->watch, wait_ms, handle_death, self);
+  return dsm_watch_wait(&self->watch, &self->cluster->space, wait_ms, handle_death, self);
 }
 
 /* A node that has left ends by itself where no owner is there to end it. */
@@ -87,10 +88,13 @@ static bool dismissed(const struct dsm_service *self) {
 
 static void run(void *argument) {
   struct dsm_service *self = argument;
+  dsm_space *space = &self->cluster->space;
+  dsm_registry_lives(space, 0);
+  dsm_registry_knock(space);
   do {
     uint64_t now_ns = dsm_os_monotonic_ns();
     beat(self, now_ns);
-    dsm_watch_refresh(&self->watch, &self->cluster->space, handle_death, self);
+    dsm_watch_refresh(&self->watch, space, handle_death, self);
     if (now_ns >= self->look_at_ns) look(self, now_ns);
     replace(self, now_ns);
     if (!self->told && (dsm_cluster_stopping(self->cluster) || dismissed(self))) {
@@ -99,8 +103,9 @@ static void run(void *argument) {
     }
     /* Our own Python may sleep at its mailbox: it is to see that there will be no more tasks. */
     if (self->told && self->node >= 0)
-      dsm_doorbell_ring(&dsm_space_mailboxes(&self->cluster->space)->nodes[self->node].bell);
+      dsm_doorbell_ring(&dsm_space_mailboxes(space)->nodes[self->node].bell);
   } while (wait_for_news(self));
+  dsm_registry_rests(space, 0);
 }
 
 static void dispose(struct dsm_service *self) {

@@ -8,6 +8,7 @@
 #include "../base/crash.h"
 #include "../mem/nodes.h"
 #include "keeper.h"
+#include "registry.h"
 #include "report.h"
 
 #define MS 1000000ull
@@ -127,7 +128,7 @@ void dsm_starter_replace(dsm_call *call, dsm_cluster *cluster, uint64_t now_ns) 
     successor *next = &self->nodes[node];
     if (next->process.pid) tend(call, node, next, now_ns);
     if (!next->process.pid && now_ns >= next->start_at_ns && wanted(call, node) &&
-        dsm_keeper_absent(call->space, node))
+        dsm_keeper_absent(call->space, node) && dsm_registry_ended(call->space, 1 + node))
       start(call, self, node, now_ns);
   }
 }

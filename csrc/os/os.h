@@ -106,6 +106,11 @@ uint64_t dsm_os_pid_namespace(void);
 /* A descriptor that becomes readable when the process ends, or -1. */
 int dsm_os_process_watch(const dsm_os_process *process);
 void dsm_os_process_unwatch(int descriptor);
+/* The running thread's number, as the kernel counts threads. */
+uint32_t dsm_os_thread_number(void);
+/* A descriptor, closed by dsm_os_process_unwatch, that becomes readable when that thread of the
+ * process ends; -1 if there is none, or where the kernel cannot tell (before Linux 6.9). */
+int dsm_os_thread_watch(const dsm_os_process *process, uint32_t thread);
 
 typedef enum dsm_os_signal {
   DSM_OS_SIGNAL_KILL,     /* ends it, whatever it does */

@@ -22,9 +22,17 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
 
-/* Reads state and start time of a pid; false if there is no such process. */
-static bool read_stat(uint32_t pid, char *state, uint64_t *start_ticks) {
+typedef struct process_stat {
+  char state;
+  uint64_t threads, start_ticks;
+} process_stat;
+
+/* Reads what the kernel says of a pid; false if there is no such process. */
+static bool read_stat(uint32_t pid, process_stat *out) {
   char path[32], text[1024];
   snprintf(path, sizeof path, "/proc/%u/stat", pid);
   int descriptor = open(path, O_RDONLY | O_CLOEXEC);
@@ -35,17 +43,20 @@ static bool read_stat(uint32_t pid, char *state, uint64_t *start_ticks) {
   text[length] = 0;
   char *at = strrchr(text, ')'); /* the command's name may hold blanks and brackets */
   if (!at || at[1] != ' ') return false;
-  *state = at[2];
-  for (int field = 3; field < 22 && at; field++) at = strchr(at + 2, ' ');
+  out->state = at[2];
+  for (int field = 3; field < 22 && at; field++) {
+    if (field == 20) out->threads = strtoull(at, NULL, 10);
+    at = strchr(at + 2, ' ');
+  }
   if (!at) return false;
-  *start_ticks = strtoull(at, NULL, 10);
+  out->start_ticks = strtoull(at, NULL, 10);
   return true;
 }
 
 void dsm_os_process_of(uint32_t pid, dsm_os_process *out) {
-  char state;
+  process_stat stat;
   *out = (dsm_os_process){.pid = pid};
-  read_stat(pid, &state, &out->start_ticks);
+  if (read_stat(pid, &stat)) out->start_ticks = stat.start_ticks;
 }
 
 void dsm_os_process_self(dsm_os_process *out) {
@@ -53,15 +64,16 @@ void dsm_os_process_self(dsm_os_process *out) {
 }
 
 char dsm_os_process_state(const dsm_os_process *process) {
-  char state;
-  uint64_t start_ticks;
-  if (!read_stat(process->pid, &state, &start_ticks)) return '?';
-  return start_ticks == process->start_ticks ? state : '?';
+  process_stat stat;
+  bool found = read_stat(process->pid, &stat) && stat.start_ticks == process->start_ticks;
+  return found ? stat.state : '?';
 }
 
+/* A zombie with threads is one whose first thread has ended before the others. */
 bool dsm_os_process_alive(const dsm_os_process *process) {
-  char state = dsm_os_process_state(process);
-  return state != '?' && state != 'Z' && state != 'X';
+  process_stat stat;
+  if (!read_stat(process->pid, &stat) || stat.start_ticks != process->start_ticks) return false;
+  return (stat.state != 'Z' && stat.state != 'X') || stat.threads > 1;
 }
 
 uint64_t dsm_os_pid_namespace(void) {
@@ -75,6 +87,21 @@ int dsm_os_process_watch(const dsm_os_process *process) {
   /* The pid may have been reused before the open: what we hold must be whom we meant. */
   char state = dsm_os_process_state(process);
   if (state != '?') return descriptor;
+  close(descriptor);
+  return -1;
+}
+
+uint32_t dsm_os_thread_number(void) {
+  return (uint32_t)syscall(SYS_gettid);
+}
+
+int dsm_os_thread_watch(const dsm_os_process *process, uint32_t thread) {
+  char path[48];
+  int descriptor = (int)syscall(SYS_pidfd_open, (pid_t)thread, (unsigned)PIDFD_THREAD);
+  if (descriptor < 0) return -1;
+  /* As with processes: the number may be another's by now. */
+  snprintf(path, sizeof path, "/proc/%u/task/%u", process->pid, thread);
+  if (access(path, F_OK) == 0 && dsm_os_process_state(process) != '?') return descriptor;
   close(descriptor);
   return -1;
 }

@@ -31,6 +31,8 @@ uint32_t dsm_sim_process_pid(void);
 void dsm_sim_process_run(uint32_t pid);
 /* The process is dead: its mappings and presence locks are gone, its mutexes report it. */
 void dsm_sim_process_kill(uint32_t pid);
+/* The kernel has begun to end the process: its service thread is gone, it is not. */
+void dsm_sim_process_end(uint32_t pid);
 /* As SIGSTOP and SIGCONT: the process is alive, and keeps what it holds. */
 void dsm_sim_process_freeze(uint32_t pid, bool frozen);
 

@@ -31,8 +31,13 @@ void dsm_sim_process_run(uint32_t pid) {
   world->running = pid;
 }
 
-void dsm_sim_process_kill(uint32_t pid) {
+void dsm_sim_process_end(uint32_t pid) {
   DSM_ASSERT(life_of(pid) == SIM_RUNNING || life_of(pid) == SIM_FROZEN);
+  world->processes[pid - 1] = SIM_ENDING;
+}
+
+void dsm_sim_process_kill(uint32_t pid) {
+  DSM_ASSERT(life_of(pid) != SIM_NEVER && life_of(pid) != SIM_DEAD);
   world->processes[pid - 1] = SIM_DEAD;
   for (unsigned i = 0; i < SIM_SEGMENTS_MAX; i++) {
     world->segments[i].mapped[pid - 1] = 0;
@@ -120,6 +125,8 @@ char dsm_os_process_state(const dsm_os_process *process) {
     return 'S';
   case SIM_FROZEN:
     return 'T';
+  case SIM_ENDING:
+    return 'R';
   default:
     return '?';
   }
@@ -144,12 +151,23 @@ static int handle_open(sim_handle_kind kind, uint32_t pid) {
 
 static void handle_close(int handle, sim_handle_kind kind) {
   if (handle < 0) return;
-  DSM_ASSERT(world->handles[handle].kind == kind);
+  sim_handle_kind found = world->handles[handle].kind;
+  DSM_ASSERT(found == kind || (found == SIM_HANDLE_THREAD && kind == SIM_HANDLE_WATCH));
   world->handles[handle].kind = SIM_HANDLE_FREE;
 }
 
 int dsm_os_process_watch(const dsm_os_process *process) {
   return dsm_os_process_alive(process) ? handle_open(SIM_HANDLE_WATCH, process->pid) : -1;
+}
+
+/* A simulated process has one thread, its service thread. */
+uint32_t dsm_os_thread_number(void) {
+  return world->running;
+}
+
+int dsm_os_thread_watch(const dsm_os_process *process, uint32_t thread) {
+  bool found = thread == process->pid && dsm_os_process_alive(process);
+  return found ? handle_open(SIM_HANDLE_THREAD, thread) : -1;
 }
 
 void dsm_os_process_unwatch(int descriptor) {
@@ -229,14 +247,18 @@ void dsm_os_poller_remove(int poller, int descriptor) {
   if (descriptor >= 0) world->handles[descriptor].poller = 0;
 }
 
+static bool is_ready(const sim_handle *handle) {
+  if (handle->kind == SIM_HANDLE_EVENT) return handle->count > 0;
+  sim_life life = life_of(handle->pid);
+  return life == SIM_DEAD || (life == SIM_ENDING && handle->kind == SIM_HANDLE_THREAD);
+}
+
 unsigned dsm_os_poller_wait(int poller, uint32_t *tags, unsigned room, uint32_t wait_ms) {
   unsigned found = 0;
   for (unsigned i = 0; i < SIM_HANDLES_MAX && found < room; i++) {
     const sim_handle *handle = &world->handles[i];
     if (handle->kind == SIM_HANDLE_FREE || handle->poller != 1 + poller) continue;
-    bool ready =
-        handle->kind == SIM_HANDLE_EVENT ? handle->count > 0 : life_of(handle->pid) == SIM_DEAD;
-    if (ready) tags[found++] = handle->tag;
+    if (is_ready(handle)) tags[found++] = handle->tag;
   }
   if (!found) world->now_ns += (uint64_t)wait_ms * 1000000u;
   return found;

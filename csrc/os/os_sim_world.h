@@ -24,12 +24,13 @@ typedef struct sim_segment {
   uint32_t mapped[SIM_PROCESSES_MAX];
 } sim_segment;
 
-typedef enum sim_life { SIM_NEVER, SIM_RUNNING, SIM_FROZEN, SIM_DEAD } sim_life;
+typedef enum sim_life { SIM_NEVER, SIM_RUNNING, SIM_FROZEN, SIM_ENDING, SIM_DEAD } sim_life;
 
 typedef enum sim_handle_kind {
   SIM_HANDLE_FREE,
   SIM_HANDLE_EVENT,
   SIM_HANDLE_WATCH,
+  SIM_HANDLE_THREAD,
   SIM_HANDLE_POLLER
 } sim_handle_kind;
 

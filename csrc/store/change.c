@@ -69,7 +69,7 @@ dsm_status dsm_change_begin(dsm_change *self, dsm_call *call, const dsm_key *key
   self->key = key;
   self->stripe = dsm_key_stripe(call->space, key->hash);
   self->transfer = 0;
-  self->verified = self->copies = self->healed = false;
+  self->verified = self->copies = self->healed = self->finds = false;
   DSM_TRY(dsm_stripe_take(call, self->stripe, &self->route));
   self->replicas = replicas < self->route.count ? replicas : self->route.count;
   dsm_status status = dsm_change_find(self);
@@ -187,4 +187,8 @@ void dsm_change_count(const dsm_change *self, dsm_log *log, int difference) {
   if (log->status == DSM_OK && difference < 0 && value == 0)
     dsm_log_corrupt(log, "count of the region is below one", DSM_CONTROL_SEGMENT, value, 0);
   dsm_log_set_sealed(log, DSM_CONTROL_SEGMENT, count, value + (uint64_t)(int64_t)difference);
+  if (DSM_LIKELY(!self->finds)) return;
+  dsm_atomic_u64 *losses = dsm_space_losses(log->call->space, self->stripe);
+  uint64_t lost = dsm_log_get_sealed(log, DSM_CONTROL_SEGMENT, losses);
+  if (lost) dsm_log_set_sealed(log, DSM_CONTROL_SEGMENT, losses, lost - 1);
 }

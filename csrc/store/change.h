@@ -25,6 +25,7 @@ typedef struct dsm_change {
   bool verified;     /* the primary's old object has been compared with its checksum */
   bool copies;       /* a copy for one replica: the number of the region's keys stays as it is */
   bool healed;       /* the stripe was mended, or could not be, within this change */
+  bool finds; /* the key is one that the stripe had lost unknown: their number falls by one */
 } dsm_change;
 
 /* Asks for the lines of the stripe, if the caller has not: as early as can be. */

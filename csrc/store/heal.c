@@ -98,6 +98,24 @@ void dsm_heal_set_losses(const dsm_space *space, uint32_t stripe, uint64_t count
     dsm_fetch_and_acq_rel_u32(&lock->pending, ~DSM_PENDING_LOST);
 }
 
+dsm_status dsm_heal_named(dsm_call *call, uint32_t stripe, uint64_t *named) {
+  dsm_route route;
+  dsm_table table;
+  *named = 0;
+  DSM_TRY(dsm_stripe_take(call, stripe, &route));
+  dsm_status status = dsm_table_read(call, route.nodes[0], stripe, &table);
+  for (uint32_t i = 0; status == DSM_OK && table.slots && i < table.capacity; i++) {
+    dsm_header header;
+    uint64_t hash, slot = dsm_load_relaxed_u64(&table.slots[i]);
+    if (slot > DSM_SLOT_TOMBSTONE &&
+        dsm_slot_object(call, route.nodes[0], stripe, slot, &header, &hash) == DSM_OK)
+      *named += header.codec == DSM_CODEC_LOST;
+  }
+  if (dsm_heal_losses(call->space, stripe) == 0) dsm_heal_set_losses(call->space, stripe, 0);
+  dsm_stripe_drop(call, stripe, &route);
+  return status;
+}
+
 dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe) {
   dsm_route route;
   DSM_TRY(dsm_stripe_take(call, stripe, &route));

@@ -29,6 +29,10 @@ uint64_t dsm_heal_losses(const dsm_space *space, uint32_t stripe);
 /* With the lock held; 0: they are accepted. */
 void dsm_heal_set_losses(const dsm_space *space, uint32_t stripe, uint64_t count);
 
+/* Takes the stripe and counts what it has lost, as far as its keys are known. If nothing else is,
+ * the mark of unknown losses goes. */
+dsm_status dsm_heal_named(dsm_call *call, uint32_t stripe, uint64_t *named);
+
 /* Takes the stripe and accepts what it has lost. */
 dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe);
 

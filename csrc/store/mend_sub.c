@@ -9,6 +9,7 @@
 #include "stripe.h"
 
 #define GEN_LEAP (1ull << 32) /* above any generation that a damaged word can have had */
+#define LEAPS_MAX 1000u       /* of them, and half of what a generation can be is left */
 
 static dsm_log mend_log(dsm_audit *audit) {
   return dsm_log_make(audit->call, dsm_space_intent(audit->call->space, audit->stripe),
@@ -57,7 +58,10 @@ static uint64_t next_gen(dsm_audit *audit) {
     if (ok && gen > highest) highest = gen;
     if (version > newest) newest = version;
   }
-  if (!any) highest = GEN_LEAP;
+  /* Who has leapt before must leap further: the stripe may be lost with all its replicas again. */
+  uint64_t leaps =
+      1 + dsm_load_relaxed_u32(&dsm_space_lock(audit->call->space, audit->stripe)->repairs);
+  if (!any) highest = (leaps < LEAPS_MAX ? leaps : LEAPS_MAX) * GEN_LEAP;
   return (newest > highest || !any ? newest + highest : highest) + 1;
 }
 

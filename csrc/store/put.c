@@ -1,6 +1,7 @@
 /* Putting objects: values, counters, and copies made by repairs. */
 #include "change.h"
 #include "draft.h"
+#include "heal.h"
 #include "stripe.h"
 #include "swap.h"
 
@@ -201,6 +202,35 @@ dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *val
   self.change.transfer = version;
   *stored = !self.change.found[0].offset;
   dsm_status status = *stored ? put_locked(&self) : DSM_OK;
+  *stored &= status == DSM_OK;
+  return dsm_change_end(&self.change, status);
+}
+
+/* Whether an older copy of the key may be put. */
+static dsm_status look_for_loss(dsm_change *self, bool *lost) {
+  const dsm_found *found = &self->found[0];
+  self->finds = !found->offset && dsm_heal_losses(self->call->space, self->stripe) > 0;
+  *lost = self->finds;
+  if (!found->offset) return DSM_OK;
+  DSM_TRY(dsm_change_verify(self, 0));
+  *lost = found->header.codec == DSM_CODEC_LOST;
+  return DSM_OK;
+}
+
+dsm_status dsm_put_lost(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                        uint32_t replicas, bool *stored) {
+  put self;
+  dsm_change_ahead(call, key);
+  self.value = value;
+  self.whole = NULL;
+  *stored = false;
+  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
+  DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
+  dsm_status status;
+  do {
+    status = look_for_loss(&self.change, stored);
+    if (status == DSM_OK && *stored) status = put_locked(&self);
+  } while (status == DSM_CORRUPT && dsm_change_heal(&self.change));
   *stored &= status == DSM_OK;
   return dsm_change_end(&self.change, status);
 }

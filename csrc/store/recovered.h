@@ -5,7 +5,7 @@
 #include "../mem/space.h"
 
 typedef struct dsm_recovered {
-  uint64_t stripes_mended, objects_copied, objects_attached, objects_lost;
+  uint64_t stripes_mended, objects_copied, objects_attached, objects_lost, objects_filled;
   uint64_t copies_mended, arrays_lost, array_bytes, array_rounds; /* of arrays */
 } dsm_recovered;
 
@@ -20,6 +20,7 @@ static inline void dsm_recovered_read(const dsm_space *space, dsm_recovered *out
                          .objects_copied = dsm_load_relaxed_u64(&counts->objects_copied),
                          .objects_attached = dsm_load_relaxed_u64(&counts->objects_attached),
                          .objects_lost = dsm_load_relaxed_u64(&counts->objects_lost),
+                         .objects_filled = dsm_load_relaxed_u64(&counts->objects_filled),
                          .copies_mended = dsm_load_relaxed_u64(&arrays->mended),
                          .arrays_lost = dsm_load_relaxed_u64(&arrays->lost),
                          .array_bytes = dsm_load_relaxed_u64(&arrays->scrubbed),

@@ -31,6 +31,17 @@ static dsm_status put_anew(dsm_call *call, dsm_reload *reload, const dsm_key *ke
   return status;
 }
 
+static dsm_status put_lost(dsm_call *call, dsm_reload *reload, const dsm_key *key,
+                           const dsm_value *value) {
+  bool stored;
+  if (value->codec == DSM_CODEC_LOST) return DSM_OK; /* it was lost then already */
+  DSM_TRY(dsm_put_lost(call, key, value, reload->replicas[key->region], &stored));
+  if (stored) dsm_fetch_add_relaxed_u64(&dsm_space_recovery(call->space)->objects_filled, 1);
+  reload->objects += stored;
+  reload->value_bytes += stored ? value->length : 0;
+  return DSM_OK;
+}
+
 dsm_status dsm_reload_object(dsm_call *call, dsm_reload *reload, const dsm_record *record,
                              const uint8_t *key, const uint8_t *value) {
   if (record->region >= DSM_REGIONS_MAX || reload->replicas[record->region] == 0)
@@ -51,7 +62,8 @@ dsm_status dsm_reload_object(dsm_call *call, dsm_reload *reload, const dsm_recor
   dsm_part part = {value, record->value_bytes};
   dsm_value wanted = {&part, 1, record->codec, record->value_bytes};
   bool stored;
-  if (reload->anew) return put_anew(call, reload, &encoded, &wanted);
+  if (reload->how == DSM_RELOAD_ANEW) return put_anew(call, reload, &encoded, &wanted);
+  if (reload->how == DSM_RELOAD_LOST) return put_lost(call, reload, &encoded, &wanted);
   DSM_TRY(dsm_put_back(call, &encoded, &wanted, record->version, reload->replicas[record->region],
                        &stored));
   reload->objects += stored;

@@ -1,4 +1,4 @@
-/* Putting back what a checkpoint holds, with the versions that it had.
+/* Putting back what a checkpoint holds.
  *
  * The payload of a frame that was verified is still input: every length is bounded, every key must
  * belong to the stripe that the frame names, and every region must be known, else DSM_CORRUPT with
@@ -13,13 +13,19 @@
 #include "frame.h"
 #include "write.h"
 
+typedef enum dsm_reload_how {
+  DSM_RELOAD_SAME, /* into a new cluster: with the versions that objects had */
+  DSM_RELOAD_ANEW, /* the cluster lives: absent keys are put as if by a user, with new versions */
+  DSM_RELOAD_LOST, /* … and only what the cluster has lost (dsm_put_lost) */
+} dsm_reload_how;
+
 typedef struct dsm_reload {
   uint32_t stripe;
   const uint32_t *replicas; /* of each region, DSM_REGIONS_MAX of them; 0: no such region */
   const dsm_mark *marks;    /* sorted; what may be put back. NULL: everything */
   uint64_t mark_count;
-  bool anew;        /* the cluster lives: absent keys are put as if by a user, with new versions */
-  uint64_t objects; /* out: put back so far */
+  dsm_reload_how how;
+  uint64_t objects, value_bytes; /* out: put back so far */
 } dsm_reload;
 
 void dsm_marks_sort(dsm_mark *marks, uint64_t count);

@@ -81,24 +81,34 @@ static void begin_stripe(dsm_walk *walk) {
   walk->mark_count = walk->marks_done = 0;
 }
 
-/* One slice under the lock; the frame is sealed after it was dropped. */
-static dsm_status slice(dsm_call *call, dsm_walk *walk, dsm_frames *frames) {
+/* One slice under the lock. *same: nothing of the stripe is to be written. */
+static dsm_status hold(dsm_call *call, dsm_walk *walk, dsm_slice *part, bool *same) {
   dsm_route route;
-  dsm_slice part;
-  if (!walk->within) begin_stripe(walk);
   DSM_TRY(dsm_walk_room_for_marks(call, walk));
-  DSM_TRY(dsm_slice_open(frames, &part));
   DSM_TRY(dsm_stripe_take(call, walk->stripe, &route));
   dsm_status status = enter(call, walk, &route);
-  bool same = walk->incremental && walk->gen == walk->after;
-  if (status == DSM_OK && !same) status = dsm_slice_fill(call, walk, &route, &part);
-  if (status == DSM_OK && (same || walk->walked)) {
+  *same = walk->incremental && walk->gen == walk->after;
+  if (status == DSM_OK && !*same) status = dsm_slice_fill(call, walk, &route, part);
+  if (status == DSM_OK && (*same || walk->walked)) {
     walk->walked = true;
     dsm_cut_walked(call, walk->number, walk->stripe);
   }
   dsm_stripe_drop(call, walk->stripe, &route);
+  return status;
+}
+
+/* Slices, each under the lock anew, as many as one frame takes; it is sealed after the lock was
+ * dropped, also if a later slice did not get it: the walk has passed what is in there. */
+static dsm_status slices(dsm_call *call, dsm_walk *walk, dsm_frames *frames) {
+  dsm_slice part;
+  bool same = false;
+  if (!walk->within) begin_stripe(walk);
+  DSM_TRY(dsm_slice_open(frames, &part));
+  dsm_status status = DSM_OK;
+  while (status == DSM_OK && !walk->walked && !walk->large.active && part.used <= DSM_WALK_BYTES)
+    status = hold(call, walk, &part, &same);
   if (same) walk->saved = 0;
-  if (status == DSM_OK) dsm_slice_seal(frames, walk, &part);
+  dsm_slice_seal(frames, walk, &part);
   DSM_CRASH_POINT("walk.slice");
   return status;
 }
@@ -140,7 +150,7 @@ static dsm_status step(dsm_call *call, dsm_walk *walk, dsm_frames *frames) {
     write_value(call->space, walk, frames);
     return DSM_OK;
   }
-  if (!walk->within || !walk->walked) return slice(call, walk, frames);
+  if (!walk->within || !walk->walked) return slices(call, walk, frames);
   if (walk->saved) return write_saved(call, walk, frames);
   bool same = walk->gen == walk->after;
   if (walk->incremental && !same && !write_marks(walk, frames)) return DSM_OK;

@@ -6,8 +6,12 @@
 #include "../mem/pin.h"
 #include "stripe.h"
 
-#define AHEAD_SLOTS 4u /* whose objects are asked for early */
-#define AHEAD_LINES 4u
+/* Slots lie side by side, objects anywhere: half of a cold object's time went into waiting for the
+ * page walk to its first line. So the first lines of a whole group are asked for at once, which
+ * lets their walks run together, and a few slots before its turn all of the object. */
+#define AHEAD_GROUP 16u
+#define AHEAD_SLOTS 4u
+#define AHEAD_BYTES 2048u /* of one object; the processor itself sees where the rest is */
 
 dsm_status dsm_walk_room_for_marks(dsm_call *call, dsm_walk *walk) {
   if (!walk->incremental || walk->mark_room - walk->mark_count >= DSM_WALK_SLOTS) return DSM_OK;
@@ -197,14 +201,44 @@ static dsm_status find_table(dsm_call *call, dsm_walk *walk, const dsm_route *ro
   return status;
 }
 
-/* Asks for the object of a slot that comes up soon: slots lie side by side, objects anywhere. */
-static void ask_ahead(const dsm_space *space, unsigned node, const dsm_table *table, uint32_t at) {
-  if (at >= table->capacity) return;
+/* The object of a slot that comes up soon, NULL if there is none. */
+static const dsm_object_shm *coming(const dsm_space *space, unsigned node, const dsm_table *table,
+                                    uint32_t at) {
+  if (at >= table->capacity) return NULL;
   uint64_t slot = dsm_load_relaxed_u64(&table->slots[at]);
-  if (slot <= DSM_SLOT_TOMBSTONE || !dsm_offset_fits(space, dsm_slot_offset(slot))) return;
-  const uint8_t *object = (const uint8_t *)dsm_object_at(space, node, dsm_slot_offset(slot));
-  for (unsigned line = 0; line < AHEAD_LINES; line++)
-    __builtin_prefetch(object + line * DSM_LINE_BYTES);
+  if (slot <= DSM_SLOT_TOMBSTONE || !dsm_offset_fits(space, dsm_slot_offset(slot))) return NULL;
+  return dsm_object_at(space, node, dsm_slot_offset(slot));
+}
+
+static void ask_for_group(const dsm_space *space, unsigned node, const dsm_table *table,
+                          uint32_t at) {
+  for (uint32_t end = at + AHEAD_GROUP; at < end; at++) {
+    const dsm_object_shm *object = coming(space, node, table, at);
+    if (object) __builtin_prefetch(object);
+  }
+}
+
+/* Its length is believed for nothing else: an address that is not there is no fault. */
+static void ask_for_whole(const dsm_space *space, unsigned node, const dsm_table *table,
+                          uint32_t at) {
+  const dsm_object_shm *object = coming(space, node, table, at);
+  if (!object) return;
+  dsm_header header;
+  dsm_header_read(object, &header);
+  uint64_t bytes = header.value_offset + header.value_bytes;
+  if (bytes > AHEAD_BYTES) bytes = AHEAD_BYTES;
+  for (uint64_t line = DSM_LINE_BYTES; line < bytes; line += DSM_LINE_BYTES)
+    __builtin_prefetch((const uint8_t *)object + line);
+}
+
+static void ask_ahead(const dsm_space *space, unsigned node, const dsm_table *table, uint32_t at,
+                      uint32_t looked) {
+  if (looked == 0) {
+    ask_for_group(space, node, table, at);
+    for (uint32_t i = 0; i < AHEAD_SLOTS; i++) ask_for_whole(space, node, table, at + i);
+  }
+  if (looked % AHEAD_GROUP == 0) ask_for_group(space, node, table, at + AHEAD_GROUP);
+  ask_for_whole(space, node, table, at + AHEAD_SLOTS);
 }
 
 dsm_status dsm_slice_fill(dsm_call *call, dsm_walk *walk, const dsm_route *route,
@@ -221,7 +255,7 @@ dsm_status dsm_slice_fill(dsm_call *call, dsm_walk *walk, const dsm_route *route
   for (uint32_t looked = 0; walk->slot < end && looked < DSM_WALK_SLOTS; looked++, walk->slot++) {
     uint64_t slot = dsm_load_relaxed_u64(&table.slots[walk->slot]), other;
     unsigned place = node;
-    ask_ahead(call->space, node, &table, walk->slot + AHEAD_SLOTS);
+    ask_ahead(call->space, node, &table, walk->slot, looked);
     if (slot == DSM_SLOT_EMPTY || slot == DSM_SLOT_TOMBSTONE) continue;
     dsm_status status = write_object(call, walk, slice, node, slot, &full);
     if (DSM_UNLIKELY(status == DSM_CORRUPT)) {

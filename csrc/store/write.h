@@ -43,6 +43,12 @@ dsm_status dsm_put_counted(dsm_call *call, const dsm_key *key, const dsm_value *
 dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *value,
                         uint64_t version, uint32_t replicas, bool *stored);
 
+/* Puts an older copy in the place of an object that was lost: with a new version, and only if the
+ * key is marked as lost, or is absent while the stripe has lost keys that nobody knows; those are
+ * then one fewer, by the same store. *stored tells. What was put meanwhile is never replaced. */
+dsm_status dsm_put_lost(dsm_call *call, const dsm_key *key, const dsm_value *value,
+                        uint32_t replicas, bool *stored);
+
 /* For repairs and moves, with the stripe's lock held: copies the object in `slot` of the source
  * node as it is, version and checksum included, to the target node. A kill leaves the target as
  * before or with the whole object. The counters of the regions stay. */

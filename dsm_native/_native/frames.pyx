@@ -22,6 +22,10 @@ cdef extern from "store/reload.h" nogil:
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size) noexcept
 
+cdef enum:
+    BLOCK_BYTES = 4096  # a multiple of what disks are written by
+
+DISK_BLOCK_BYTES = BLOCK_BYTES
 FRAME_HEAD_BYTES = sizeof(dsm_frame)
 FRAME_PAYLOAD_MAX = DSM_FRAME_BYTES_MAX
 MARK_BYTES = sizeof(dsm_mark)
@@ -51,7 +55,7 @@ cdef class FrameBuffer:
 
     def __cinit__(self, uint64_t capacity, uint64_t file):
         cdef void *memory = NULL
-        if posix_memalign(&memory, 4096, capacity):
+        if posix_memalign(&memory, DISK_BLOCK_BYTES, capacity):
             raise MemoryError
         self.frames.bytes = <uint8_t *>memory
         self.frames.capacity = capacity
@@ -70,6 +74,15 @@ cdef class FrameBuffer:
         """Empties it; its first frame will stand at that offset of the file."""
         self.frames.used = 0
         self.frames.written = written
+
+    def follow(self, FrameBuffer before):
+        """Empties it and goes on where `before` ends, which keeps whole blocks only: what it has
+        beyond them is moved here."""
+        cdef uint64_t rest = before.frames.used % BLOCK_BYTES
+        before.frames.used -= rest
+        memcpy(self.frames.bytes, before.frames.bytes + before.frames.used, rest)
+        self.frames.written = before.frames.written + before.frames.used
+        self.frames.used = rest
 
     @property
     def end(self):

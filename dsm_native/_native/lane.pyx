@@ -11,14 +11,14 @@ from dsm_native._native.core cimport (
 )
 from dsm_native._native.handle cimport Handle, handle_ready
 from dsm_native._native.mailbox cimport (
-    decoded, dsm_doorbell_lead, dsm_doorbell_leave, dsm_doorbell_ring, dsm_doorbell_ring_second,
-    DSM_CLAIM_STARTED, DSM_LISTENER_FIRST, DSM_LISTENER_SECOND, dsm_load_acquire_u32,
-    dsm_load_acquire_u64, dsm_load_relaxed_u64, dsm_mailbox_reset, dsm_mailbox_revoke,
-    dsm_mailbox_shm, DSM_MAILBOX_SLOTS, dsm_mailbox_wait, dsm_record_shm, dsm_ring_consume,
-    dsm_ring_head, dsm_ring_news, dsm_ring_next, dsm_ring_publish, dsm_ring_tail,
-    dsm_space_mailboxes, dsm_store_relaxed_u64, dsm_store_release_u64, is_plain, Mailbox,
-    PAYLOAD_PICKLE, RECORD_DEFINE, RECORD_FORGET, RECORD_NESTED, RECORD_REFUSED, RECORD_RESULT,
-    RECORD_TASK,
+    decoded, dsm_doorbell_calls, dsm_doorbell_lead, dsm_doorbell_leave, dsm_doorbell_ring,
+    dsm_doorbell_ring_second, DSM_CLAIM_STARTED, DSM_LISTENER_FIRST, DSM_LISTENER_SECOND,
+    dsm_load_acquire_u32, dsm_load_acquire_u64, dsm_load_relaxed_u64, dsm_mailbox_reset,
+    dsm_mailbox_revoke, dsm_mailbox_shm, DSM_MAILBOX_SLOTS, dsm_mailbox_wait, dsm_mailboxes_shm,
+    dsm_record_shm, dsm_ring_consume, dsm_ring_head, dsm_ring_news, dsm_ring_next, dsm_ring_publish,
+    dsm_ring_tail, dsm_space_mailboxes, dsm_store_relaxed_u64, dsm_store_release_u64, is_plain,
+    Mailbox, PAYLOAD_PICKLE, RECORD_DEFINE, RECORD_FORGET, RECORD_NESTED, RECORD_REFUSED,
+    RECORD_RESULT, RECORD_TASK,
 )
 
 import os
@@ -389,6 +389,7 @@ cdef class Bell:
 
     cdef dsm_cluster *cluster
     cdef public bint over  # the wait is to end, and the next ones at once
+    cdef uint32_t answered  # calls that were made before the latest wait ended
     cdef object __weakref__
 
     def __cinit__(self, Handle handle):
@@ -410,19 +411,27 @@ cdef class Bell:
     def wait(self, uint32_t deaths, uint32_t slices):
         """Waits as the second listener of the owner's bell, at most `slices` times 50 ms.
 
-        False once the cluster has stopped.
+        Ends at once if somebody has called since the wait before ended: there are nodes that have
+        come or go. False once the cluster has stopped.
         """
         cdef dsm_cluster *cluster = self.cluster
+        cdef dsm_mailboxes_shm *boxes
         cdef uint32_t unused = 0
+        cdef uint32_t calls
         cdef bint news = False
         if cluster == NULL:
             return False
         with nogil:
-            while slices and not news and not self.over and dsm_cluster_running(cluster):
+            boxes = dsm_space_mailboxes(&cluster.space)
+            calls = dsm_doorbell_calls(&boxes.bell)
+            while (slices and not news and not self.over and calls == self.answered
+                    and dsm_cluster_running(cluster)):
                 news = dsm_mailbox_wait(
-                    dsm_space_mailboxes(&cluster.space), cluster.space.node_count, -1, deaths,
-                    DSM_LISTENER_SECOND, &unused, DSM_LOCK_SLICE_MS * 1000)
+                    boxes, cluster.space.node_count, -1, deaths, DSM_LISTENER_SECOND, &unused,
+                    DSM_LOCK_SLICE_MS * 1000)
                 slices -= 1
+                calls = dsm_doorbell_calls(&boxes.bell)
+            self.answered = calls
         return not self.over and bool(dsm_cluster_running(cluster))
 
 

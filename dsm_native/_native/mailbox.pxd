@@ -60,6 +60,7 @@ cdef extern from "mem/space.h" nogil:
     cbool dsm_mailbox_revoke(dsm_mailbox_shm *box, unsigned slot, uint64_t serial) noexcept
     void dsm_doorbell_ring(dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_pass(dsm_doorbell_shm *bell) noexcept
+    uint32_t dsm_doorbell_calls(const dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_ring_second(dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_lead(dsm_doorbell_shm *bell) noexcept
     void dsm_doorbell_leave(dsm_mailboxes_shm *boxes, uint32_t node_count, uint32_t deaths) noexcept

@@ -57,10 +57,13 @@ cdef extern from "node/event.h" nogil:
         uint32_t pid
         uint32_t found
         int32_t status
+        uint32_t stripes
         uint64_t amount
         uint64_t bytes
         uint64_t detection_ns
         uint64_t recovery_ns
+        uint64_t checkpoint
+        uint64_t checkpoint_ns
     int32_t DSM_STATUS_UNKNOWN
     uint64_t dsm_event_latest(const dsm_space *space) noexcept
     uint64_t dsm_event_oldest(const dsm_space *space) noexcept
@@ -72,6 +75,9 @@ cdef extern from "node/event.h" nogil:
 cdef extern from "node/report.h" nogil:
     dsm_status dsm_report_exit(dsm_call *call, uint32_t node, uint32_t pid,
                                int32_t status) noexcept
+    dsm_status dsm_report_filled(dsm_call *call, int node, uint32_t stripes, uint64_t bytes,
+                                 uint64_t checkpoint, uint64_t checkpoint_ns) noexcept
+    dsm_status dsm_report_unfilled(dsm_call *call, int node, uint32_t stripes) noexcept
     void dsm_report_strike(const dsm_space *space, uint32_t participant,
                            dsm_finding why) noexcept
     cbool dsm_report_suspected(const dsm_space *space, uint32_t participant,

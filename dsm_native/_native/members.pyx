@@ -67,7 +67,8 @@ cdef class Reader:
         return (event.sequence, event.realtime_ns, event.monotonic_ns, event.kind,
                 None if event.node < 0 else event.node, event.incarnation, event.pid, event.found,
                 None if event.status == DSM_STATUS_UNKNOWN else event.status, event.amount,
-                event.bytes, event.detection_ns, event.recovery_ns)
+                event.bytes, event.detection_ns, event.recovery_ns, event.stripes, event.checkpoint,
+                event.checkpoint_ns)
 
     def wait(self):
         """Sleeps until there is a next event; False once the cluster has stopped or `over` is set.
@@ -88,7 +89,8 @@ cdef class Reader:
 
 
 EVENT_FIELDS = ("sequence", "realtime_ns", "monotonic_ns", "kind", "node", "incarnation", "pid",
-                "found", "exitcode", "amount", "bytes", "detection_ns", "recovery_ns")
+                "found", "exitcode", "amount", "bytes", "detection_ns", "recovery_ns", "stripes",
+                "checkpoint", "checkpoint_ns")
 
 
 def _release_all():
@@ -135,6 +137,23 @@ def report_exit(Handle handle, uint32_t node, uint32_t pid, int status):
     cdef dsm_call call = dsm_call_make(handle.space, DSM_LOCK_SLICE_MS)
     with nogil:
         dsm_report_exit(&call, node, pid, status)
+
+
+def report_filled(Handle handle, int node, uint32_t stripes, uint64_t value_bytes,
+                  uint64_t checkpoint, uint64_t checkpoint_ns):
+    """What has come from that checkpoint since it was last told, of so many stripes."""
+    handle_ready(handle)
+    cdef dsm_call call = dsm_call_make(handle.space, DSM_LOCK_SLICE_MS)
+    with nogil:
+        dsm_report_filled(&call, node, stripes, value_bytes, checkpoint, checkpoint_ns)
+
+
+def report_unfilled(Handle handle, int node, uint32_t stripes):
+    """So many stripes have objects that are lost and that no checkpoint gave back."""
+    handle_ready(handle)
+    cdef dsm_call call = dsm_call_make(handle.space, DSM_LOCK_SLICE_MS)
+    with nogil:
+        dsm_report_unfilled(&call, node, stripes)
 
 
 def report_strike(Handle handle, uint32_t node):

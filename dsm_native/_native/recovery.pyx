@@ -13,6 +13,7 @@ from cpython.exc cimport PyErr_CheckSignals
 cdef extern from "store/heal.h" nogil:
     uint64_t dsm_heal_losses(const dsm_space *space, uint32_t stripe) noexcept
     dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe) noexcept
+    dsm_status dsm_heal_named(dsm_call *call, uint32_t stripe, uint64_t *named) noexcept
 
 
 cdef extern from "store/recovered.h" nogil:
@@ -21,6 +22,7 @@ cdef extern from "store/recovered.h" nogil:
         uint64_t objects_copied
         uint64_t objects_attached
         uint64_t objects_lost
+        uint64_t objects_filled
         uint64_t copies_mended
         uint64_t arrays_lost
         uint64_t array_bytes
@@ -41,6 +43,7 @@ def counters(Handle handle):
     dsm_recovered_read(handle.space, &counts)
     return {"stripes_mended": counts.stripes_mended, "objects_copied": counts.objects_copied,
             "objects_found_again": counts.objects_attached, "objects_lost": counts.objects_lost,
+            "objects_filled": counts.objects_filled,
             "array_copies_mended": counts.copies_mended, "arrays_lost": counts.arrays_lost,
             "array_scrub_rounds": counts.array_rounds, "array_scrubbed_bytes": counts.array_bytes}
 
@@ -64,6 +67,32 @@ def unknown_losses(Handle handle):
         count = dsm_heal_losses(handle.space, stripe)
         if count:
             found[stripe] = count
+    return found
+
+
+def lost_stripes(Handle handle):
+    """The stripes of which objects are lost and not accepted as lost; also one that is in use by a
+    stopped process, as far as can be known. Takes each stripe in turn, if anything was ever lost.
+    """
+    cdef uint32_t stripe
+    cdef uint64_t named = 0
+    cdef dsm_call call
+    cdef dsm_cluster *cluster
+    cdef dsm_status status
+    found = []
+    if counters(handle)["objects_lost"] == 0:
+        return found
+    for stripe in range(handle.space.stripe_count):
+        handle_ready(handle)
+        call = dsm_call_make(handle.space, DSM_LOCK_SLICE_MS)
+        cluster = handle.cluster
+        dsm_cluster_hold(cluster)
+        with nogil:
+            status = dsm_heal_named(&call, stripe, &named)
+            dsm_cluster_drop(cluster)
+        if status != DSM_OK or named or dsm_heal_losses(handle.space, stripe):
+            found.append(stripe)
+        PyErr_CheckSignals()
     return found
 
 

@@ -11,19 +11,23 @@ from dsm_native._native.faults cimport fault_error, fault_text
 from dsm_native._native.frames cimport dsm_mark, dsm_record, dsm_record_next
 from dsm_native._native.handle cimport Handle, handle_ready
 from libc.stdlib cimport calloc, free
-from libcpp cimport bool as cbool
 
 from dsm_native.exceptions import CorruptError
 
 
 cdef extern from "store/reload.h" nogil:
+    ctypedef enum dsm_reload_how:
+        DSM_RELOAD_SAME
+        DSM_RELOAD_ANEW
+        DSM_RELOAD_LOST
     ctypedef struct dsm_reload:
         uint32_t stripe
         const uint32_t *replicas
         const dsm_mark *marks
         uint64_t mark_count
-        cbool anew
+        dsm_reload_how how
         uint64_t objects
+        uint64_t value_bytes
     dsm_status dsm_reload_objects(dsm_call *call, dsm_reload *reload, const uint8_t *payload,
                                   uint64_t bytes) noexcept
     dsm_status dsm_reload_object(dsm_call *call, dsm_reload *reload, const dsm_record *record,
@@ -49,6 +53,12 @@ def place_of(key, uint16_t region, uint64_t seed, uint32_t stripes):
         free(space)
 
 
+def seed_of(Handle handle):
+    """The seed of the cluster's hashes."""
+    handle_ready(handle)
+    return handle.space.hash_seed
+
+
 def key_of(uint8_t kind, bytes encoded):
     """A key from its bytes."""
     return decode_key(kind, <const unsigned char *>PyBytes_AS_STRING(encoded), len(encoded))
@@ -64,18 +74,23 @@ def value_of(uint8_t codec, bytearray encoded):
 cdef class Reloader:
     """Puts records back into a cluster. replicas: of each region, by index; 0: no such region.
 
-    anew: absent keys are put as if by a user, with new versions.
+    anew: absent keys are put as if by a user, with new versions. lost: only what the cluster has
+    lost. `refused`: the latest error came of the cluster and not of the record.
     """
 
     cdef Handle handle
     cdef uint32_t replicas[DSM_REGIONS_MAX]
     cdef readonly uint64_t objects
-    cdef bint anew
+    cdef readonly uint64_t value_bytes
+    cdef readonly bint refused
+    cdef dsm_reload_how how
 
-    def __cinit__(self, Handle handle, replicas, bint anew=False):
+    def __cinit__(self, Handle handle, replicas, bint anew=False, bint lost=False):
         handle_ready(handle)
         self.handle = handle
-        self.anew = anew
+        self.how = DSM_RELOAD_SAME
+        if anew or lost:
+            self.how = DSM_RELOAD_LOST if lost else DSM_RELOAD_ANEW
         for index, count in enumerate(replicas):
             if index >= DSM_REGIONS_MAX:
                 raise CorruptError(f"{len(replicas)} regions")
@@ -88,8 +103,8 @@ cdef class Reloader:
             raise CorruptError(f"stripe {stripe} of {self.handle.space.stripe_count}")
         reload.stripe = <uint32_t>stripe
         reload.replicas = self.replicas
-        reload.anew = self.anew
-        reload.objects = 0
+        reload.how = self.how
+        reload.objects = reload.value_bytes = 0
         reload.marks = NULL
         reload.mark_count = 0
         if marks is not None:
@@ -100,6 +115,8 @@ cdef class Reloader:
 
     cdef finish(self, dsm_status status, dsm_call *call, dsm_reload *reload):
         self.objects += reload.objects
+        self.value_bytes += reload.value_bytes
+        self.refused = status != DSM_OK and (status != DSM_CORRUPT or call.fault.node >= 0)
         if status == DSM_CORRUPT and call.fault.node < 0:
             raise CorruptError(fault_text(&call.fault))
         if status != DSM_OK:

@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
+from dsm_native._native.lane import Task
+
 class Condition(threading.Condition): ...
 
 @disjoint_base
@@ -18,6 +20,7 @@ class Taken:
     def __exit__(self, *exception: object) -> None: ...
 
 def leading(lock: threading.Lock, call: Callable[[], object]) -> bool: ...
+def settle_task(task: Task, good: bool, value: object) -> None: ...
 def settle(
     future: Future[Any], good: bool, value: object, calls: SimpleQueue[Any] | None
 ) -> None: ...

@@ -33,6 +33,17 @@ def leading(lock, call):
     return True
 
 
+def settle_task(task, bint good, value):
+    """Gives a task's outcome to who wants it, if anybody does; from then on nobody does.
+
+    A map counts each outcome: nothing comes between its count and the end of its wish.
+    """
+    sink = task.sink
+    if sink is not None:
+        sink.settle(task, good, value)
+        task.sink = None
+
+
 def settle(future, bint good, value, calls):
     """Gives the future its outcome, and tells everybody who waits for it. Again is harmless.
 

@@ -14,16 +14,12 @@
 
 #include "check_main.h"
 #include "crash_hook.h"
+#include "leaks_ignored.h"
 #include "story.h"
 
 #define SURVIVE_NS_MAX 10000000000u /* a bound against hanging; the figures are printed */
 #define DEATHS_MAX 20000u
 #define BUSY_KEYS 6u
-
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0"; /* who is killed frees nothing */
-}
 
 /* Shared with the children. */
 typedef struct notes {

@@ -11,12 +11,8 @@
 
 #include "check_main.h"
 #include "crash_hook.h"
+#include "leaks_ignored.h"
 #include "tale.h"
-
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0"; /* who is killed frees nothing */
-}
 
 static char cluster_name[32];
 static dsm_atomic_u64 *died_ns;

@@ -14,17 +14,13 @@
 #include "../../csrc/store/route.h"
 #include "check_main.h"
 #include "crash_hook.h"
-#include "fixture.h"
+#include "crash_story.h"
+#include "leaks_ignored.h"
 
 #define CLUSTER "ctest-balance"
 #define KEYS 60u
 #define STRIPES 16u
 #define STEPS_MAX 3000u
-
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0";
-}
 
 static unsigned deaths;
 
@@ -108,17 +104,14 @@ static bool killed_at(uint32_t replicas, unsigned at, unsigned second) {
   uint32_t owner_pid = dsm_sim_process_pid();
   for (uint64_t key = 0; key < KEYS; key++)
     fixture_require(fixture_put(&self.owner, key, 100 + key, bytes_of(key)) == DSM_OK, "put");
-  uint32_t pid = dsm_sim_process_new();
-  dsm_sim_process_run(pid);
-  self.victim = fixture_attach(CLUSTER);
+  uint32_t pid;
+  self.victim = crash_attach(CLUSTER, &pid);
   bool left = crash_jump(at, act, &self);
   snprintf(fixture_story, sizeof fixture_story, "replication %u, point %u %s", replicas, at,
            crash_point_name());
   dsm_sim_process_kill(pid);
-  self.first_pid = dsm_sim_process_new();
-  dsm_sim_process_run(self.first_pid);
   fixture_abandon(&self.victim);
-  self.first = fixture_attach(CLUSTER);
+  self.first = crash_attach(CLUSTER, &self.first_pid);
   bool again = crash_jump(second, go_on, &self);
   dsm_sim_process_kill(self.first_pid);
   dsm_sim_process_run(owner_pid);

@@ -10,13 +10,9 @@
 #include "check_main.h"
 #include "crash_hook.h"
 #include "fixture.h"
+#include "leaks_ignored.h"
 
 enum { KEYS = 300, PINS = 12, CAPACITY = 6u << 20, TIMES = 100 };
-
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0"; /* the killed free nothing */
-}
 
 static const fixture_shape shape = {"ctest-churn", 2, 2, 4, CAPACITY};
 

@@ -17,19 +17,15 @@
 #include "../../csrc/store/route.h"
 #include "check_main.h"
 #include "crash_hook.h"
+#include "crash_story.h"
 #include "cut_sink.h"
+#include "leaks_ignored.h"
 #include "tale.h"
 
 #define CLUSTER "ctest-cut"
 #define NODES 3u
 #define STRIPES 4u
 #define STEPS 14u
-
-/* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0";
-}
 
 static const uint64_t sizes[] = {5, 0, 64, 300, 900, 3000, 9000, 70000, 200000};
 #define SIZES (sizeof sizes / sizeof *sizes)
@@ -171,44 +167,37 @@ static void after_death(trial *self, unsigned at) {
   judge(self, at % 3 == 0);
 }
 
+/* Who takes a checkpoint and who writes beside it, one of them to its n-th point. */
+static bool try_death(void *context, unsigned at) {
+  trial *self = context;
+  self->step = self->dead = 0;
+  self->writer = crash_attach(CLUSTER, &self->writer_pid);
+  self->taker = crash_attach(CLUSTER, &self->taker_pid);
+  look(&self->taker, self->expected);
+  bool left = crash_jump(at, go_on, self);
+  snprintf(fixture_story, sizeof fixture_story, "replication %u, point %u %s, %s", self->replicas,
+           at, crash_point_name(), dsm_sim_process_pid() == self->writer_pid ? "writer" : "taker");
+  if (left) {
+    after_death(self, at);
+  } else {
+    require_same(taken.sink.items, self->expected, "the checkpoint is the instant of its cut");
+    require_nothing_kept(&self->taker);
+    judge(self, true);
+  }
+  if (self->dead != self->writer_pid) dsm_sim_process_kill(self->writer_pid);
+  if (self->dead != self->taker_pid) dsm_sim_process_kill(self->taker_pid);
+  fixture_abandon(&self->writer);
+  fixture_abandon(&self->taker);
+  return left;
+}
+
 static void try_deaths(uint32_t replicas) {
   dsm_sim_start(replicas);
-  trial self = {.replicas = replicas};
+  trial self = {.replicas = replicas, .owner_pid = dsm_sim_process_pid()};
   fixture_shape shape = {CLUSTER, NODES, replicas, STRIPES, 4u << 20};
-  self.owner_pid = dsm_sim_process_pid();
   self.owner = fixture_create(&shape);
   fill(&self.owner);
-  dsm_sim_picture *picture = dsm_sim_picture_take();
-  unsigned stride = rounds_all() ? 1 : 7;
-  bool left = true;
-  for (unsigned at = 1 + replicas; left; at += stride) {
-    dsm_sim_picture_restore(picture);
-    self.step = self.dead = 0;
-    self.writer_pid = dsm_sim_process_new();
-    dsm_sim_process_run(self.writer_pid);
-    self.writer = fixture_attach(CLUSTER);
-    self.taker_pid = dsm_sim_process_new();
-    dsm_sim_process_run(self.taker_pid);
-    self.taker = fixture_attach(CLUSTER);
-    look(&self.taker, self.expected);
-    left = crash_jump(at, go_on, &self);
-    snprintf(fixture_story, sizeof fixture_story, "replication %u, point %u %s, %s", replicas, at,
-             crash_point_name(), dsm_sim_process_pid() == self.writer_pid ? "writer" : "taker");
-    if (left) {
-      after_death(&self, at);
-    } else {
-      require_same(taken.sink.items, self.expected, "the checkpoint is the instant of its cut");
-      require_nothing_kept(&self.taker);
-      judge(&self, true);
-    }
-    if (self.dead != self.writer_pid) dsm_sim_process_kill(self.writer_pid);
-    if (self.dead != self.taker_pid) dsm_sim_process_kill(self.taker_pid);
-    fixture_abandon(&self.writer);
-    fixture_abandon(&self.taker);
-  }
-  dsm_sim_picture_restore(picture);
-  dsm_sim_picture_free(picture);
-  dsm_sim_process_run(self.owner_pid);
+  crash_each(1 + replicas, rounds_all() ? 1 : 7, try_death, &self);
   fixture_close(&self.owner, true);
   CHECK_EQUAL(dsm_sim_named_segments(), 0);
   CHECK_EQUAL(dsm_sim_backed_bytes(), 0);

@@ -15,6 +15,7 @@
 #include "check_main.h"
 #include "crash_hook.h"
 #include "fixture.h"
+#include "leaks_ignored.h"
 
 #define CLUSTER "ctest-mend"
 #define KEYS 24u
@@ -26,12 +27,6 @@ typedef struct scene {
   bool rebuilds; /* else it is mended in place */
   bool sole;     /* also with one copy nothing is lost */
 } scene;
-
-/* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0";
-}
 
 static unsigned deaths;
 

@@ -8,7 +8,6 @@
  * and nothing else.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../csrc/node/registry.h"
@@ -16,20 +15,14 @@
 #include "../../csrc/store/move.h"
 #include "../../csrc/store/route.h"
 #include "check_main.h"
-#include "crash_hook.h"
-#include "fixture.h"
+#include "crash_story.h"
+#include "leaks_ignored.h"
 
 #define CLUSTER "ctest-move"
 #define NODES 6u
 #define KEYS 14u
 #define STEPS_MAX 400u
 #define SECOND_STRIDE 61u
-
-/* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0";
-}
 
 /* What becomes of each place of the route: a number below 10 is the node at that place before, from
  * 10 on a node that the route did not name. */
@@ -55,13 +48,7 @@ typedef struct trial {
   uint32_t replicas;
   dsm_route before;
   uint8_t target[DSM_REPLICAS_MAX];
-  fixture owner, first, second;
-  uint32_t owner_pid, first_pid, second_pid;
-  fixture victim;
-  bool retire_first, elsewhere;
 } trial;
-
-static unsigned deaths, second_deaths;
 
 static fixture single_of(const fixture *self) {
   fixture single = *self;
@@ -85,8 +72,7 @@ static void fill(fixture *by) {
   }
 }
 
-static void find_target(trial *self) {
-  const dsm_space *space = self->owner.call.space;
+static void find_target(trial *self, const dsm_space *space) {
   uint8_t others[NODES];
   uint32_t count = 0;
   uint64_t word = dsm_load_acquire_u64(dsm_space_route(space, 0));
@@ -119,9 +105,9 @@ static void move_to(fixture *by, const uint8_t *nodes, uint32_t count, bool betw
   }
 }
 
-static void act(void *context) {
-  trial *self = context;
-  move_to(&self->victim, self->target, self->replicas, true);
+static void act(crash_story *story, fixture *victim) {
+  const trial *self = story->context;
+  move_to(victim, self->target, self->replicas, true);
 }
 
 static void judge_keys(fixture *by) {
@@ -139,21 +125,20 @@ static void judge_keys(fixture *by) {
                   "the region counts its keys");
 }
 
-/* What a survivor does: it reads, looks, writes, and brings the stripe to where it is to be. */
-static void recover(void *context) {
-  trial *self = context;
-  fixture *by = &self->first;
+/* What a survivor does: it reads, writes, and brings the stripe to where it is to be, or back. */
+static void recover(crash_story *story, fixture *by) {
+  const trial *self = story->context;
   judge_keys(by);
-  if (self->retire_first) fixture_retire_dead(by);
   fixture_require(put_key(by, 3) == DSM_OK, "the survivor writes");
-  if (self->elsewhere)
+  if (story->at % 4 < 2)
     move_to(by, self->before.nodes, self->before.count, false);
   else
     move_to(by, self->target, self->replicas, false);
 }
 
-static void judge(trial *self, fixture *by, uint32_t pid) {
-  dsm_sim_process_run(pid);
+static void judge(crash_story *story, fixture *by, bool rescued) {
+  const trial *self = story->context;
+  (void)rescued;
   judge_keys(by);
   fixture_retire_dead(by);
   fixture_require(put_key(by, 5) == DSM_OK, "writes go on");
@@ -180,92 +165,37 @@ static void judge(trial *self, fixture *by, uint32_t pid) {
   fixture_check_clean(by);
 }
 
-static void try_second_deaths(trial *self, unsigned stride, unsigned offset) {
-  dsm_sim_picture *picture = dsm_sim_picture_take();
-  size_t told = strlen(fixture_story);
-  bool left = true;
-  for (unsigned at = 1 + offset % stride; left; at += stride) {
-    dsm_sim_picture_restore(picture);
-    dsm_sim_process_run(self->first_pid);
-    left = crash_jump(at, recover, self);
-    snprintf(fixture_story + told, sizeof fixture_story - told, ", recovery %u %s", at,
-             crash_point_name());
-    if (left) dsm_sim_process_kill(self->first_pid);
-    judge(self, &self->second, self->second_pid);
-    second_deaths += left;
-  }
-  fixture_story[told] = 0;
-  dsm_sim_picture_restore(picture);
-  dsm_sim_picture_free(picture);
-}
-
-static void try_deaths(trial *self, const dsm_sim_picture *picture) {
-  unsigned stride = rounds_all() ? 1 : self->kind->stride;
-  bool left = true;
-  for (unsigned at = 1; left; at += stride) {
-    dsm_sim_picture_restore(picture);
-    dsm_sim_process_run(dsm_sim_process_new());
-    self->victim = fixture_attach(CLUSTER);
-    uint32_t pid = dsm_sim_process_pid();
-    left = crash_jump(at, act, self);
-    snprintf(fixture_story, sizeof fixture_story, "%s, replication %u, point %u %s",
-             self->kind->name, self->replicas, at, crash_point_name());
-    dsm_sim_process_kill(pid);
-    fixture_abandon(&self->victim);
-    deaths += left;
-    self->retire_first = at % 2;
-    self->elsewhere = at % 4 < 2;
-    if (left && (rounds_all() || at % 3 == 0))
-      try_second_deaths(self, SECOND_STRIDE * (rounds_all() ? 5 : stride), at);
-    judge(self, &self->first, self->first_pid);
-  }
-}
-
-static fixture attach_new(uint32_t *pid) {
-  *pid = dsm_sim_process_new();
-  dsm_sim_process_run(*pid);
-  return fixture_attach(CLUSTER);
-}
-
 static void try_kind(const kind *kind, uint32_t replicas) {
-  dsm_sim_start(replicas);
   trial self = {.kind = kind, .replicas = replicas};
-  snprintf(fixture_story, sizeof fixture_story, "%s, replication %u", kind->name, replicas);
+  unsigned stride = rounds_all() ? 1 : kind->stride;
+  crash_story story = {
+      .cluster = CLUSTER,
+      .name = kind->name,
+      .replicas = replicas,
+      .context = &self,
+      .stride = stride,
+      .second_stride = SECOND_STRIDE * (rounds_all() ? 5 : stride),
+      .second_every = rounds_all() ? 1 : 3,
+      .act = act,
+      .recover = recover,
+      .judge = judge,
+  };
   fixture_shape shape = {CLUSTER, NODES, replicas, 1, 4u << 20};
-  self.owner_pid = dsm_sim_process_pid();
-  self.owner = fixture_create(&shape);
-  fill(&self.owner);
-  find_target(&self);
-  self.first = attach_new(&self.first_pid);
-  self.second = attach_new(&self.second_pid);
-  dsm_sim_picture *picture = dsm_sim_picture_take();
-  try_deaths(&self, picture);
-  dsm_sim_picture_restore(picture);
-  dsm_sim_picture_free(picture);
-  dsm_sim_process_run(self.first_pid);
-  fixture_close(&self.first, false);
-  dsm_sim_process_run(self.second_pid);
-  fixture_close(&self.second, false);
-  dsm_sim_process_run(self.owner_pid);
-  fixture_close(&self.owner, true);
-  CHECK_EQUAL(dsm_sim_named_segments(), 0);
-  CHECK_EQUAL(dsm_sim_backed_bytes(), 0);
+  dsm_sim_start(replicas);
+  fixture owner = fixture_create(&shape);
+  fill(&owner);
+  find_target(&self, owner.call.space);
+  crash_story_tell(&story, owner);
   dsm_sim_stop();
 }
 
 int main(int argc, char **argv) {
   for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (argc > 1 && strcmp(argv[1], kinds[i].name) != 0) continue;
-    for (uint32_t replicas = 1; replicas <= 3; replicas++) {
-      unsigned before = deaths, before_second = second_deaths;
-      try_kind(&kinds[i], replicas);
-      if (rounds_all())
-        printf("%s, replication %u: %u deaths, %u second deaths\n", kinds[i].name, replicas,
-               deaths - before, second_deaths - before_second);
-    }
+    for (uint32_t replicas = 1; replicas <= 3; replicas++) try_kind(&kinds[i], replicas);
   }
-  CHECK(deaths > 20);
-  CHECK(second_deaths > 20);
-  printf("%u deaths, %u second deaths\n", deaths, second_deaths);
+  CHECK(crash_deaths > 20);
+  CHECK(crash_second_deaths > 20);
+  printf("%u deaths, %u second deaths\n", crash_deaths, crash_second_deaths);
   return check_result("sim_move_crash");
 }

@@ -15,15 +15,11 @@
 #include "check_main.h"
 #include "crash_hook.h"
 #include "fixture.h"
+#include "leaks_ignored.h"
 
 #define CLUSTER "ctest-nodes"
 #define KEYS 40u
 #define STRIPES 4u
-
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0";
-}
 
 static uint32_t run_new(void) {
   uint32_t pid = dsm_sim_process_new();

@@ -15,26 +15,16 @@
 #include "../../csrc/os/os_sim.h"
 #include "check_main.h"
 #include "crash_hook.h"
+#include "crash_story.h"
+#include "leaks_ignored.h"
 #include "sync_story.h"
 
 #define CLUSTER "ctest-sync"
-
-/* A killed process's private memory is not freed by anybody: leaks are not looked for here. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0";
-}
 
 static const sync_story *told;
 static sync_world world;
 static bool by_registry;
 static unsigned deaths, second_deaths;
-
-static fixture joined(uint32_t *pid) {
-  *pid = dsm_sim_process_new();
-  dsm_sim_process_run(*pid);
-  return fixture_attach(CLUSTER);
-}
 
 static void begin(uint64_t seed) {
   fixture_shape shape = {CLUSTER, 1, 1, 1, 4ull << 20};
@@ -42,9 +32,9 @@ static void begin(uint64_t seed) {
   memset(&world, 0, sizeof world);
   world.owner_pid = dsm_sim_process_pid();
   world.owner = fixture_create(&shape);
-  world.victim = joined(&world.victim_pid);
-  world.first = joined(&world.first_pid);
-  world.second = joined(&world.second_pid);
+  world.victim = crash_attach(CLUSTER, &world.victim_pid);
+  world.first = crash_attach(CLUSTER, &world.first_pid);
+  world.second = crash_attach(CLUSTER, &world.second_pid);
 }
 
 static void end(void) {
@@ -73,29 +63,39 @@ static void bury_first(void *context) {
   bury(&world.first);
 }
 
-/* The one who buries dies at each point; the second goes on. */
-static void try_second_deaths(const char *last) {
-  dsm_sim_picture *picture = dsm_sim_picture_take();
-  sync_world then = world;
-  bool left = true;
+/* What a death leaves, apart from the simulated world. */
+typedef struct aftermath {
+  sync_world then;
+  const char *last; /* the victim's point, NULL if it had finished */
+} aftermath;
+
+/* The one who buries dies at its n-th point; the second goes on. */
+static bool try_second_death(void *context, unsigned at) {
+  const aftermath *self = context;
   size_t length = strlen(fixture_story);
-  for (unsigned at = 1; left; at++) {
-    dsm_sim_picture_restore(picture);
-    world = then;
-    dsm_sim_process_run(world.first_pid);
-    left = crash_jump(at, bury_first, NULL);
-    snprintf(fixture_story + length, sizeof fixture_story - length, ", burial %u %s", at,
-             crash_point_name());
-    if (left) dsm_sim_process_kill(world.first_pid);
-    dsm_sim_process_run(world.second_pid);
-    if (left) bury(&world.second);
-    told->judge(&world, &world.second, last);
-    second_deaths += left;
-  }
+  world = self->then;
+  dsm_sim_process_run(world.first_pid);
+  bool left = crash_jump(at, bury_first, NULL);
+  snprintf(fixture_story + length, sizeof fixture_story - length, ", burial %u %s", at,
+           crash_point_name());
+  if (left) dsm_sim_process_kill(world.first_pid);
+  dsm_sim_process_run(world.second_pid);
+  if (left) bury(&world.second);
+  told->judge(&world, &world.second, self->last);
   fixture_story[length] = 0;
-  dsm_sim_picture_restore(picture);
-  dsm_sim_picture_free(picture);
-  world = then;
+  return left;
+}
+
+static bool try_death(void *context, unsigned at) {
+  world = *(const sync_world *)context;
+  dsm_sim_process_run(world.victim_pid);
+  bool left = crash_jump(at, act, NULL);
+  aftermath self = {world, left ? crash_point_name() : NULL};
+  snprintf(fixture_story, sizeof fixture_story, "%s, point %u %s, buried by %s", told->name, at,
+           left ? self.last : "(end)", by_registry ? "the registry" : "a waiter");
+  dsm_sim_process_kill(world.victim_pid);
+  second_deaths += crash_each(1, 1, try_second_death, &self);
+  return left;
 }
 
 static void try_story(void) {
@@ -104,23 +104,8 @@ static void try_story(void) {
   world.sync = sync_story_open(told, &world.owner);
   dsm_sim_process_run(world.victim_pid);
   if (told->prepare) told->prepare(&world);
-  dsm_sim_picture *picture = dsm_sim_picture_take();
   sync_world then = world;
-  bool left = true;
-  for (unsigned at = 1; left; at++) {
-    dsm_sim_picture_restore(picture);
-    world = then;
-    dsm_sim_process_run(world.victim_pid);
-    left = crash_jump(at, act, NULL);
-    const char *last = left ? crash_point_name() : NULL;
-    snprintf(fixture_story, sizeof fixture_story, "%s, point %u %s, buried by %s", told->name, at,
-             last ? last : "(end)", by_registry ? "the registry" : "a waiter");
-    dsm_sim_process_kill(world.victim_pid);
-    try_second_deaths(last);
-    deaths++;
-  }
-  dsm_sim_picture_restore(picture);
-  dsm_sim_picture_free(picture);
+  deaths += 1 + crash_each(1, 1, try_death, &then);
   world = then;
   end();
 }
@@ -133,23 +118,23 @@ static void make(void *context) {
 }
 
 /* A record that was being made is there as a whole or not at all, and can be made by the next. */
+static bool try_making(void *context, unsigned at) {
+  (void)context;
+  dsm_sim_process_run(world.victim_pid);
+  bool left = crash_jump(at, make, NULL);
+  snprintf(fixture_story, sizeof fixture_story, "making, point %u %s", at, crash_point_name());
+  dsm_sim_process_kill(world.victim_pid);
+  dsm_sim_process_run(world.first_pid);
+  dsm_sync sync = sync_story_open(&making, &world.first);
+  CHECK_EQUAL(sync.index, 0);
+  bool more;
+  CHECK_EQUAL(dsm_sync_queue_put(&world.first.call, &sync, 6, "x", 1, &more), DSM_OK);
+  return left;
+}
+
 static void test_making(void) {
   begin(8);
-  dsm_sim_picture *picture = dsm_sim_picture_take();
-  bool left = true;
-  for (unsigned at = 1; left; at++) {
-    dsm_sim_picture_restore(picture);
-    dsm_sim_process_run(world.victim_pid);
-    left = crash_jump(at, make, NULL);
-    snprintf(fixture_story, sizeof fixture_story, "making, point %u %s", at, crash_point_name());
-    dsm_sim_process_kill(world.victim_pid);
-    dsm_sim_process_run(world.first_pid);
-    dsm_sync sync = sync_story_open(&making, &world.first);
-    CHECK_EQUAL(sync.index, 0);
-    bool more;
-    CHECK_EQUAL(dsm_sync_queue_put(&world.first.call, &sync, 6, "x", 1, &more), DSM_OK);
-  }
-  dsm_sim_picture_free(picture);
+  CHECK(crash_each(1, 1, try_making, NULL) > 0);
   end();
 }
 
@@ -231,7 +216,7 @@ static void test_slots_taken_anew(void) {
   dsm_sim_process_run(world.first_pid);
   fixture_retire_dead(&world.first);
   uint32_t pid;
-  fixture heir = joined(&pid);
+  fixture heir = crash_attach(CLUSTER, &pid);
   CHECK_EQUAL(heir.cluster->space.participant, slot);
   bool died;
   uint32_t died_pid;
