@@ -27,6 +27,7 @@ from membership import membership
 from memory import memory_per_object
 from peers import OURS, PeerAbsentError, open_peer
 from ratios import absolute, gets, large_puts, puts, views
+from rebalance import rebalances
 from rebuild import recoveries
 from recovery import PutLoopHolder, kills
 from rounds import Findings
@@ -38,7 +39,7 @@ from workload import KEY_COUNT, Population, value_of
 RESULTS = Path(__file__).parent / "results"
 PARTS = (
     *("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime"),
-    *("membership", "rebuild", "checkpoint", "memory", "latency", "protocols"),
+    *("membership", "rebuild", "rebalance", "checkpoint", "memory", "latency", "protocols"),
 )
 QUICK_STORES = ("dict", OURS, "py-lmdb", "Redis, unix socket")
 
@@ -67,6 +68,7 @@ class Effort:
     array_bytes: int = 256 << 20
     task_rounds: int = 4
     rebuild: tuple[int, int, int, int] = (1 << 30, 5, 200_000, 100_000)
+    rebalance: tuple[int, ...] = (20_000, 3, 100_000, 50_000, 9)
     checkpoint_bytes: int = 1 << 30
     checkpoint_rounds: int = 7
     checkpoint_keys: int = 200_000
@@ -93,6 +95,7 @@ QUICK = Effort(
     task_rounds=2,
     membership=(3, 3, 2, 0.5),
     rebuild=(4 << 20, 2, 500, 500),
+    rebalance=(500, 1, 500, 500, 2, 1 << 20),
     checkpoint_bytes=4 << 20,
     checkpoint_rounds=3,
     checkpoint_keys=2_000,
@@ -177,6 +180,7 @@ def measure(effort: Effort, parts: tuple[str, ...]) -> tuple[Findings, dict[str,
         "transactions": four_keys,
         "sync": locks_and_queues,
         "rebuild": lambda effort: recoveries(*effort.rebuild),
+        "rebalance": lambda effort: rebalances(*effort.rebalance),
         "lifetime": lambda effort: lifetimes(effort.lifetimes),
         "memory": a_million_objects,
         "arrays": shared_arrays,

@@ -119,6 +119,13 @@ TARGETS = (
         at_least=True,
     ),
     Target("scrub_put_p99", "put p99 while scrubbing / quiet", 3.0, None),
+    Target(
+        "rebalance_share", "copies that a rebalance moves / the ideal share, the most", 1.15, None
+    ),
+    Target("rebalance_put_p99", "p99 of a put while stripes move / quiet", 3.0, None),
+    Target("rebalance_put_max", "slowest put while stripes move", None, None, "µs"),
+    Target("node_add", "add_node, until its process runs tasks", None, None, "ms"),
+    Target("node_remove", "remove_node of one with its share, until it is gone", None, None, "ms"),
     Target("heartbeats", "16 idle nodes, of one processor", 1.0, None, "%"),
     Target(
         "page_diff",
@@ -188,7 +195,7 @@ TARGETS = (
     Target("task_array_ray", "Ray / us: a task with a 1 MiB array", None, None, at_least=True),
     Target("lifetime", "opening and closing a cluster of 4 nodes", 0.8, None, "s"),
     Target("checkpoint_dd", "checkpoint of 1 GiB / dd with fsync", 0.5, None, at_least=True),
-    Target("checkpoint_dd_small", "the same, objects of 1,000 B", None, 0.5, at_least=True),
+    Target("checkpoint_dd_small", "the same, objects of 1,000 B", 0.5, 0.8, at_least=True),
     Target("checkpoint_put_p99", "p99 of a put beside checkpoints / without", 3.0, None),
     Target("checkpoint_put_max", "slowest put beside checkpoints", None, None, "µs"),
     Target("memory", "memory per 64 B object beyond key and value", 96.0, 64.0, "B"),

@@ -31,7 +31,7 @@ def quick(tmp_path_factory):
     """One quick run: its text, its JSON and its folder. test_protocol_benches.py has the rest."""
     folder = tmp_path_factory.mktemp("results")
     parts = ("ratios", "scaling", "kill", "transactions", "sync", "tasks", "arrays", "lifetime")
-    parts += ("membership", "rebuild", "checkpoint", "memory", "latency")
+    parts += ("membership", "rebuild", "rebalance", "checkpoint", "memory", "latency")
     command = [sys.executable, str(BENCHES / "compare.py"), "--quick", "--output", str(folder)]
     ran = subprocess.run(
         [*command, "--parts", *parts],
@@ -80,6 +80,17 @@ def test_figures_follow_from_the_raw_rounds(quick):
     assert memory["stored"] == memory["objects"]
     assert measured["memory"] == pytest.approx(
         (memory["used_bytes_grown"] - memory["payload_bytes"]) / memory["objects"]
+    )
+    moves = result["raw"]["rebalance_moves"]
+    assert measured["rebalance_share"] == pytest.approx(
+        max(change["moved"] / change["ideal"] for change in moves)
+    )
+    puts = result["raw"]["rebalance_put_us"]
+    assert measured["rebalance_put_p99"] == pytest.approx(
+        statistics.median(
+            moving["p99"] / quiet["p99"]
+            for moving, quiet in zip(puts["beside"], puts["quiet"], strict=True)
+        )
     )
     for kill in result["raw"]["kills_ns"]["after death"]:
         assert 0 < kill["died_ns"] < kill["put_done_ns"]

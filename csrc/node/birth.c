@@ -73,35 +73,46 @@ static dsm_status find_free(dsm_call *call, unsigned *node, dsm_node_entry *entr
   return dsm_fail(call, DSM_TOO_MANY, "nodes of a cluster", -1, -1, DSM_NODES_MAX, 0);
 }
 
-static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
+/* The id's next segment, made whole before the table names it by `entry`. In a space of its own:
+ * threads of ours may still look at the former one. It is held until our mappings have followed, so
+ * that no sweep finds it without a holder. */
+static dsm_status bring_next(dsm_call *call, unsigned node, const dsm_node_entry *entry,
+                             bool *named) {
   dsm_space *space = call->space;
-  dsm_node_entry entry;
   char name[DSM_SEGMENT_NAME_BYTES];
+  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  dsm_os_segment_unlink(name); /* of the former one, or of what a killed call has left */
+  DSM_CRASH_POINT("birth.unlinked");
+  dsm_space draft = *space;
+  draft.nodes[node] = (dsm_os_segment){.handle = -1};
+  dsm_call making = dsm_call_make(&draft, call->wait_ms);
+  dsm_status status = dsm_node_make(&making, node, entry->build);
+  DSM_CRASH_POINT("birth.made");
+  *named = status == DSM_OK;
+  if (*named) {
+    for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)
+      dsm_strays_remove(space, stripe, 1ull << node);
+    dsm_nodes_write(space, node, entry);
+    DSM_CRASH_POINT("birth.named");
+    status = dsm_nodes_follow(call);
+    if (dsm_space_present(space, node)) dsm_nodes_copy(space, node);
+  } else {
+    call->fault = making.fault;
+    if (draft.nodes[node].base) dsm_os_segment_unlink_own(name, &draft.nodes[node]);
+  }
+  dsm_os_segment_close(&draft.nodes[node]);
+  return status;
+}
+
+static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
+  dsm_node_entry entry;
+  bool named;
   dsm_nodes_catch_up(call);
   DSM_TRY(find_free(call, node, &entry));
   DSM_TRY(make_mailbox(call, *node));
-  dsm_store_relaxed_u64(&dsm_space_participant(space, 1 + *node)->died_ns, 0);
-  /* What a killed add of this id has left. */
-  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)*node);
-  dsm_os_segment_unlink(name);
-  /* In a space of its own: threads of ours may still look at the id's former segment. */
-  dsm_space draft = *space;
-  draft.nodes[*node] = (dsm_os_segment){.handle = -1};
-  dsm_call making = dsm_call_make(&draft, call->wait_ms);
-  dsm_status status = dsm_node_make(&making, *node, entry.build + 1);
-  DSM_CRASH_POINT("add.made");
-  if (status == DSM_OK) {
-    entry = (dsm_node_entry){DSM_NODE_UP, weight, entry.build + 1};
-    dsm_nodes_write(space, *node, &entry);
-    status = dsm_nodes_follow(call);
-    if (dsm_space_present(space, *node)) dsm_nodes_copy(space, *node);
-    DSM_CRASH_POINT("add.named");
-  } else {
-    call->fault = making.fault;
-    if (draft.nodes[*node].base) dsm_os_segment_unlink_own(name, &draft.nodes[*node]);
-  }
-  dsm_os_segment_close(&draft.nodes[*node]);
-  return status;
+  dsm_store_relaxed_u64(&dsm_space_participant(call->space, 1 + *node)->died_ns, 0);
+  entry = (dsm_node_entry){DSM_NODE_UP, weight, entry.build + 1};
+  return bring_next(call, *node, &entry, &named);
 }
 
 static dsm_status check_weight(dsm_call *call, uint32_t weight) {
@@ -295,34 +306,21 @@ static dsm_status replace_locked(dsm_call *call, unsigned node) {
   dsm_space *space = call->space;
   dsm_lock_shm *lock = dsm_space_node_lock(space, node);
   dsm_node_entry entry;
-  char name[DSM_SEGMENT_NAME_BYTES];
+  bool named;
   DSM_TRY(read_entry(call, node, &entry));
   if (entry.state != DSM_NODE_UP || entry.build >= DSM_NODE_BUILDS_MAX)
     return no_such_node(call, node);
   if (dsm_load_acquire_u64(&dsm_space_control(space)->cut))
     return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
-  dsm_space draft = *space;
-  draft.nodes[node] = (dsm_os_segment){.handle = -1};
-  dsm_call making = dsm_call_make(&draft, call->wait_ms);
   DSM_TRY(clear_arena(call, node));
-  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
-  dsm_os_segment_unlink(name);
-  DSM_CRASH_POINT("replace.unlinked");
-  dsm_status status = dsm_node_make(&making, node, entry.build + 1);
-  DSM_CRASH_POINT("replace.made");
-  if (status == DSM_OK) {
-    for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)
-      dsm_strays_remove(space, stripe, 1ull << node);
-    entry.build++;
-    dsm_nodes_write(space, node, &entry);
+  entry.build++;
+  dsm_status status = bring_next(call, node, &entry, &named);
+  if (named) {
     dsm_store_release_u32(&lock->quarantined, 0);
     dsm_lock_repaired(lock, DSM_OK);
-    DSM_CRASH_POINT("replace.named");
-  } else {
-    call->fault = making.fault;
+    DSM_CRASH_POINT("replace.repaired");
   }
   dsm_lock_drop(lock);
-  dsm_os_segment_close(&draft.nodes[node]);
   return status;
 }
 
@@ -331,6 +329,5 @@ dsm_status dsm_node_replace(dsm_call *call, unsigned node) {
   DSM_TRY(dsm_registry_take(call));
   dsm_status status = replace_locked(call, node);
   dsm_registry_drop(call);
-  if (status == DSM_OK) status = dsm_nodes_follow(call);
   return status;
 }

@@ -7,6 +7,7 @@
 #include "../store/heal.h"
 #include "../store/scrub.h"
 #include "array_watch.h"
+#include "background.h"
 #include "rebuild.h"
 #include "report.h"
 
@@ -18,8 +19,8 @@
 struct dsm_caretaker {
   dsm_cluster *cluster;
   int node; /* or -1 */
-  dsm_os_thread *thread;
-  dsm_atomic_u32 bell, stop, serves;
+  dsm_background background;
+  dsm_atomic_u32 serves;
   uint32_t asked;       /* as last seen */
   bool deep;            /* damage was asked about since segments were last looked at */
   uint32_t next;        /* stripe to be scrubbed */
@@ -33,7 +34,7 @@ static dsm_space *space_of(const dsm_caretaker *self) {
 }
 
 static bool stopped(const dsm_caretaker *self) {
-  return dsm_load_acquire_u32(&self->stop) == 1 || !dsm_cluster_running(self->cluster);
+  return dsm_background_stopping(&self->background) || !dsm_cluster_running(self->cluster);
 }
 
 /* Mends what readers and writers had to leave. */
@@ -109,13 +110,13 @@ static void run(void *argument) {
   dsm_caretaker *self = argument;
   bool scrubs = self->node >= 0 && dsm_space_control(space_of(self))->config.scrub_kib_per_s > 0;
   self->scrub_at_ns = dsm_os_monotonic_ns() + ROUND_PAUSE_NS / 10;
-  while (dsm_load_acquire_u32(&self->stop) != 1) {
-    uint32_t rung = dsm_load_acquire_u32(&self->bell);
+  while (!dsm_background_stopping(&self->background)) {
+    uint32_t heard = dsm_background_listen(&self->background);
     if (!stopped(self)) attend(self, scrubs);
     uint64_t now_ns = dsm_os_monotonic_ns(), wait_ns = LOOK_NS;
     if (scrubs && self->scrub_at_ns < now_ns + wait_ns)
       wait_ns = self->scrub_at_ns > now_ns ? self->scrub_at_ns - now_ns : 0;
-    if (wait_ns >= 1000) dsm_os_word_wait(&self->bell, rung, (uint32_t)(wait_ns / 1000));
+    if (wait_ns >= 1000) dsm_background_sleep(&self->background, heard, (uint32_t)(wait_ns / 1000));
   }
 }
 
@@ -126,17 +127,14 @@ dsm_caretaker *dsm_caretaker_open(dsm_cluster *cluster, int node) {
   self->node = node;
   /* A new incarnation looks at what its predecessor may have left (I-7). */
   self->asked = dsm_load_relaxed_u32(&dsm_space_recovery(&cluster->space)->asked) - 1;
-  if (dsm_os_thread_start(run, self, &self->thread) == DSM_OK) return self;
+  if (dsm_background_start(&self->background, run, self) == DSM_OK) return self;
   free(self);
   return NULL;
 }
 
 void dsm_caretaker_close(dsm_caretaker *caretaker) {
   if (!caretaker) return;
-  dsm_store_release_u32(&caretaker->stop, 1);
-  dsm_fetch_add_relaxed_u32(&caretaker->bell, 1);
-  dsm_os_word_wake(&caretaker->bell, 1);
-  dsm_os_thread_join(caretaker->thread);
+  dsm_background_stop(&caretaker->background);
   free(caretaker);
 }
 

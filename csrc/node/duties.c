@@ -6,6 +6,7 @@
 #include "../base/crash.h"
 #include "../mem/nodes.h"
 #include "../store/settle.h"
+#include "background.h"
 #include "balance.h"
 #include "registry.h"
 
@@ -16,8 +17,8 @@
 struct dsm_duties {
   dsm_cluster *cluster;
   int node; /* or -1 */
-  dsm_os_thread *thread;
-  dsm_atomic_u32 bell, stop, orphaned;
+  dsm_background background;
+  dsm_atomic_u32 orphaned;
   dsm_atomic_u32 serving; /* 1: this process does the cluster's background work */
   dsm_balancer balancer;
   dsm_atomic_u64 dead[WORDS]; /* participants to be buried */
@@ -71,8 +72,8 @@ static void run(void *argument) {
   bool last;
   dsm_registry_lives(&self->cluster->space, 1);
   do {
-    last = dsm_load_acquire_u32(&self->stop) == 1;
-    uint32_t rung = dsm_load_acquire_u32(&self->bell);
+    last = dsm_background_stopping(&self->background);
+    uint32_t heard = dsm_background_listen(&self->background);
     for (uint32_t word = 0; word < WORDS; word++) {
       uint64_t dead = dsm_exchange_acq_rel_u64(&self->dead[word], 0);
       for (; dead; dead &= dead - 1) bury(self, word * 64 + (uint32_t)__builtin_ctzll(dead));
@@ -82,14 +83,9 @@ static void run(void *argument) {
     dsm_nodes_catch_up(&call);
     if (!last && self->node >= 0) dsm_settle_node(&call, (unsigned)self->node);
     uint32_t nap_us = last ? 0 : serve(self);
-    if (nap_us) dsm_os_word_wait(&self->bell, rung, nap_us);
+    if (nap_us) dsm_background_sleep(&self->background, heard, nap_us);
   } while (!last);
   dsm_registry_rests(&self->cluster->space, 1);
-}
-
-static void ring(dsm_duties *self) {
-  dsm_fetch_add_relaxed_u32(&self->bell, 1);
-  dsm_os_word_wake(&self->bell, 1);
 }
 
 dsm_duties *dsm_duties_open(dsm_cluster *cluster, int node) {
@@ -97,22 +93,20 @@ dsm_duties *dsm_duties_open(dsm_cluster *cluster, int node) {
   if (!self) return NULL;
   self->cluster = cluster;
   self->node = node;
-  if (dsm_os_thread_start(run, self, &self->thread) == DSM_OK) return self;
+  if (dsm_background_start(&self->background, run, self) == DSM_OK) return self;
   free(self);
   return NULL;
 }
 
 void dsm_duties_close(dsm_duties *duties) {
   if (!duties) return;
-  dsm_store_release_u32(&duties->stop, 1);
-  ring(duties);
-  dsm_os_thread_join(duties->thread);
+  dsm_background_stop(&duties->background);
   free(duties);
 }
 
 void dsm_duties_bury(dsm_duties *duties, uint32_t participant) {
   dsm_fetch_or_acq_rel_u64(&duties->dead[participant / 64], 1ull << (participant % 64));
-  ring(duties);
+  dsm_background_ring(&duties->background);
 }
 
 void dsm_duties_tick(dsm_duties *duties, bool serves) {
@@ -123,5 +117,5 @@ void dsm_duties_tick(dsm_duties *duties, bool serves) {
   bool behind = !dsm_space_current(space, dsm_space_epoch(space));
   dsm_store_release_u32(&duties->serving, serves);
   if (dead || unsettled || behind || orphan(duties) || (serves && dsm_balance_due(space)))
-    ring(duties);
+    dsm_background_ring(&duties->background);
 }

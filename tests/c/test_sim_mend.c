@@ -14,6 +14,7 @@
 #include "../../csrc/store/stripe.h"
 #include "check_main.h"
 #include "crash_hook.h"
+#include "crash_story.h"
 #include "fixture.h"
 #include "leaks_ignored.h"
 
@@ -86,6 +87,7 @@ static const scene scenes[] = {
 
 typedef struct trial {
   const scene *scene;
+  uint32_t replicas;
   fixture *by;
 } trial;
 
@@ -125,42 +127,44 @@ static void judge(trial *self, fixture *by) {
   fixture_check_clean(by);
 }
 
+/* What stands in for the control segment's table is what that says. */
+static void require_copies(const fixture *by) {
+  const dsm_space *space = by->call.space;
+  for (uint32_t node = 0; node < space->node_count; node++) {
+    const dsm_node_table_shm *copy = dsm_space_node_table_copy(space, node);
+    fixture_require(dsm_load_relaxed_u64(&copy->epoch) == dsm_nodes_epoch(space),
+                    "the copy of the node table is up to date");
+  }
+}
+
+static bool try_death(void *context, unsigned at) {
+  trial *self = context;
+  uint32_t next_pid, victim_pid;
+  /* Both are there before the damage: an unlinked segment cannot be opened. */
+  fixture next = crash_attach(CLUSTER, &next_pid), victim = crash_attach(CLUSTER, &victim_pid);
+  self->by = &victim;
+  self->scene->damage(&victim);
+  bool left = crash_jump(at, mend, self);
+  snprintf(fixture_story, sizeof fixture_story, "%s, replication %u, point %u %s",
+           self->scene->name, self->replicas, at, crash_point_name());
+  if (!left) require_copies(&victim);
+  dsm_sim_process_kill(victim_pid);
+  fixture_abandon(&victim);
+  dsm_sim_process_run(next_pid);
+  judge(self, &next);
+  dsm_sim_process_kill(next_pid);
+  fixture_abandon(&next);
+  return left;
+}
+
 static void try_scene(const scene *scene, uint32_t replicas) {
   dsm_sim_start(replicas);
   fixture_shape shape = {CLUSTER, 3, replicas, STRIPES, 1u << 20};
   fixture owner = fixture_create(&shape);
-  uint32_t owner_pid = dsm_sim_process_pid();
   for (uint64_t number = 0; number < KEYS; number++)
     fixture_require(fixture_put(&owner, number, number + 7, bytes_of(number)) == DSM_OK, "put");
-  dsm_sim_picture *picture = dsm_sim_picture_take();
-  bool left = true;
-  unsigned stride = rounds_all() ? 1 : 3;
-  for (unsigned at = 1; left; at += stride) {
-    dsm_sim_picture_restore(picture);
-    trial self = {scene, NULL};
-    /* Both are there before the damage: an unlinked segment cannot be opened. */
-    uint32_t next_pid = dsm_sim_process_new();
-    dsm_sim_process_run(next_pid);
-    fixture next = fixture_attach(CLUSTER);
-    uint32_t victim_pid = dsm_sim_process_new();
-    dsm_sim_process_run(victim_pid);
-    fixture victim = fixture_attach(CLUSTER);
-    self.by = &victim;
-    scene->damage(&victim);
-    left = crash_jump(at, mend, &self);
-    snprintf(fixture_story, sizeof fixture_story, "%s, replication %u, point %u %s", scene->name,
-             replicas, at, crash_point_name());
-    dsm_sim_process_kill(victim_pid);
-    fixture_abandon(&victim);
-    deaths += left;
-    dsm_sim_process_run(next_pid);
-    judge(&self, &next);
-    dsm_sim_process_kill(next_pid);
-    fixture_abandon(&next);
-  }
-  dsm_sim_picture_restore(picture);
-  dsm_sim_picture_free(picture);
-  dsm_sim_process_run(owner_pid);
+  trial self = {scene, replicas, NULL};
+  deaths += crash_each(1, rounds_all() ? 1 : 3, try_death, &self);
   fixture_close(&owner, true);
   dsm_sim_stop();
 }
