@@ -62,7 +62,7 @@ static void look_at_segments(dsm_caretaker *self) {
     if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
     mend_asked(self);
   }
-  dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->stop);
+  dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->background.stop);
 }
 
 static void scrub(dsm_caretaker *self, uint64_t now_ns) {
