@@ -31,6 +31,7 @@ from dsm_native.exceptions import (
     CorruptError,
     ForkedError,
     KeyNotFoundError,
+    NoReplicasAvailableError,
     UsageError,
 )
 from dsm_native.membership import Membership
@@ -284,7 +285,7 @@ class Cluster(NamedObjects, Membership, Elastic):
     def _each_array(self) -> Iterable[Array]:
         for name in self.arrays:
             # It was deleted meanwhile, or it is damaged, which is for check() to tell.
-            with contextlib.suppress(KeyNotFoundError, CorruptError):
+            with contextlib.suppress(KeyNotFoundError, CorruptError, NoReplicasAvailableError):
                 yield self.array(name)
 
     @property
