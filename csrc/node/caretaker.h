@@ -2,8 +2,10 @@
  *
  *   damage that was met and left   mended as soon as the stripe is free (store/heal.h)
  *   its own node, if it has one    scrubbed, at most so many bytes a second (store/scrub.h); at
- * once and faster if it was taken over from another process (adopt.h) in the keeper alone looks for
- * lost segments and rebuilds them (rebuild.h) what was mended or lost        told as events
+ *                                  once, and faster, if it was taken over (adopt.h)
+ *   in the keeper alone            looks for lost segments and rebuilds them (rebuild.h), and for
+ *                                  copies of arrays (array_watch.h)
+ *   what was mended or lost        told as events
  *
  * A thread of its own, since a rebuild takes as long as it takes, and neither heartbeats nor the
  * burial of the dead wait for it. Idle, it looks ten times a second at a few words.
