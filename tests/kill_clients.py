@@ -8,17 +8,18 @@ kills. Every second client works with the handle it inherited, the others attach
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sys
 import time
+from functools import partial
+from pathlib import Path
+
+from killer import kill_in_turn
 
 import dsm_native as dsm
 from dsm_native.chaos.keys import KeySession
-from dsm_native.testing import Recorder
+from dsm_native.testing import Recorder, check_linearizable, merge
 
-CLIENTS = 3
 SIZES = (8, 8, 8, 100, 1500, 5000, 40_000)
 
 
@@ -46,45 +47,30 @@ def work(cluster: dsm.Cluster, folder: str, keys: int, seed: int, end: float) ->
                 time.sleep(0.0002)
 
 
-def fork_client(cluster: dsm.Cluster, folder: str, keys: int, seed: int, end: float) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        work(cluster, folder, keys, seed, end)
-        status = 0
-    finally:
-        if status:
-            import traceback
-
-            traceback.print_exc()
-        os._exit(status)
-
-
 def main() -> None:
     name, folder, keys, seconds, seed = sys.argv[1:]
     cluster = dsm.attach(name)
-    end = time.monotonic() + float(seconds)
-    draw = random.Random(int(seed))
-    serial = int(seed) * 1000
-    clients: list[int] = []
-    kills = 0
-    while time.monotonic() < end - 0.1:
-        while len(clients) < CLIENTS:
-            serial += 1
-            clients.append(fork_client(cluster, folder, int(keys), serial, end))
-        time.sleep(draw.uniform(0.005, 0.06))
-        victim = clients.pop(draw.randrange(CLIENTS))
-        os.kill(victim, signal.SIGKILL)
-        status = os.waitpid(victim, 0)[1]
-        # On a loaded machine the time may be over before the kill: then it has ended by itself.
-        over = status == 0 and time.monotonic() >= end
-        assert status == signal.SIGKILL or over, "a client ended before it was killed"
-        kills += not over
-    for pid in clients:
-        assert os.waitpid(pid, 0)[1] == 0, "a client failed"
-    print(kills)
+    client = partial(work, cluster, folder, int(keys))
+    print(kill_in_turn(client, float(seconds), int(seed)))
+
+
+def judge(cluster: dsm.Cluster, folder: Path, seed: int) -> int:
+    """The history and a last look at every key, and the structure; how long the history is."""
+    history = merge(folder)
+    # The last word on every key is the survivors': a read after everything.
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    region = cluster.region("raced")
+    final = []
+    for serial, key in enumerate(sorted({operation.key for operation in history})):
+        value = region.get(key)
+        shown = int.from_bytes(value[:8], "little") if isinstance(value, bytes) else value
+        times = (now + 2 * serial, now + 2 * serial + 1)
+        final.append(("the survivor", "get", key, shown, *times))
+    verdict = check_linearizable([*history, *final])
+    assert verdict, f"DSM_KILL_SEED={seed}: {verdict}"
+    report = cluster.check()
+    assert report.clean, (seed, report.texts)
+    return len(history)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from processes import eventually, said, segments_of, started
+from stopped_holder import stopped_holder
 
 import dsm_native as dsm
 
@@ -162,36 +163,14 @@ def test_who_was_attached_before_goes_on_through_builds_of_the_same_id(cluster):
     assert report.clean, report.texts
 
 
-HOLDER = """
-import dsm_native as dsm, sys
-cluster = dsm.attach(sys.argv[1])
-value = bytes(32 << 20)
-print("ready", flush=True)
-while True:
-    cluster["held"] = value
-"""
-
-
-def stop_while_holding(cluster, holder):
-    for _ in range(200):
-        os.kill(holder.pid, signal.SIGSTOP)
-        try:
-            cluster.default.put("held", b"probe", timeout=0.05)
-        except dsm.LockTimeoutError:
-            return
-        os.kill(holder.pid, signal.SIGCONT)
-        time.sleep(0.003)
-    pytest.fail("the child was never stopped while it held the stripe")
-
-
-def test_a_stripe_of_a_stopped_process_is_left_named_and_moved_later(name):
+@pytest.mark.parametrize("removed", ["home", "other"])
+def test_a_stripe_of_a_stopped_process_is_left_named_and_moved_later(name, removed):
     with dsm.Cluster(nodes=2, replication_factor=1, name=name, stripes=16) as cluster:
         cluster.default.update({number: number for number in range(200)})
-        with started(HOLDER, name) as holder:
-            said(holder, "ready")
-            stop_while_holding(cluster, holder)
+        with stopped_holder(cluster) as holder:
             cluster.add_node()
-            home = next(node for node in (0, 1) if _holds_key(cluster, node))
+            # A node that has nothing of the stripe waits for its lock, too, before it goes.
+            home = next(n for n in (0, 1) if _holds_key(cluster, n) == (removed == "home"))
             with pytest.raises(dsm.WaitTimeoutError) as caught:
                 cluster.remove_node(home, timeout=2)
             message = str(caught.value)

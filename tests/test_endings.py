@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from processes import gone, run, said, segments_of, started
+from processes import eventually, gone, node_pids, run, said, segments_of, started
 
 import dsm_native as dsm
 
@@ -139,6 +139,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     run(source)
     assert segments_of(name)
+    # The kernel may still be taking the killed apart, who hold their locks until then.
+    eventually(lambda: not node_pids(name), "the killed are gone")
     with pytest.raises(dsm.ClusterNotFoundError, match="killed"):
         dsm.attach(name)
     assert {found.split("-", 2)[2].split("-")[0] for found in dsm.clean()} >= {name}

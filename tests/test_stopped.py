@@ -8,17 +8,9 @@ import time
 
 import pytest
 from processes import eventually, said, started
+from stopped_holder import stopped_holder
 
 import dsm_native as dsm
-
-HOLDER = """
-import dsm_native as dsm, sys
-cluster = dsm.attach(sys.argv[1])
-value = bytes(32 << 20)
-print("ready", flush=True)
-while True:
-    cluster["held"] = value
-"""
 
 
 @pytest.fixture
@@ -28,26 +20,10 @@ def opened(name):
         yield cluster
 
 
-def stop_while_holding(cluster, holder):
-    """Stops the child until it does so within its put: then a put of ours is not granted."""
-    for _ in range(200):
-        os.kill(holder.pid, signal.SIGSTOP)
-        try:
-            cluster.default.put("held", b"probe", timeout=0.05)
-        except dsm.LockTimeoutError:
-            return
-        os.kill(holder.pid, signal.SIGCONT)
-        time.sleep(0.003)
-    pytest.fail("the child was never stopped while it held the stripe")
-
-
 def test_a_stopped_holder_is_named_and_others_go_on(opened):
     opened.default.update(dict.fromkeys(range(400), -1))
     opened.default.update(dict.fromkeys(range(400), -2))
-    with started(HOLDER, opened.name) as holder:
-        said(holder, "ready")
-        stop_while_holding(opened, holder)
-
+    with stopped_holder(opened) as holder:
         for change in (
             lambda: opened.default.put("held", b"x", timeout=0.3),
             lambda: opened.default.delete("held", timeout=0.3),
@@ -93,9 +69,7 @@ def test_a_stopped_holder_is_named_and_others_go_on(opened):
 def test_the_clusters_time_out_is_the_default(name):
     with dsm.Cluster(nodes=1, name=name, stripes=1, lock_timeout=0.3) as cluster:
         cluster["held"] = b"first"
-        with started(HOLDER, name) as holder:
-            said(holder, "ready")
-            stop_while_holding(cluster, holder)
+        with stopped_holder(cluster) as holder:
             for change in (
                 lambda: cluster.default.__setitem__("other", 1),
                 lambda: cluster.default.put_many({"other": 1}),
@@ -111,9 +85,7 @@ def test_the_clusters_time_out_is_the_default(name):
 
 
 def test_a_stopped_holder_that_is_killed_frees_its_stripe(opened):
-    with started(HOLDER, opened.name) as holder:
-        said(holder, "ready")
-        stop_while_holding(opened, holder)
+    with stopped_holder(opened) as holder:
         holder.kill()
         start = time.monotonic()
         opened["held"] = b"mine"
@@ -133,11 +105,8 @@ try:
 except KeyboardInterrupt:
     print("interrupted" if time.monotonic() - start < 3 else "late", flush=True)
 """
-    with started(HOLDER, opened.name) as holder:
-        said(holder, "ready")
-        stop_while_holding(opened, holder)
-        with started(waiter, opened.name) as waiting:
-            said(waiting, "interrupted")
+    with stopped_holder(opened), started(waiter, opened.name) as waiting:
+        said(waiting, "interrupted")
 
 
 def test_a_stopped_node_blocks_nobody(opened):
@@ -155,9 +124,7 @@ def test_a_stopped_node_blocks_nobody(opened):
 
 def test_a_checkpoint_names_the_stopped_holder_and_leaves_nothing(opened, tmp_path):
     opened._handle.lock_timeout = 0.5
-    with started(HOLDER, opened.name) as holder:
-        said(holder, "ready")
-        stop_while_holding(opened, holder)
+    with stopped_holder(opened) as holder:
         for _ in range(2):
             with pytest.raises(dsm.LockTimeoutError, match=f"pid {holder.pid}, state T"):
                 opened.checkpoint(tmp_path)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 import time
+from functools import partial
+
+from killer import kill_in_turn
 
 import dsm_native as dsm
 
-CLIENTS = 3
 EACH = 100
 
 
@@ -93,42 +94,11 @@ def work(cluster: dsm.Cluster, folder: str, accounts: int, seed: int, end: float
             time.sleep(0.0002)
 
 
-def fork_client(cluster: dsm.Cluster, folder: str, accounts: int, seed: int, end: float) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        work(cluster, folder, accounts, seed, end)
-        status = 0
-    finally:
-        if status:
-            import traceback
-
-            traceback.print_exc()
-        os._exit(status)
-
-
 def main() -> None:
     name, folder, accounts, seconds, seed = sys.argv[1:]
     cluster = dsm.attach(name)
-    end = time.monotonic() + float(seconds)
-    draw = random.Random(int(seed))
-    serial = int(seed) * 1000
-    clients: list[int] = []
-    kills = 0
-    while time.monotonic() < end - 0.1:
-        while len(clients) < CLIENTS:
-            serial += 1
-            clients.append(fork_client(cluster, folder, int(accounts), serial, end))
-        time.sleep(draw.uniform(0.005, 0.06))
-        victim = clients.pop(draw.randrange(CLIENTS))
-        os.kill(victim, signal.SIGKILL)
-        assert os.waitpid(victim, 0)[1] == signal.SIGKILL, "a client ended before it was killed"
-        kills += 1
-    for pid in clients:
-        assert os.waitpid(pid, 0)[1] == 0, "a client failed"
-    print(kills)
+    client = partial(work, cluster, folder, int(accounts))
+    print(kill_in_turn(client, float(seconds), int(seed)))
 
 
 if __name__ == "__main__":
