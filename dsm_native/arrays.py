@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dsm_native._native.array import ArrayCore, ArrayMap
+from dsm_native._native.array_check import check_mapping, heal_array, look_at_array
 from dsm_native._native.array_directory import (
     array_names,
     create_array,
     find_array,
-    find_damaged_array,
-    give_up_array,
     replace_array,
 )
 from dsm_native._native.handle import Handle
@@ -38,7 +37,13 @@ from dsm_native.array_geometry import (
     keeping_axes,
     rows_of,
 )
-from dsm_native.exceptions import CorruptError, KeyNotFoundError, UsageError
+from dsm_native.exceptions import (
+    KeyNotFoundError,
+    LockTimeoutError,
+    NoReplicasAvailableError,
+    StoreFullError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,16 +95,21 @@ def open_array(
 
 
 def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list[str]]:
-    """(problems, repaired, texts) of one array. Repair takes a damaged copy from a sound one, and
-    gives up what no copy tells."""
-    array = Array(handle, name)
+    """(problems, repaired, texts) of one array. Repair makes lost copies anew, and a damaged one
+    from a sound one."""
+    healed = 0
     try:
-        return (0, 0, []) if array._find() is None else array.check(repair)
-    except CorruptError as error:
-        damaged = find_damaged_array(handle, name)
-        if damaged is not None:
-            return damaged.check(repair)
-        return 1, int(repair and give_up_array(handle, name)), [str(error)]
+        if repair:
+            healed = heal_array(handle, name)
+        seen = look_at_array(handle, name)
+        if seen is None:
+            return healed, healed, []
+        problems, repaired, texts = check_mapping(seen, repair)
+        if healed:
+            texts.insert(0, f"array {name!r}: {healed} copies or words of tiles were made anew")
+        return problems + healed, repaired + healed, texts
+    except (NoReplicasAvailableError, LockTimeoutError, StoreFullError) as error:
+        return 1, 0, [str(error)]
 
 
 class Array(ArrayCore):
@@ -434,7 +444,7 @@ class Array(ArrayCore):
 
     def check(self, repair: bool = False) -> tuple[int, int, list[str]]:
         """(problems, repaired, texts) of this array; `Cluster.check` sums them up."""
-        return self._mapping().check(repair)
+        return check_array(self.handle, self.name, repair)
 
     def __repr__(self) -> str:
         return f"<Array {self.name!r} of cluster {self.handle.name!r}>"

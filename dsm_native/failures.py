@@ -36,6 +36,8 @@ KINDS = {  # dsm_event_kind in csrc/node/event.h
     20: "damage_mended",
     21: "filled",
     22: "unfilled",
+    23: "array_mended",
+    24: "array_lost",
 }
 FINDINGS = {  # dsm_finding
     0: "",
@@ -63,8 +65,9 @@ class NodeEvent:
     "rebalance_done", "checkpoint_done", "damage_found" (`amount` objects are lost),
     "damage_mended", "filled" (`amount` lost objects of `stripes` stripes came from `checkpoint`,
     the number of one that was taken at `checkpoint_at`), "unfilled" (objects of `stripes` stripes
-    are in none); and "missed": `amount` events were overwritten or damaged before this subscriber
-    came to read them.
+    are in none), "array_mended" (`amount` copies of arrays were made anew), "array_lost" (no copy
+    is left of `amount` arrays); and "missed": `amount` events were overwritten or damaged before
+    this subscriber came to read them.
 
     sequence: grows by one with each event of the cluster. when: seconds since the epoch. found:
     "kernel" (reported the end of the process), "heartbeat" (silence), "parent" (who started the

@@ -172,7 +172,7 @@ def test_check_finds_differing_copies_and_mends_them(hasty, copy, replicas):
     assert (array.snapshot() == 7).all()
 
 
-def test_check_finds_damaged_headers_and_words(hasty):
+def test_damaged_headers_and_words_are_found_and_mended(hasty):
     array = hasty.array("grid", (64, 512), "u1", tile_rows=8)
     array.fill(7)
     for copy in (0, 2):
@@ -181,9 +181,8 @@ def test_check_finds_damaged_headers_and_words(hasty):
             file.write(b"\xff")
         assert array.check()[0] == 1
         opened = "import dsm_native as dsm, sys; dsm.attach(sys.argv[1]).array('grid')"
-        assert "CorruptError" in run(opened, hasty.name).stderr
-        assert array.check(repair=True)[1] == 1
         assert run(opened, hasty.name).returncode == 0
+        assert array.check() == (0, 0, [])
     size = os.path.getsize(copies_of(hasty)[0])
     tiles = size - 64 * 512 - 4096  # eight tiles of 64 bytes in a page of their own
     with open(copies_of(hasty)[0], "r+b") as file:
@@ -191,29 +190,10 @@ def test_check_finds_damaged_headers_and_words(hasty):
         file.write(b"\xff\xff\xff\x7f")
         file.seek(tiles + 128 + 8)
         file.write(b"\xff")
-    with pytest.raises(dsm.CorruptError):
-        array.fill(8)
-    assert array.check(repair=True)[:2] == (2, 2)
-    assert array.check() == (0, 0, [])
+    assert array.check()[:2] == (2, 0)
     array.fill(8)
+    assert array.check() == (0, 0, [])
     assert (array.snapshot() == 8).all()
-
-
-def test_an_array_whose_segment_was_removed_is_reported_and_given_up(hasty):
-    hasty.array("lost", (4, 4)).fill(1)
-    hasty.array("kept", (4, 4)).fill(2)
-    gc.collect()
-    os.unlink(next(path for path in copies_of(hasty) if path.endswith("1-1")))
-    with pytest.raises(dsm.CorruptError, match="'lost'.*removed"):
-        hasty.array("lost")
-    report = hasty.check()
-    assert report.problems == 1
-    assert "lost" in report.texts[0]
-    assert hasty.check(repair=True).repaired == 1
-    assert hasty.check().clean
-    assert hasty.arrays == ["kept"]
-    assert len(copies_of(hasty)) == 3
-    assert hasty.array("lost", (4, 4)).snapshot().sum() == 0
 
 
 def test_threads_share_a_handle(triple, label):

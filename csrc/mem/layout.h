@@ -69,8 +69,7 @@ typedef enum dsm_cluster_state {
 } dsm_cluster_state;
 #define DSM_DETACHED 0x58E1934Du /* the cluster outlives its owner; anything else: it does not */
 
-/* A lock and who holds it. The owner is for messages and for the service thread, never for safety.
- */
+/* A lock and who holds it. The owner is for messages and the service thread, never for safety. */
 typedef struct dsm_lock_shm {
   dsm_os_mutex_shm mutex;
   dsm_atomic_u32 owner;       /* participant + 1 of the latest holder; 0 before the first */
@@ -236,8 +235,7 @@ _Static_assert(sizeof(dsm_sub_shm) == 192, "three cache lines; the first serves 
 _Static_assert(offsetof(dsm_sub_shm, gen) == 56, "a reader needs one line");
 _Static_assert(offsetof(dsm_sub_shm, reserved) == 128, "a small change needs two");
 
-/* One page of a node's arena. Kept for the first page of a run, and `run` also for its last page.
- */
+/* A page of a node's arena. Kept for a run's first page, and `run` also for its last page. */
 typedef struct dsm_page_shm {
   dsm_atomic_u64 run;  /* sealed: kind << 28 | length in pages */
   dsm_atomic_u64 link; /* link-sealed: next << 28 | previous; for runs in use: stripe */
@@ -311,7 +309,6 @@ typedef struct dsm_recovery_shm {
   dsm_scrub_shm scrubs[DSM_NODES_MAX];
 } dsm_recovery_shm;
 _Static_assert(sizeof(dsm_recovery_shm) <= DSM_PAGE_BYTES, "recovery's words fit a page");
-
 /* One name in the directory of arrays (store/array_directory.h). Builds are sealed by their place;
  * an entry is in use while any word but `check` and the name is not 0. */
 typedef struct dsm_array_entry_shm {
@@ -322,14 +319,18 @@ typedef struct dsm_array_entry_shm {
   uint64_t check;         /* over the name */
   uint32_t name_bytes;
   char name[DSM_REGION_NAME_BYTES];
-  uint8_t reserved[20];
+  dsm_atomic_u32 noted; /* low half of a number that no copy was left of, and that was counted */
+  uint8_t reserved[16];
 } dsm_array_entry_shm;
 _Static_assert(sizeof(dsm_array_entry_shm) == 128, "one entry");
 
 typedef struct dsm_array_directory_shm {
   dsm_atomic_u64 builds; /* sealed once it was used: the number given to the latest build */
   dsm_atomic_u32 high;   /* entries above this index were never used */
-  uint32_t reserved[13];
+  uint32_t reserved;
+  dsm_atomic_u64 mended, lost;           /* copies made anew; arrays that no copy was left of */
+  dsm_atomic_u64 told_mended, told_lost; /* of these, what events have told */
+  dsm_atomic_u64 scrubbed, rounds;       /* bytes looked at; times that all arrays were */
   dsm_array_entry_shm entries[DSM_ARRAYS_MAX];
 } dsm_array_directory_shm;
 
@@ -345,7 +346,6 @@ typedef struct dsm_cut_shm {
   uint64_t reserved_words[5];
 } dsm_cut_shm;
 _Static_assert(sizeof(dsm_cut_shm) == 128, "what writers add to has its own line");
-
 /* What the running checkpoint knows of a stripe. Under the stripe's lock. */
 typedef struct dsm_cut_stripe_shm {
   dsm_atomic_u64 state; /* sealed: number << 1 | walked; 0: never used */

@@ -6,6 +6,7 @@
 #include "../mem/nodes.h"
 #include "../store/heal.h"
 #include "../store/scrub.h"
+#include "array_watch.h"
 #include "background.h"
 #include "rebuild.h"
 #include "report.h"
@@ -25,6 +26,7 @@ struct dsm_caretaker {
   uint32_t next;        /* stripe to be scrubbed */
   uint64_t scrub_at_ns; /* when the pace allows to go on */
   uint64_t segments_ns; /* when to look at the segments again */
+  dsm_array_watch arrays;
 };
 
 static dsm_space *space_of(const dsm_caretaker *self) {
@@ -60,6 +62,7 @@ static void look_at_segments(dsm_caretaker *self) {
     if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
     mend_asked(self);
   }
+  dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->background.stop);
 }
 
 static void scrub(dsm_caretaker *self, uint64_t now_ns) {

@@ -2,7 +2,8 @@
  *
  *   damage that was met and left   mended as soon as the stripe is free (store/heal.h)
  *   its own node, if it has one    scrubbed, at most so many bytes a second (store/scrub.h)
- *   in the keeper alone            looks for lost segments and rebuilds them (rebuild.h)
+ *   in the keeper alone            looks for lost segments and rebuilds them (rebuild.h), and for
+ *                                  copies of arrays (array_watch.h)
  *   what was mended or lost        told as events
  *
  * A thread of its own, since a rebuild takes as long as it takes, and neither heartbeats nor the

@@ -44,6 +44,8 @@ typedef enum dsm_event_kind {
   DSM_EVENT_DAMAGE_MENDED = 20,   /* `amount` objects taken from a replica */
   DSM_EVENT_FILLED = 21,   /* `amount` lost objects of `stripes` stripes came from a checkpoint */
   DSM_EVENT_UNFILLED = 22, /* … could not come from it; they stay lost */
+  DSM_EVENT_ARRAY_MENDED = 23, /* `amount` copies of arrays were made anew */
+  DSM_EVENT_ARRAY_LOST = 24,   /* no copy is left of `amount` arrays */
   DSM_EVENT_KIND_END
 } dsm_event_kind;
 

@@ -156,6 +156,9 @@ void dsm_report_recovery(dsm_call *call, int node) {
   dsm_recovery_shm *recovery = dsm_space_recovery(call->space);
   tell(call, node, DSM_EVENT_DAMAGE_MENDED, &recovery->stripes_mended, &recovery->told_mended);
   tell(call, node, DSM_EVENT_DAMAGE_FOUND, &recovery->objects_lost, &recovery->told_lost);
+  dsm_array_directory_shm *arrays = dsm_space_arrays(call->space);
+  tell(call, node, DSM_EVENT_ARRAY_MENDED, &arrays->mended, &arrays->told_mended);
+  tell(call, node, DSM_EVENT_ARRAY_LOST, &arrays->lost, &arrays->told_lost);
 }
 
 static dsm_event of_checkpoint(int node, dsm_event_kind kind, uint32_t stripes) {

@@ -20,6 +20,11 @@
 #include "../base/atomic.h"
 #include "../base/status.h"
 
+typedef struct dsm_os_process {
+  uint32_t pid;
+  uint64_t start_ticks; /* clock ticks since boot at which the process started */
+} dsm_os_process;
+
 typedef struct dsm_os_segment {
   uint8_t *base;
   uint64_t bytes;
@@ -32,6 +37,17 @@ dsm_status dsm_os_segment_create(const char *name, uint64_t bytes, dsm_os_segmen
 dsm_status dsm_os_segment_open(const char *name, dsm_os_segment *out);
 void dsm_os_segment_close(dsm_os_segment *segment);
 dsm_status dsm_os_segment_unlink(const char *name);
+/* Gives the segment one more name. DSM_NO_CLUSTER if it has none any more, DSM_EXISTS. */
+dsm_status dsm_os_segment_link(const dsm_os_segment *segment, const char *name);
+/* Maps the segment that bore the name before it was unlinked, if that process still has it open:
+ * DSM_NOT_FOUND if it has not, DSM_OS if we may not look. */
+dsm_status dsm_os_segment_borrow(const char *name, const dsm_os_process *process,
+                                 dsm_os_segment *out);
+/* A file that was cut gets this size again, with memory; what was cut is zero. Who has it mapped no
+ * longer ends by touching it. DSM_STORE_FULL. */
+dsm_status dsm_os_segment_regrow(const char *name, uint64_t bytes);
+/* Size of the named segment's file; 0 if there is none. */
+uint64_t dsm_os_segment_size(const char *name);
 /* The same, but only if the name still means this segment, and not a later one. */
 dsm_status dsm_os_segment_unlink_own(const char *name, const dsm_os_segment *segment);
 /* Takes memory for the range from the kernel, or fails with DSM_STORE_FULL and takes nothing. */
@@ -78,11 +94,6 @@ void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex);
 void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us);
 /* Wakes up to `waiters` threads of any process that sleep on the word. */
 void dsm_os_word_wake(const dsm_atomic_u32 *word, uint32_t waiters);
-
-typedef struct dsm_os_process {
-  uint32_t pid;
-  uint64_t start_ticks; /* clock ticks since boot at which the process started */
-} dsm_os_process;
 
 void dsm_os_process_self(dsm_os_process *out);
 /* Identity of the process that has that pid now; start_ticks 0 if there is none. */

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -119,6 +120,69 @@ void dsm_os_segment_close(dsm_os_segment *segment) {
 
 dsm_status dsm_os_segment_unlink(const char *name) {
   return shm_unlink(name) == 0 || errno == ENOENT ? DSM_OK : DSM_OS;
+}
+
+dsm_status dsm_os_segment_link(const dsm_os_segment *segment, const char *name) {
+  char from[64], to[512];
+  snprintf(from, sizeof from, "/proc/self/fd/%d", segment->handle);
+  snprintf(to, sizeof to, SHM_FOLDER "%s", name);
+  if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0) return DSM_OK;
+  return errno == ENOENT ? DSM_NO_CLUSTER : errno == EEXIST ? DSM_EXISTS : DSM_OS;
+}
+
+/* The file behind one descriptor of another process, as a descriptor of ours. */
+static dsm_status borrow_descriptor(const char *path, dsm_os_segment *out) {
+  struct stat info;
+  int descriptor = open(path, O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) return DSM_NOT_FOUND;
+  dsm_status status = DSM_OS;
+  if (lock_shared(descriptor) == 0 && fstat(descriptor, &info) == 0)
+    status = info.st_size < (off_t)DSM_PAGE_BYTES
+                 ? DSM_NOT_FOUND
+                 : map_descriptor(descriptor, (uint64_t)info.st_size, out);
+  if (status != DSM_OK) close(descriptor);
+  return status;
+}
+
+dsm_status dsm_os_segment_borrow(const char *name, const dsm_os_process *process,
+                                 dsm_os_segment *out) {
+  char folder[64], path[384], target[512], wanted[512];
+  snprintf(folder, sizeof folder, "/proc/%u/fd", process->pid);
+  snprintf(wanted, sizeof wanted, SHM_FOLDER "%s (deleted)", name);
+  DIR *entries = opendir(folder);
+  if (!entries) return dsm_os_process_alive(process) ? DSM_OS : DSM_NOT_FOUND;
+  dsm_status status = DSM_NOT_FOUND;
+  const struct dirent *entry;
+  while (status == DSM_NOT_FOUND && (entry = readdir(entries))) {
+    snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length <= 0) continue;
+    target[length] = 0;
+    if (strcmp(target, wanted) == 0) status = borrow_descriptor(path, out);
+  }
+  closedir(entries);
+  return status;
+}
+
+dsm_status dsm_os_segment_regrow(const char *name, uint64_t bytes) {
+  struct stat info;
+  int descriptor = shm_open(name, O_RDWR | O_CLOEXEC, 0);
+  if (descriptor < 0) return errno == ENOENT ? DSM_NO_CLUSTER : DSM_OS;
+  dsm_status status = fstat(descriptor, &info) == 0 ? DSM_OK : DSM_OS;
+  if (status == DSM_OK && (uint64_t)info.st_size < bytes) {
+    dsm_os_segment file = {.bytes = bytes, .handle = descriptor};
+    status =
+        ftruncate(descriptor, (off_t)bytes) == 0 ? dsm_os_segment_back(&file, 0, bytes) : DSM_OS;
+  }
+  close(descriptor);
+  return status;
+}
+
+uint64_t dsm_os_segment_size(const char *name) {
+  struct stat info;
+  char path[512];
+  snprintf(path, sizeof path, SHM_FOLDER "%s", name);
+  return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
 }
 
 bool dsm_os_segment_named(const char *name, const dsm_os_segment *segment) {

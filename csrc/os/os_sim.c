@@ -56,15 +56,22 @@ static void unback(sim_segment *segment, uint64_t page, uint64_t pages) {
 }
 
 void dsm__sim_release(sim_segment *segment) {
-  if (!segment->used || segment->name[0] || dsm__sim_mapped(segment)) return;
+  if (!segment->used || dsm__sim_named(segment) || dsm__sim_mapped(segment)) return;
   unback(segment, 0, dsm__sim_pages(segment));
   segment->used = segment->truncated = false;
+  segment->former[0] = 0;
+}
+
+/* Which of its names it is, or -1. */
+static int name_of(const sim_segment *segment, const char *name) {
+  for (int i = 0; i < 2; i++)
+    if (segment->used && strcmp(segment->names[i], name) == 0) return i;
+  return -1;
 }
 
 static sim_segment *find(const char *name) {
   for (unsigned i = 0; i < SIM_SEGMENTS_MAX; i++)
-    if (world->segments[i].used && strcmp(world->segments[i].name, name) == 0)
-      return &world->segments[i];
+    if (name_of(&world->segments[i], name) >= 0) return &world->segments[i];
   return NULL;
 }
 
@@ -97,7 +104,7 @@ dsm_status dsm_os_segment_create(const char *name, uint64_t bytes, dsm_os_segmen
   sim_segment *segment = slot_for(bytes);
   if (!segment) return DSM_OS;
   segment->used = true;
-  strcpy(segment->name, name);
+  strcpy(segment->names[0], name);
   map(segment, out);
   return DSM_OK;
 }
@@ -123,9 +130,50 @@ void dsm_os_segment_close(dsm_os_segment *segment) {
 dsm_status dsm_os_segment_unlink(const char *name) {
   sim_segment *segment = find(name);
   if (!segment) return DSM_OK;
-  segment->name[0] = 0;
+  strcpy(segment->former, name);
+  segment->names[name_of(segment, name)][0] = 0;
   dsm__sim_release(segment);
   return DSM_OK;
+}
+
+dsm_status dsm_os_segment_link(const dsm_os_segment *segment, const char *name) {
+  sim_segment *slot = &world->segments[segment->handle];
+  if (!dsm__sim_named(slot)) return DSM_NO_CLUSTER;
+  if (find(name)) return DSM_EXISTS;
+  DSM_ASSERT(!slot->names[0][0] || !slot->names[1][0]);
+  strcpy(slot->names[slot->names[0][0] ? 1 : 0], name);
+  return DSM_OK;
+}
+
+dsm_status dsm_os_segment_borrow(const char *name, const dsm_os_process *process,
+                                 dsm_os_segment *out) {
+  for (unsigned i = 0; i < SIM_SEGMENTS_MAX; i++) {
+    sim_segment *segment = &world->segments[i];
+    if (!segment->used || strcmp(segment->former, name) != 0 || !segment->mapped[process->pid - 1])
+      continue;
+    map(segment, out);
+    return DSM_OK;
+  }
+  return DSM_NOT_FOUND;
+}
+
+dsm_status dsm_os_segment_regrow(const char *name, uint64_t bytes) {
+  sim_segment *segment = find(name);
+  if (!segment) return DSM_NO_CLUSTER;
+  if (!segment->truncated) return DSM_OK;
+  DSM_ASSERT(segment->bytes == bytes);
+  unback(segment, 0, dsm__sim_pages(segment));
+  dsm_os_segment whole = {
+      .base = segment->base, .bytes = bytes, .handle = (int)(segment - world->segments)};
+  DSM_TRY(dsm_os_segment_back(&whole, 0, bytes));
+  segment->truncated = false;
+  return DSM_OK;
+}
+
+uint64_t dsm_os_segment_size(const char *name) {
+  const sim_segment *segment = find(name);
+  if (!segment) return 0;
+  return segment->truncated ? DSM_PAGE_BYTES / 2 : segment->bytes;
 }
 
 bool dsm_os_segment_named(const char *name, const dsm_os_segment *segment) {
@@ -212,8 +260,7 @@ uint64_t dsm_sim_backed_bytes(void) {
 
 unsigned dsm_sim_named_segments(void) {
   unsigned count = 0;
-  for (unsigned i = 0; i < SIM_SEGMENTS_MAX; i++)
-    count += world->segments[i].used && world->segments[i].name[0];
+  for (unsigned i = 0; i < SIM_SEGMENTS_MAX; i++) count += dsm__sim_named(&world->segments[i]);
   return count;
 }
 
@@ -221,6 +268,10 @@ void dsm_sim_truncate(const char *name) {
   sim_segment *segment = find(name);
   DSM_ASSERT(segment);
   segment->truncated = true;
+}
+
+bool dsm_sim_backed(const dsm_os_segment *segment, uint64_t offset) {
+  return world->segments[segment->handle].backed[offset / DSM_PAGE_BYTES];
 }
 
 void dsm_os_pause(uint32_t wait_us) {

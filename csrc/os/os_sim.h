@@ -56,6 +56,9 @@ unsigned dsm_sim_named_segments(void);
 /* Cuts a named segment, as truncate(2) would: dsm_os_segment_truncated is true from now on. */
 void dsm_sim_truncate(const char *name);
 
+/* Whether the page at the offset may be touched. */
+bool dsm_sim_backed(const dsm_os_segment *segment, uint64_t offset);
+
 /* The whole world as it is now, and back to it, any number of times. */
 typedef struct dsm_sim_picture dsm_sim_picture;
 dsm_sim_picture *dsm_sim_picture_take(void);

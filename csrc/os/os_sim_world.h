@@ -20,7 +20,8 @@ typedef struct sim_segment {
   uint8_t *backed; /* one byte per page: 1 if it may be touched */
   uint64_t bytes;
   bool used, truncated;
-  char name[SIM_NAME_BYTES]; /* empty: unlinked */
+  char names[2][SIM_NAME_BYTES]; /* empty: none; with both empty it is unlinked */
+  char former[SIM_NAME_BYTES];   /* the one that it lost last */
   uint32_t mapped[SIM_PROCESSES_MAX];
 } sim_segment;
 
@@ -65,5 +66,9 @@ void dsm__sim_protect(sim_segment *segment, uint64_t page, uint64_t pages, bool 
 /* Forgets an unnamed segment that nobody maps. */
 void dsm__sim_release(sim_segment *segment);
 bool dsm__sim_mapped(const sim_segment *segment);
+
+static inline bool dsm__sim_named(const sim_segment *segment) {
+  return segment->used && (segment->names[0][0] || segment->names[1][0]);
+}
 
 #endif

@@ -1,4 +1,4 @@
-/* Making, mapping and verifying the segments of an array. */
+/* Making and verifying the segments of an array. */
 #define _GNU_SOURCE
 #include "array.h"
 
@@ -13,20 +13,19 @@ static uint64_t page_round(uint64_t bytes) {
   return (bytes + DSM_PAGE_BYTES - 1) & ~(uint64_t)(DSM_PAGE_BYTES - 1);
 }
 
-void dsm_array_segment_name(char *out, const dsm_space *space, uint64_t build, uint32_t copy) {
+void dsm_array_segment_name(char *out, const dsm_space *space, uint64_t number, uint32_t copy) {
   const dsm_config_shm *config = &dsm_space_control(space)->config;
   snprintf(out, DSM_ARRAY_SEGMENT_NAME_BYTES, "/dsm-%u-%.*s-a%016" PRIx64 "%" PRIx64 "-%" PRIu32,
-           dsm_os_user(), (int)sizeof config->name, config->name, config->cluster_id, build, copy);
+           dsm_os_user(), (int)sizeof config->name, config->name, config->cluster_id, number, copy);
 }
 
-static uint64_t header_check(const dsm_array_header_shm *header, uint32_t copy) {
+uint64_t dsm_array_header_check(const dsm_array_header_shm *header, uint32_t copy) {
   uint64_t geometry =
       dsm_hash64(&header->geometry, sizeof header->geometry, DSM_ARRAY_MAGIC + copy);
   return dsm_hash64(header + 1, header->geometry.description_bytes, geometry);
 }
 
-/* Offsets from the geometry; false if it is outside the limits. */
-static bool lay_out(dsm_array *array, uint64_t *bytes) {
+bool dsm_array_lay_out(dsm_array *array, uint64_t *bytes) {
   const dsm_array_geometry_shm *geometry = &array->geometry;
   if (geometry->data_bytes > DSM_ARRAY_BYTES_MAX || geometry->replicas < 1 ||
       geometry->replicas > DSM_REPLICAS_MAX || geometry->copies > DSM_ARRAY_COPIES_MAX ||
@@ -55,11 +54,11 @@ static void fill_header(dsm_array *array, uint32_t copy, const char *description
   header->copy = copy;
   header->geometry = array->geometry;
   memcpy(header + 1, description, array->geometry.description_bytes);
-  header->check = header_check(header, copy);
+  header->check = dsm_array_header_check(header, copy);
   header->magic = DSM_ARRAY_MAGIC;
 }
 
-static void fill_words(const dsm_array *array) {
+void dsm_array_fill_words(const dsm_array *array) {
   for (uint32_t i = 0; i < DSM_ARRAY_SESSIONS; i++)
     dsm_store_relaxed_u64(&dsm_array_session(array, i)->state,
                           dsm_seal(0, dsm_array_session_salt(array, i)));
@@ -68,15 +67,18 @@ static void fill_words(const dsm_array *array) {
                           dsm_seal(0, dsm_array_tile_salt(array, tile)));
 }
 
-static dsm_status create_copy(dsm_call *call, dsm_array *array, uint32_t copy, uint64_t bytes,
-                              const char *description) {
+dsm_status dsm_array_create_copy(dsm_call *call, dsm_array *array, uint32_t copy,
+                                 const char *description) {
   char name[DSM_ARRAY_SEGMENT_NAME_BYTES];
-  dsm_array_segment_name(name, call->space, array->geometry.build, copy);
+  uint64_t bytes;
+  if (!dsm_array_lay_out(array, &bytes)) return DSM_USAGE;
+  dsm_array_segment_name(name, call->space, array->number, copy);
   DSM_TRY(dsm_os_segment_create(name, bytes, &array->segments[copy]));
   DSM_CRASH_POINT("array.segment");
   const dsm_os_segment *segment = &array->segments[copy];
-  /* Copies have no words; an undo image gets memory tile by tile. */
-  uint64_t head = copy == 0 ? array->data : array->sessions;
+  /* Backups have no words of tiles; an undo image gets memory tile by tile. */
+  bool only_image = copy >= array->geometry.replicas;
+  uint64_t head = copy == 0 ? array->data : only_image ? array->sessions : array->tiles;
   DSM_TRY(store_full(call, dsm_os_segment_back(segment, 0, head), head));
   if (copy < array->geometry.replicas && array->geometry.data_bytes > 0)
     DSM_TRY(store_full(call, dsm_os_segment_back(segment, array->data, bytes - array->data),
@@ -89,20 +91,20 @@ static dsm_status create_copy(dsm_call *call, dsm_array *array, uint32_t copy, u
 dsm_status dsm_array_create(dsm_call *call, const dsm_array_geometry_shm *geometry,
                             const char *description, dsm_array *out) {
   uint64_t bytes;
-  *out = (dsm_array){.geometry = *geometry, .entry = DSM_ARRAYS_MAX};
+  *out = (dsm_array){.geometry = *geometry, .number = geometry->build, .entry = DSM_ARRAYS_MAX};
   for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) out->segments[copy].handle = -1;
   dsm_array_geometry_shm *made = &out->geometry;
   made->cluster_id = dsm_space_control(call->space)->config.cluster_id;
   made->copies = made->replicas == 1 && made->undo ? 2 : made->replicas;
   if (made->tile_bytes)
     made->tile_count = (made->data_bytes + made->tile_bytes - 1) / made->tile_bytes;
-  if (!lay_out(out, &bytes))
+  if (!dsm_array_lay_out(out, &bytes))
     return dsm_fail(call, DSM_USAGE, "bytes of an array", -1, -1, made->data_bytes,
                     DSM_ARRAY_BYTES_MAX);
   dsm_status status = DSM_OK;
   for (uint32_t copy = 0; copy < made->copies && status == DSM_OK; copy++)
-    status = create_copy(call, out, copy, bytes, description);
-  if (status == DSM_OK) fill_words(out);
+    status = dsm_array_create_copy(call, out, copy, description);
+  if (status == DSM_OK) dsm_array_fill_words(out);
   if (status != DSM_OK) dsm_array_close(out);
   return status;
 }
@@ -117,94 +119,10 @@ dsm_status dsm_array_valid(dsm_call *call, const dsm_array *array, uint32_t copy
                     DSM_ARRAY_MAGIC);
   uint64_t described = header->geometry.description_bytes;
   if (described > array->segments[copy].bytes - sizeof *header || header->copy != copy ||
-      header->check != header_check(header, copy))
+      header->check != dsm_array_header_check(header, copy))
     return dsm_fail(call, DSM_CORRUPT, "header of an array does not verify", -1, -1, copy,
                     header->check);
   return DSM_OK;
-}
-
-void dsm_array_header_repair(const dsm_array *array, uint32_t copy) {
-  dsm_array_header_shm *header = dsm_array_header(array, copy);
-  for (uint32_t from = 0; from < array->geometry.copies; from++) {
-    const dsm_array_header_shm *good = dsm_array_header(array, from);
-    if (from == copy || good->magic != DSM_ARRAY_MAGIC ||
-        good->geometry.description_bytes != array->geometry.description_bytes ||
-        good->check != header_check(good, from))
-      continue;
-    header->layout_version = DSM_LAYOUT_VERSION;
-    header->copy = copy;
-    header->geometry = array->geometry;
-    memcpy(header + 1, good + 1, array->geometry.description_bytes);
-    header->check = header_check(header, copy);
-    header->magic = DSM_ARRAY_MAGIC;
-    return;
-  }
-}
-
-static dsm_status open_copy(dsm_call *call, dsm_array *array, uint64_t build, uint32_t copy) {
-  char name[DSM_ARRAY_SEGMENT_NAME_BYTES];
-  dsm_array_segment_name(name, call->space, build, copy);
-  dsm_status status = dsm_os_segment_open(name, &array->segments[copy]);
-  if (status == DSM_NO_CLUSTER) return DSM_RETRY;
-  if (status != DSM_OK)
-    return dsm_fail(call, status, "segment of an array cannot be opened", -1, -1, build, copy);
-  DSM_TRY(dsm_array_valid(call, array, copy));
-  const dsm_array_geometry_shm *geometry = &dsm_array_header(array, copy)->geometry;
-  if (copy == 0) array->geometry = *geometry;
-  if (geometry->build != build || memcmp(geometry, &array->geometry, sizeof *geometry) != 0 ||
-      geometry->cluster_id != dsm_space_control(call->space)->config.cluster_id)
-    return dsm_fail(call, DSM_CORRUPT, "segment is not this array's", -1, -1, geometry->build,
-                    build);
-  return DSM_OK;
-}
-
-dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out) {
-  uint64_t bytes = 0;
-  *out = (dsm_array){.entry = entry};
-  for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) out->segments[copy].handle = -1;
-  dsm_status status = open_copy(call, out, build, 0);
-  if (status == DSM_OK && (!lay_out(out, &bytes) || out->segments[0].bytes != bytes))
-    status = dsm_fail(call, DSM_CORRUPT, "size of an array's segment", -1, -1,
-                      out->segments[0].bytes, bytes);
-  for (uint32_t copy = 1; status == DSM_OK && copy < out->geometry.copies; copy++) {
-    status = open_copy(call, out, build, copy);
-    if (status == DSM_OK && out->segments[copy].bytes != bytes)
-      status = dsm_fail(call, DSM_CORRUPT, "size of an array's segment", -1, -1,
-                        out->segments[copy].bytes, bytes);
-  }
-  if (status != DSM_OK) dsm_array_close(out);
-  return status;
-}
-
-/* Maps all copies that have a name; how many. */
-static uint32_t map_copies(const dsm_call *call, dsm_array *out, uint64_t build) {
-  char name[DSM_ARRAY_SEGMENT_NAME_BYTES];
-  for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) {
-    dsm_array_segment_name(name, call->space, build, copy);
-    if (dsm_os_segment_open(name, &out->segments[copy]) != DSM_OK) return copy;
-  }
-  return DSM_ARRAY_COPIES_MAX;
-}
-
-dsm_status dsm_array_open_damaged(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out) {
-  uint64_t bytes = 0;
-  *out = (dsm_array){.entry = entry};
-  for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) out->segments[copy].handle = -1;
-  uint32_t mapped = map_copies(call, out, build), told = 0;
-  while (told < mapped && dsm_array_valid(call, out, told) != DSM_OK) told++;
-  bool sound = told < mapped;
-  if (sound) out->geometry = dsm_array_header(out, told)->geometry;
-  const dsm_array_geometry_shm *geometry = &out->geometry;
-  sound = sound && geometry->build == build && geometry->copies == mapped &&
-          geometry->cluster_id == dsm_space_control(call->space)->config.cluster_id &&
-          lay_out(out, &bytes);
-  for (uint32_t copy = 0; copy < mapped; copy++)
-    sound = sound && out->segments[copy].bytes == bytes;
-  /* A zeroed primary without a backup: its elements are gone, however well its header is told. */
-  if (sound && geometry->replicas == 1 && dsm_array_header(out, 0)->magic == 0) sound = false;
-  if (sound) return DSM_OK;
-  dsm_array_close(out);
-  return dsm_fail(call, DSM_CORRUPT, "no copy of the array tells its header", -1, -1, mapped, told);
 }
 
 void dsm_array_close(dsm_array *array) {
@@ -212,10 +130,10 @@ void dsm_array_close(dsm_array *array) {
     dsm_os_segment_close(&array->segments[copy]);
 }
 
-void dsm_array_unlink(const dsm_space *space, uint64_t build) {
+void dsm_array_unlink(const dsm_space *space, uint64_t number) {
   char name[DSM_ARRAY_SEGMENT_NAME_BYTES];
   for (uint32_t copy = DSM_ARRAY_COPIES_MAX; copy > 0; copy--) {
-    dsm_array_segment_name(name, space, build, copy - 1);
+    dsm_array_segment_name(name, space, number, copy - 1);
     dsm_os_segment_unlink(name);
     DSM_CRASH_POINT("array.unlinked");
   }

@@ -9,7 +9,11 @@
  *   I  the header is written before the build is published and never changes; its checksum covers
  *      the geometry and the description of the element type (I-10)
  *   I  all memory but that of the undo image is backed before the build is published (I-9)
- *   I  a build's number is never used twice, and its segments' names carry the cluster's identity
+ *   I  a number is never used twice, and the names of the segments carry it and the cluster's
+ *      identity. A healed array has another number and the same geometry, its first number
+ *      (`build`) included: its sound files bear the new names as well (store/array_heal.h)
+ *   I  a primary whose elements are not to be believed bears another magic, and nothing is begun in
+ *      it, published from it or copied out of it any more
  *
  * A dsm_array is private memory. Opening and closing may happen in any number of processes at once.
  */
@@ -18,8 +22,9 @@
 
 #include "../mem/space.h"
 
-#define DSM_ARRAY_MAGIC 0x59415252414D5344ull /* "DSMARRAY" */
-#define DSM_ARRAY_SESSIONS 512u               /* blocks open at once on one array */
+#define DSM_ARRAY_MAGIC 0x59415252414D5344ull   /* "DSMARRAY" */
+#define DSM_ARRAY_DOUBTED 0x54425544414D5344ull /* "DSMADUBT": what lies here is not believed */
+#define DSM_ARRAY_SESSIONS 512u                 /* blocks open at once on one array */
 #define DSM_ARRAY_COPIES_MAX DSM_REPLICAS_MAX
 #define DSM_ARRAY_DIMENSIONS_MAX 64u
 #define DSM_ARRAY_DESCRIPTION_MAX 65535u
@@ -72,34 +77,56 @@ _Static_assert(sizeof(dsm_array_session_shm) == 64, "sessions do not share lines
 typedef struct dsm_array {
   dsm_os_segment segments[DSM_ARRAY_COPIES_MAX];
   dsm_array_geometry_shm geometry; /* private copy, verified when it was opened */
+  uint64_t number;                 /* by which the directory means it, and its files' names */
   uint32_t entry;                  /* in the directory (store/array_directory.h) */
-  uint64_t sessions, tiles, data;  /* offsets in the segments */
+  uint32_t lost;    /* bit per copy that cannot be used; never in what dsm_array_open gives */
+  uint32_t unnamed; /* bit per copy that has no name any more, and was found at another process */
+  uint32_t reserved;
+  uint64_t sessions, tiles, data; /* offsets in the segments */
 } dsm_array;
 
-void dsm_array_segment_name(char *out, const dsm_space *space, uint64_t build, uint32_t copy);
+void dsm_array_segment_name(char *out, const dsm_space *space, uint64_t number, uint32_t copy);
 
 /* Makes all segments of a build, zeroed. `geometry` has all but cluster_id, tile_count and copies.
  * DSM_STORE_FULL, DSM_USAGE; what was made by then goes with the directory's entry. */
 dsm_status dsm_array_create(dsm_call *call, const dsm_array_geometry_shm *geometry,
                             const char *description, dsm_array *out);
-/* Maps a build. DSM_RETRY if it is gone, DSM_CORRUPT. */
-dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out);
-/* For dsm_array_check alone: also if headers do not verify, as long as one copy tells. */
-dsm_status dsm_array_open_damaged(dsm_call *call, uint32_t entry, uint64_t build, dsm_array *out);
+/* Makes one copy of an array whose geometry and number are set: named, backed, with its header. */
+dsm_status dsm_array_create_copy(dsm_call *call, dsm_array *array, uint32_t copy,
+                                 const char *description);
+/* Words of a primary that nobody ever used. */
+void dsm_array_fill_words(const dsm_array *array);
 void dsm_array_close(dsm_array *array);
-/* Removes the names of all segments of a build; nothing if there are none. */
-void dsm_array_unlink(const dsm_space *space, uint64_t build);
+/* Removes the names of all segments of a number; nothing if there are none. */
+void dsm_array_unlink(const dsm_space *space, uint64_t number);
+/* Offsets from the geometry, and the size of each segment; false if it is outside the limits. */
+bool dsm_array_lay_out(dsm_array *array, uint64_t *bytes);
+uint64_t dsm_array_header_check(const dsm_array_header_shm *header, uint32_t copy);
 /* DSM_CORRUPT if a segment was cut or a copy's header does not verify. */
 dsm_status dsm_array_valid(dsm_call *call, const dsm_array *array, uint32_t copy);
-/* Writes the header of a copy anew from the verified geometry. */
-void dsm_array_header_repair(const dsm_array *array, uint32_t copy);
+
+/* Maps an array (store/array_open.c). DSM_RETRY if the entry means another number by now;
+ * DSM_CORRUPT if a copy is lost, which dsm_array_heal sees to. A copy whose name is gone is found
+ * at a process that has it open. */
+dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t number, dsm_array *out);
+/* The same whatever is lost, as long as one header tells the geometry: out->lost says what, and a
+ * lost copy may be mapped all the same. DSM_NO_REPLICAS if none does. DSM_LOCK_TIMEOUT if a copy is
+ * gone that a process may have into which we may not look. */
+dsm_status dsm_array_look(dsm_call *call, uint32_t entry, uint64_t number, dsm_array *out);
 
 static inline dsm_array_header_shm *dsm_array_header(const dsm_array *array, uint32_t copy) {
   return (dsm_array_header_shm *)(void *)array->segments[copy].base;
 }
 
+/* Whether the copy is there and its header was verified. */
+static inline bool dsm_array_usable(const dsm_array *array, uint32_t copy) {
+  return copy < array->geometry.copies && !(array->lost >> copy & 1);
+}
+
 static inline const char *dsm_array_description(const dsm_array *array) {
-  return (const char *)array->segments[0].base + sizeof(dsm_array_header_shm);
+  uint32_t copy = 0;
+  while (!dsm_array_usable(array, copy)) copy++;
+  return (const char *)array->segments[copy].base + sizeof(dsm_array_header_shm);
 }
 
 static inline uint8_t *dsm_array_data(const dsm_array *array, uint32_t copy) {
@@ -112,6 +139,13 @@ static inline dsm_array_tile_shm *dsm_array_tile(const dsm_array *array, uint64_
 
 static inline dsm_array_session_shm *dsm_array_session(const dsm_array *array, uint32_t session) {
   return (dsm_array_session_shm *)(void *)(array->segments[0].base + array->sessions) + session;
+}
+
+/* In a backup a session says only that its block is being copied there just now, so that a backup
+ * that must do without the primary knows what in it is half-way. */
+static inline dsm_array_session_shm *dsm_array_mark(const dsm_array *array, uint32_t copy,
+                                                    uint32_t session) {
+  return (dsm_array_session_shm *)(void *)(array->segments[copy].base + array->sessions) + session;
 }
 
 /* Salts of the sealed words: of this build, this kind and this place. */
@@ -132,10 +166,18 @@ static inline bool dsm_array_is_raw(const dsm_array *array) {
   return dsm_load_acquire_u32(&dsm_array_header(array, 0)->raw) != 0;
 }
 
-/* The two places where old bytes are found: whether copy 1 serves as the image of what is written.
- */
-static inline bool dsm_array_has_image(const dsm_array *array) {
-  return array->geometry.copies > 1;
+/* False once the primary's elements are not believed. One load of a line that is in use anyway. */
+static inline bool dsm_array_trusted(const dsm_array *array) {
+  return dsm_load_acquire_u64((const dsm_atomic_u64 *)(const void *)dsm_array_header(array, 0)) ==
+         DSM_ARRAY_MAGIC;
+}
+
+/* The copy that serves as the image of what is being written; 0 if there is none. */
+static inline uint32_t dsm_array_image_copy(const dsm_array *array) {
+  for (uint32_t copy = 1; copy < array->geometry.copies; copy++)
+    if (dsm_array_usable(array, copy) && dsm_array_header(array, copy)->magic == DSM_ARRAY_MAGIC)
+      return copy;
+  return 0;
 }
 
 #endif

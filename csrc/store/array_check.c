@@ -9,7 +9,6 @@ typedef struct check {
   dsm_call *call;
   const dsm_array *array;
   bool repair;
-  bool doubted; /* the primary's header did not verify, so its elements are not believed */
   dsm_check_tell *tell;
   void *context;
   dsm_check_report *report;
@@ -21,20 +20,23 @@ static void problem(const check *self, const char *what, uint64_t left, uint64_t
   self->tell(self->context, &fault);
 }
 
-static bool check_headers(check *self) {
-  bool primary = true;
-  for (uint32_t copy = 0; copy < self->array->geometry.copies; copy++) {
-    if (dsm_array_valid(self->call, self->array, copy) == DSM_OK) continue;
-    const dsm_fault *fault = &self->call->fault;
-    problem(self, fault->what, fault->left, fault->right);
-    bool cut = dsm_os_segment_truncated(&self->array->segments[copy]);
-    self->doubted |= copy == 0;
-    primary &= !cut;
-    if (!self->repair || cut || self->array->geometry.copies == 1) continue;
-    dsm_array_header_repair(self->array, copy);
-    self->report->repaired += dsm_array_valid(self->call, self->array, copy) == DSM_OK;
+/* False if the primary is not to be looked at. */
+static bool check_files(const check *self) {
+  const dsm_array *array = self->array;
+  for (uint32_t copy = 0; copy < array->geometry.copies; copy++) {
+    bool there = array->segments[copy].base != NULL;
+    if (!there) {
+      problem(self, "file of a copy is gone or cut", copy, array->number);
+    } else if (dsm_array_valid(self->call, array, copy) != DSM_OK) {
+      const dsm_fault *fault = &self->call->fault;
+      problem(self, fault->what, fault->left, fault->right);
+    } else if (array->unnamed >> copy & 1) {
+      problem(self, "file of a copy has no name any more", copy, array->number);
+    } else if (array->lost >> copy & 1) {
+      problem(self, "file of a copy is another array's", copy, array->number);
+    }
   }
-  return primary;
+  return dsm_array_usable(array, 0) && dsm_array_valid(self->call, array, 0) == DSM_OK;
 }
 
 /* What a session without a readable phase was doing is unknown: the primary is kept. */
@@ -99,17 +101,18 @@ static void check_words(const check *self, uint64_t tile) {
 /* Copy of which the bytes are to be taken, or -1 if all agree. */
 static int judge(const check *self, uint64_t low, uint64_t high) {
   const dsm_array *array = self->array;
-  bool differs = false;
+  bool differs = false, all = array->lost == 0;
   for (uint32_t copy = 1; copy < array->geometry.copies; copy++)
-    differs |= dsm_page_diff_count(dsm_array_data(array, 0) + low,
+    differs |= dsm_array_usable(array, copy) &&
+               dsm_page_diff_count(dsm_array_data(array, 0) + low,
                                    dsm_array_data(array, copy) + low, high - low) != 0;
   if (!differs) return -1;
-  bool outvoted = array->geometry.copies >= 3 &&
+  bool outvoted = all && array->geometry.copies >= 3 &&
                   dsm_page_diff_count(dsm_array_data(array, 0) + low,
                                       dsm_array_data(array, 1) + low, high - low) != 0 &&
                   dsm_page_diff_count(dsm_array_data(array, 1) + low,
                                       dsm_array_data(array, 2) + low, high - low) == 0;
-  return outvoted || self->doubted ? 1 : 0;
+  return outvoted ? 1 : 0;
 }
 
 static void check_copies(const check *self, uint64_t tile) {
@@ -140,8 +143,8 @@ static void check_copies(const check *self, uint64_t tile) {
 
 dsm_status dsm_array_check(dsm_call *call, const dsm_array *array, bool repair,
                            dsm_check_tell *tell, void *context, dsm_check_report *report) {
-  check self = {call, array, repair, false, tell, context, report};
-  if (!check_headers(&self)) return DSM_OK;
+  check self = {call, array, repair, tell, context, report};
+  if (!check_files(&self)) return DSM_OK;
   check_sessions(&self);
   bool compares =
       array->geometry.replicas > 1 && !dsm_load_acquire_u32(&dsm_array_header(array, 0)->raw);

@@ -255,6 +255,16 @@ bool dsm_array_entry_name(const dsm_space *space, uint32_t entry, char *name,
   return true;
 }
 
+void dsm_array_note_lost(const dsm_space *space, uint32_t entry, uint64_t number) {
+  dsm_atomic_u32 *noted = &entry_of(space, entry)->noted;
+  if (dsm_exchange_acq_rel_u32(noted, (uint32_t)number) != (uint32_t)number)
+    dsm_fetch_add_relaxed_u64(&dsm_space_arrays(space)->lost, 1);
+}
+
+void dsm_array_note_mended(const dsm_space *space, uint64_t copies) {
+  if (copies) dsm_fetch_add_relaxed_u64(&dsm_space_arrays(space)->mended, copies);
+}
+
 dsm_status dsm_array_settle_dead(dsm_call *call) {
   uint32_t high = dsm_array_entries(call->space);
   for (uint32_t i = 0; i < high; i++) {

@@ -36,6 +36,10 @@ dsm_status dsm_array_settle(dsm_call *call, uint32_t entry);
 
 /* The build that an entry means now; 0 if none, or if the word is damaged. */
 uint64_t dsm_array_current(const dsm_space *space, uint32_t entry);
+/* Whether the entry still means what was mapped, or the mapping is of none. */
+static inline bool dsm_array_meant(const dsm_space *space, const dsm_array *array) {
+  return array->entry >= DSM_ARRAYS_MAX || dsm_array_current(space, array->entry) == array->number;
+}
 /* The name of an entry that means a build; false if it means none or is damaged. */
 bool dsm_array_entry_name(const dsm_space *space, uint32_t entry, char *name, uint32_t *name_bytes);
 /* Number of entries to look at. */
@@ -47,6 +51,10 @@ uint64_t dsm_array_directory_sum(const dsm_space *space);
 dsm_status dsm_array_settle_dead(dsm_call *call);
 /* Removes the names of all segments of all arrays; for the end of a cluster. */
 void dsm_array_unlink_all(const dsm_space *space);
+
+/* Counts an array of which no copy is left, once; and copies that were made anew. */
+void dsm_array_note_lost(const dsm_space *space, uint32_t entry, uint64_t number);
+void dsm_array_note_mended(const dsm_space *space, uint64_t copies);
 
 /* A process as it stands in shared words: participant + 1 | incarnation << 32. */
 uint64_t dsm_array_self(const dsm_space *space);

@@ -42,13 +42,15 @@ void dsm_array_session_wake(const dsm_array *array, uint32_t session) {
                    UINT32_MAX);
 }
 
-void dsm_array_stamp_raise(const dsm_array *array, uint64_t tile, bool held) {
+bool dsm_array_stamp_raise(const dsm_array *array, uint64_t tile, bool held) {
   bool ok;
   dsm_atomic_u64 *word = &dsm_array_tile(array, tile)->stamp;
   uint64_t salt = dsm_array_tile_salt(array, tile);
   uint64_t stamp = dsm_unseal(dsm_load_relaxed_u64(word), salt, &ok);
+  if (!ok) return false;
   stamp = held ? (stamp + 1) | 1 : (stamp | 1) + 1;
   dsm_store_seq_cst_u64(word, dsm_seal(stamp & DSM_SEAL_VALUE_MASK, salt));
+  return true;
 }
 
 /* Memory for the tiles' image, where there is only an image. */
@@ -89,9 +91,47 @@ dsm_status dsm_array_image(dsm_call *call, const dsm_array *array, const dsm_arr
 
 uint64_t dsm_array_copy_out(const dsm_array *array, uint64_t low, uint64_t high) {
   uint64_t pages = 0;
+  if (!dsm_array_trusted(array)) return 0;
   for (uint32_t copy = 1; copy < array->geometry.copies; copy++)
+    if (dsm_array_usable(array, copy))
+      pages += dsm_page_diff_copy(dsm_array_data(array, copy) + low, dsm_array_data(array, 0) + low,
+                                  high - low);
+  return pages;
+}
+
+static void mark(const dsm_array *array, uint32_t copy, uint32_t session) {
+  const dsm_array_session_shm *words = dsm_array_session(array, session);
+  dsm_array_session_shm *to = dsm_array_mark(array, copy, session);
+  dsm_store_relaxed_u64(&to->first, dsm_load_relaxed_u64(&words->first));
+  dsm_store_relaxed_u64(&to->last, dsm_load_relaxed_u64(&words->last));
+  dsm_store_relaxed_u32(&to->pid, dsm_load_relaxed_u32(&words->pid));
+  dsm_store_seq_cst_u64(&to->state,
+                        dsm_seal(DSM_ARRAY_PUBLISHING, dsm_array_session_salt(array, session)));
+}
+
+bool dsm_array_marked(const dsm_array *array, uint32_t copy, uint32_t session, uint64_t *first,
+                      uint64_t *last) {
+  const dsm_array_session_shm *from = dsm_array_mark(array, copy, session);
+  uint64_t state = dsm_seal(DSM_ARRAY_PUBLISHING, dsm_array_session_salt(array, session));
+  if (dsm_load_acquire_u64(&from->state) != state) return false;
+  *first = dsm_load_relaxed_u64(&from->first);
+  *last = dsm_load_relaxed_u64(&from->last);
+  return *first <= *last && *last < array->geometry.tile_count;
+}
+
+uint64_t dsm_array_publish_out(const dsm_array *array, uint32_t session) {
+  const dsm_array_session_shm *words = dsm_array_session(array, session);
+  uint64_t low = dsm_load_relaxed_u64(&words->low), high = dsm_load_relaxed_u64(&words->high);
+  uint64_t pages = 0;
+  for (uint32_t copy = 1; copy < array->geometry.replicas; copy++) {
+    if (!dsm_array_usable(array, copy) || !dsm_array_trusted(array)) continue;
+    mark(array, copy, session);
+    DSM_CRASH_POINT("array.marked");
     pages += dsm_page_diff_copy(dsm_array_data(array, copy) + low, dsm_array_data(array, 0) + low,
                                 high - low);
+    dsm_store_release_u64(&dsm_array_mark(array, copy, session)->state, 0);
+    DSM_CRASH_POINT("array.unmarked");
+  }
   return pages;
 }
 
@@ -99,8 +139,12 @@ void dsm_array_replicate(const dsm_array *array) {
   if (array->geometry.replicas > 1) dsm_array_copy_out(array, 0, array->geometry.data_bytes);
 }
 
-void dsm_array_copy_back(const dsm_array *array, uint64_t low, uint64_t high) {
-  dsm_page_diff_copy(dsm_array_data(array, 0) + low, dsm_array_data(array, 1) + low, high - low);
+bool dsm_array_copy_back(const dsm_array *array, uint64_t low, uint64_t high) {
+  uint32_t image = dsm_array_image_copy(array);
+  if (image == 0) return false;
+  dsm_page_diff_copy(dsm_array_data(array, 0) + low, dsm_array_data(array, image) + low,
+                     high - low);
+  return true;
 }
 
 void dsm_array_release(const dsm_array *array, uint32_t session, uint64_t first, uint64_t last) {
@@ -124,34 +168,6 @@ static void clear_torn(const dsm_array *array, const dsm_array_block *block) {
     dsm_store_release_u32(&dsm_array_tile(array, tile)->torn, 0);
 }
 
-void dsm_array_write_publish(dsm_call *call, const dsm_array *array, dsm_array_block *block,
-                             uint64_t *pages) {
-  *pages = 0;
-  if (block->session == DSM_ARRAY_NO_SESSION) return;
-  if (array->geometry.replicas > 1) {
-    dsm_array_phase_set(array, block->session, DSM_ARRAY_PUBLISHING);
-    DSM_CRASH_POINT("array.publishing");
-    *pages = dsm_array_copy_out(array, block->low, block->high);
-  }
-  DSM_CRASH_POINT("array.copied");
-  clear_torn(array, block);
-  dsm_array_phase_set(array, block->session, DSM_ARRAY_DONE);
-  DSM_CRASH_POINT("array.done");
-  dsm_array_cancel(call, array, block);
-}
-
-void dsm_array_write_restore(dsm_call *call, const dsm_array *array, dsm_array_block *block) {
-  if (block->session == DSM_ARRAY_NO_SESSION) return;
-  DSM_ASSERT(dsm_array_has_image(array));
-  dsm_array_phase_set(array, block->session, DSM_ARRAY_RESTORING);
-  DSM_CRASH_POINT("array.restoring");
-  dsm_array_copy_back(array, block->low, block->high);
-  clear_torn(array, block);
-  dsm_array_phase_set(array, block->session, DSM_ARRAY_DONE);
-  DSM_CRASH_POINT("array.restored");
-  dsm_array_cancel(call, array, block);
-}
-
 /* Without an image nobody knows what the dead writer had stored. */
 static void mark_torn(const dsm_array *array, uint32_t session, uint64_t first, uint64_t last) {
   uint32_t pid = dsm_load_relaxed_u32(&dsm_array_session(array, session)->pid);
@@ -162,6 +178,59 @@ static void mark_torn(const dsm_array *array, uint32_t session, uint64_t first, 
     dsm_store_release_u32(&dsm_array_tile(array, tile)->torn, pid ? pid : UINT32_MAX);
     DSM_CRASH_POINT("array.torn");
   }
+}
+
+/* The primary may have been damaged, or even replaced, while the block was open. Then nothing of it
+ * may reach the copies, and its writer is told. */
+static bool may_publish(const dsm_call *call, const dsm_array *array,
+                        const dsm_array_block *block) {
+  uint64_t state;
+  return dsm_array_trusted(array) && dsm_array_meant(call->space, array) &&
+         dsm_array_phase_read(array, block->session, &state) == DSM_ARRAY_WRITING &&
+         dsm_load_relaxed_u64(&dsm_array_session(array, block->session)->owner) == block->owner;
+}
+
+static dsm_status refuse(dsm_call *call, const dsm_array *array, dsm_array_block *block) {
+  dsm_array_cancel(call, array, block);
+  return dsm_fail(call, DSM_CORRUPT, "primary of an array was damaged under an open block", -1, -1,
+                  array->number, 0);
+}
+
+dsm_status dsm_array_write_publish(dsm_call *call, const dsm_array *array, dsm_array_block *block,
+                                   uint64_t *pages) {
+  *pages = 0;
+  if (block->session == DSM_ARRAY_NO_SESSION) return DSM_OK;
+  if (!may_publish(call, array, block)) return refuse(call, array, block);
+  if (array->geometry.replicas > 1) {
+    dsm_array_phase_set(array, block->session, DSM_ARRAY_PUBLISHING);
+    DSM_CRASH_POINT("array.publishing");
+    *pages = dsm_array_publish_out(array, block->session);
+    if (!dsm_array_trusted(array)) return refuse(call, array, block);
+  }
+  DSM_CRASH_POINT("array.copied");
+  clear_torn(array, block);
+  dsm_array_phase_set(array, block->session, DSM_ARRAY_DONE);
+  DSM_CRASH_POINT("array.done");
+  dsm_array_cancel(call, array, block);
+  return DSM_OK;
+}
+
+dsm_status dsm_array_write_restore(dsm_call *call, const dsm_array *array, dsm_array_block *block) {
+  if (block->session == DSM_ARRAY_NO_SESSION) return DSM_OK;
+  if (!may_publish(call, array, block)) return refuse(call, array, block);
+  dsm_array_phase_set(array, block->session, DSM_ARRAY_RESTORING);
+  DSM_CRASH_POINT("array.restoring");
+  bool restored = dsm_array_copy_back(array, block->low, block->high);
+  if (restored)
+    clear_torn(array, block);
+  else
+    mark_torn(array, block->session, block->first, block->last);
+  dsm_array_phase_set(array, block->session, DSM_ARRAY_DONE);
+  DSM_CRASH_POINT("array.restored");
+  dsm_array_cancel(call, array, block);
+  return restored ? DSM_OK
+                  : dsm_fail(call, DSM_TORN, "no image to restore a block from", -1, -1,
+                             block->first, 0);
 }
 
 static dsm_status finish(dsm_call *call, const dsm_array *array, uint32_t session) {
@@ -180,10 +249,12 @@ static dsm_status finish(dsm_call *call, const dsm_array *array, uint32_t sessio
                     state);
   bool writing = phase == DSM_ARRAY_WRITING || phase == DSM_ARRAY_RESTORING;
   bool restorable = geometry->undo || phase == DSM_ARRAY_RESTORING;
-  if (phase == DSM_ARRAY_IMAGING || phase == DSM_ARRAY_PUBLISHING)
-    dsm_array_copy_out(array, low, high);
-  if (writing && restorable && dsm_array_has_image(array)) dsm_array_copy_back(array, low, high);
-  if (writing && !restorable) mark_torn(array, session, first, last);
+  bool whole = !writing || (restorable && dsm_array_copy_back(array, low, high));
+  if (phase == DSM_ARRAY_IMAGING) dsm_array_copy_out(array, low, high);
+  if (phase == DSM_ARRAY_PUBLISHING) dsm_array_publish_out(array, session);
+  /* Half of what a doubted primary published is in the copies, and nobody knows the other half. */
+  if (phase == DSM_ARRAY_PUBLISHING && !dsm_array_trusted(array)) whole = false;
+  if (!whole) mark_torn(array, session, first, last);
   DSM_CRASH_POINT("array.recovered");
   dsm_array_release(array, session, first, last);
   return DSM_OK;
@@ -196,7 +267,12 @@ dsm_status dsm_array_recover(dsm_call *call, const dsm_array *array, uint32_t se
   if (seen == 0 || dsm_array_alive(call->space, seen, &process)) return DSM_OK;
   if (!dsm_cas_acq_rel_u64(owner, &seen, dsm_array_self(call->space))) return DSM_OK;
   DSM_CRASH_POINT("session.inherited");
-  return finish(call, array, session);
+  if (dsm_array_meant(call->space, array)) return finish(call, array, session);
+  /* The array was healed since we mapped it: our copies are not its copies. While a dead one's
+   * tiles were held it could not be, so nothing is lost by leaving this to others. */
+  uint64_t mine = dsm_array_self(call->space);
+  dsm_cas_acq_rel_u64(owner, &mine, seen);
+  return DSM_RETRY;
 }
 
 dsm_status dsm_array_recover_all(dsm_call *call, const dsm_array *array) {
@@ -215,9 +291,9 @@ dsm_status dsm_array_release_dead(dsm_call *call) {
   for (uint32_t i = 0; i < entries; i++) {
     uint64_t build = dsm_array_current(call->space, i);
     dsm_array array;
-    /* One that goes meanwhile, or cannot be opened, has nobody to be released for. */
-    if (!build || dsm_array_open(call, i, build, &array) != DSM_OK) continue;
-    dsm_status status = dsm_array_recover_all(call, &array);
+    /* One that goes meanwhile, or cannot be mapped, has nobody to be released for. */
+    if (!build || dsm_array_look(call, i, build, &array) != DSM_OK) continue;
+    dsm_status status = dsm_array_usable(&array, 0) ? dsm_array_recover_all(call, &array) : DSM_OK;
     if (first == DSM_OK) first = status;
     dsm_array_close(&array);
   }

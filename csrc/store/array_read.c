@@ -5,6 +5,7 @@
 
 #include "../base/copy.h"
 #include "../base/crash.h"
+#include "array_directory.h"
 #include "array_session.h"
 
 typedef struct seen {
@@ -25,11 +26,11 @@ static bool same(seen left, seen right) {
   return left.holder == right.holder && left.stamp == right.stamp && left.state == right.state;
 }
 
-/* Bytes of the tile that must come from the image: [*from, *to), empty if none. */
+/* Bytes of the tile that must come from the image, a copy: [*from, *to), empty if none. */
 static dsm_status image_range(dsm_call *call, const dsm_array *array, uint64_t tile, seen found,
-                              uint64_t *from, uint64_t *to) {
+                              uint32_t *image, uint64_t *from, uint64_t *to) {
   uint64_t state;
-  *from = *to = 0;
+  *from = *to = *image = 0;
   if (found.holder == 0) return DSM_OK;
   if (found.holder > DSM_ARRAY_SESSIONS)
     return dsm_fail(call, DSM_CORRUPT, "lock of a tile", -1, -1, tile, found.holder);
@@ -40,7 +41,8 @@ static dsm_status image_range(dsm_call *call, const dsm_array *array, uint64_t t
                     state);
   if (state != found.state) return DSM_RETRY;
   if (phase != DSM_ARRAY_WRITING && phase != DSM_ARRAY_RESTORING) return DSM_OK;
-  if (!dsm_array_has_image(array)) return DSM_LOCK_TIMEOUT;
+  *image = dsm_array_image_copy(array);
+  if (*image == 0) return DSM_LOCK_TIMEOUT;
   const dsm_array_session_shm *session = dsm_array_session(array, holder);
   *from = dsm_load_relaxed_u64(&session->low);
   *to = dsm_load_relaxed_u64(&session->high);
@@ -56,23 +58,25 @@ static uint64_t most(uint64_t left, uint64_t right) {
 }
 
 /* Copies the tile's part of [low, high): the image where it counts, the primary around it. */
-static void copy_tile(const dsm_array *array, uint64_t low, uint64_t high, uint64_t from,
-                      uint64_t to, uint8_t *target) {
-  const uint8_t *primary = dsm_array_data(array, 0);
+static void copy_tile(const dsm_array *array, uint64_t low, uint64_t high, uint32_t copy,
+                      uint64_t from, uint64_t to, uint8_t *target) {
+  const uint8_t *primary = dsm_array_data(array, 0), *image = dsm_array_data(array, copy);
   from = least(most(from, low), high);
   to = least(most(to, from), high);
   dsm_copy_out(target, primary + low, from - low);
-  if (to > from) dsm_copy_out(target + (from - low), dsm_array_data(array, 1) + from, to - from);
+  if (to > from) dsm_copy_out(target + (from - low), image + from, to - from);
   dsm_copy_out(target + (to - low), primary + to, high - to);
 }
 
 static dsm_status copy_tiles(dsm_call *call, const dsm_array *array, uint64_t low, uint64_t high,
                              const seen *before, uint8_t *target) {
   uint64_t tile_bytes = array->geometry.tile_bytes, first = low / tile_bytes;
+  uint32_t image;
   for (uint64_t at = low; at < high;) {
     uint64_t tile = at / tile_bytes, end = least((tile + 1) * tile_bytes, high), from, to;
-    DSM_TRY(image_range(call, array, tile, before[tile - first], &from, &to));
-    copy_tile(array, at, end, from, to, target + (at - low));
+    DSM_TRY(image_range(call, array, tile, before[tile - first], &image, &from, &to));
+    copy_tile(array, at, end, image, from, to, target + (at - low));
+    if (image && dsm_array_header(array, image)->magic != DSM_ARRAY_MAGIC) return DSM_RETRY;
     at = end;
   }
   return DSM_OK;
@@ -80,12 +84,22 @@ static dsm_status copy_tiles(dsm_call *call, const dsm_array *array, uint64_t lo
 
 static dsm_status check_torn(dsm_call *call, const dsm_array *array, uint64_t first,
                              uint64_t last) {
-  if (array->geometry.undo) return DSM_OK;
   for (uint64_t tile = first; tile <= last; tile++) {
     uint32_t torn = dsm_load_acquire_u32(&dsm_array_tile(array, tile)->torn);
     if (torn) return dsm_fail(call, DSM_TORN, "torn tile", -1, -1, tile, torn);
   }
   return DSM_OK;
+}
+
+/* What was copied is the array's, from copies that were its own all the time: numbers never repeat,
+ * and a primary that was lost has no magic, or none of its words. */
+static dsm_status check_trusted(dsm_call *call, const dsm_array *array, const seen *before,
+                                uint64_t first, uint64_t last) {
+  if (!dsm_array_meant(call->space, array)) return DSM_RETRY;
+  bool ok = dsm_array_trusted(array);
+  for (uint64_t tile = first; tile <= last && ok; tile++)
+    dsm_unseal(before[tile - first].stamp, dsm_array_tile_salt(array, tile), &ok);
+  return ok ? DSM_OK : dsm_fail(call, DSM_CORRUPT, "primary of an array", -1, -1, first, last);
 }
 
 dsm_status dsm_array_snapshot_try(dsm_call *call, const dsm_array *array, uint64_t low,
@@ -102,6 +116,7 @@ dsm_status dsm_array_snapshot_try(dsm_call *call, const dsm_array *array, uint64
   dsm_fence_acquire();
   for (uint64_t tile = first; tile <= last && status == DSM_OK; tile++)
     if (!same(before[tile - first], look(array, tile))) status = DSM_RETRY;
+  if (status == DSM_OK) status = check_trusted(call, array, before, first, last);
   if (status == DSM_OK) status = check_torn(call, array, first, last);
   if (before != brief) free(before);
   return status;
@@ -123,6 +138,6 @@ void dsm_array_usage_read(const dsm_array *array, dsm_array_usage *out) {
     else if (phase != DSM_ARRAY_FREE)
       out->writers++;
   }
-  for (uint64_t tile = 0; !array->geometry.undo && tile < array->geometry.tile_count; tile++)
+  for (uint64_t tile = 0; tile < array->geometry.tile_count; tile++)
     out->torn += dsm_load_relaxed_u32(&dsm_array_tile(array, tile)->torn) != 0;
 }

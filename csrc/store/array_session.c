@@ -122,13 +122,14 @@ static dsm_status take_tile(dsm_call *call, const dsm_array *array, const dsm_ar
     if (dsm_cas_acq_rel_u32(&words->lock, &word, mine)) break;
   }
   DSM_CRASH_POINT("tile.locked");
-  dsm_array_stamp_raise(array, tile, true);
+  bool sound = dsm_array_stamp_raise(array, tile, true);
   DSM_CRASH_POINT("tile.stamped");
-  return DSM_OK;
+  if (sound || block->holds) return DSM_OK;
+  return dsm_fail(call, DSM_CORRUPT, "stamp of a tile does not verify", -1, -1, tile, 0);
 }
 
 static dsm_status check_torn(dsm_call *call, const dsm_array *array, const dsm_array_block *block) {
-  if (array->geometry.undo || block->accepts_torn || block->holds) return DSM_OK;
+  if (block->accepts_torn || block->holds) return DSM_OK;
   for (uint64_t tile = block->first; tile <= block->last; tile++) {
     uint32_t torn = dsm_load_acquire_u32(&dsm_array_tile(array, tile)->torn);
     if (torn) return dsm_fail(call, DSM_TORN, "torn tile", -1, -1, tile, torn);
@@ -136,10 +137,13 @@ static dsm_status check_torn(dsm_call *call, const dsm_array *array, const dsm_a
   return DSM_OK;
 }
 
-static dsm_status check_meant(const dsm_call *call, const dsm_array *array) {
-  bool meant = array->entry >= DSM_ARRAYS_MAX ||
-               dsm_array_current(call->space, array->entry) == array->geometry.build;
-  return meant ? DSM_OK : DSM_RETRY;
+/* With the tiles held: whether anything may begin here. Who only holds others off needs no sound
+ * primary. */
+static dsm_status check_meant(dsm_call *call, const dsm_array *array,
+                              const dsm_array_block *block) {
+  if (!dsm_array_meant(call->space, array)) return DSM_RETRY;
+  if (block->holds || dsm_array_trusted(array)) return DSM_OK;
+  return dsm_fail(call, DSM_CORRUPT, "primary of an array", -1, -1, array->number, 0);
 }
 
 /* Readers that were here before our locks: they are waited for; later ones wait for us. */
@@ -175,14 +179,14 @@ static dsm_status write_begin(dsm_call *call, const dsm_array *array, dsm_array_
   DSM_TRY(claim(call, array, block));
   for (; block->taken <= block->last - block->first; block->taken++)
     DSM_TRY(take_tile(call, array, block, block->first + block->taken));
-  DSM_TRY(check_meant(call, array));
+  DSM_TRY(check_meant(call, array, block));
   DSM_TRY(await_readers(call, array, block));
   DSM_TRY(check_torn(call, array, block));
   return block->holds ? DSM_OK : dsm_array_image(call, array, block);
 }
 
 dsm_status dsm_array_write_begin(dsm_call *call, const dsm_array *array, dsm_array_block *block) {
-  if (block->first > block->last) return check_meant(call, array);
+  if (block->first > block->last) return check_meant(call, array, block);
   dsm_status status = write_begin(call, array, block);
   if (status != DSM_OK && status != DSM_LOCK_TIMEOUT) dsm_array_cancel(call, array, block);
   return status;
@@ -214,12 +218,12 @@ static dsm_status read_begin(dsm_call *call, const dsm_array *array, dsm_array_b
     status = look_at_tiles(call, array, block, until);
   } while (status == DSM_RETRY);
   DSM_TRY(status);
-  DSM_TRY(check_meant(call, array));
+  DSM_TRY(check_meant(call, array, block));
   return check_torn(call, array, block);
 }
 
 dsm_status dsm_array_read_begin(dsm_call *call, const dsm_array *array, dsm_array_block *block) {
-  if (block->first > block->last) return check_meant(call, array);
+  if (block->first > block->last) return check_meant(call, array, block);
   dsm_status status = read_begin(call, array, block);
   if (status != DSM_OK && status != DSM_LOCK_TIMEOUT) dsm_array_cancel(call, array, block);
   return status;

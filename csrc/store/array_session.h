@@ -22,6 +22,8 @@
  *   I  only bytes in [low, high) of a session differ between primary and copies, and only by it
  *   I  writers hold tile locks; readers hold none: they announce themselves in their session, and a
  *      writer that has its locks waits for those announced before. New readers wait for the lock.
+ *   I  what stores to copies looks, with its tiles held, whether the array still has the number
+ * that the mapping is of, and whether its primary is trusted; who replaces a copy holds all tiles
  *   I  recovery begins by making the session one's own, so a killed recoverer is recovered in turn
  *
  * operation              blocks                                      may be killed
@@ -68,18 +70,21 @@ dsm_array_block dsm_array_block_make(const dsm_array *array, uint64_t low, uint6
  * released everything. */
 dsm_status dsm_array_write_begin(dsm_call *call, const dsm_array *array, dsm_array_block *block);
 dsm_status dsm_array_read_begin(dsm_call *call, const dsm_array *array, dsm_array_block *block);
-/* Copies what changed to the backups and releases; *pages were copied. Torn tiles are whole. */
-void dsm_array_write_publish(dsm_call *call, const dsm_array *array, dsm_array_block *block,
-                             uint64_t *pages);
-/* Brings the bytes back from copy 1, which must exist, and releases. */
-void dsm_array_write_restore(dsm_call *call, const dsm_array *array, dsm_array_block *block);
+/* Copies what changed to the backups and releases; *pages were copied. Torn tiles are whole.
+ * DSM_CORRUPT: the primary was damaged under the block, and nothing of it was published. */
+dsm_status dsm_array_write_publish(dsm_call *call, const dsm_array *array, dsm_array_block *block,
+                                   uint64_t *pages);
+/* Brings the bytes back from the image and releases. DSM_TORN: there is none, and the tiles are
+ * torn; DSM_CORRUPT: as for publish. */
+dsm_status dsm_array_write_restore(dsm_call *call, const dsm_array *array, dsm_array_block *block);
 /* Ends a reading block, or a begin that has not succeeded. */
 void dsm_array_cancel(dsm_call *call, const dsm_array *array, dsm_array_block *block);
 
 /* Copies the whole primary to the backups, for a build that is not yet published. */
 void dsm_array_replicate(const dsm_array *array);
 
-/* Finishes or undoes the session if its owner is dead. DSM_CORRUPT if its words do not verify. */
+/* Finishes or undoes the session if its owner is dead. DSM_CORRUPT if its words do not verify;
+ * DSM_RETRY if the array has another number by now. */
 dsm_status dsm_array_recover(dsm_call *call, const dsm_array *array, uint32_t session);
 /* The same for all sessions. */
 dsm_status dsm_array_recover_all(dsm_call *call, const dsm_array *array);

@@ -6,6 +6,7 @@
 
 typedef struct dsm_recovered {
   uint64_t stripes_mended, objects_copied, objects_attached, objects_lost, objects_filled;
+  uint64_t copies_mended, arrays_lost, array_bytes, array_rounds; /* of arrays */
 } dsm_recovered;
 
 typedef struct dsm_scrubbed {
@@ -14,11 +15,16 @@ typedef struct dsm_scrubbed {
 
 static inline void dsm_recovered_read(const dsm_space *space, dsm_recovered *out) {
   const dsm_recovery_shm *counts = dsm_space_recovery(space);
+  const dsm_array_directory_shm *arrays = dsm_space_arrays(space);
   *out = (dsm_recovered){.stripes_mended = dsm_load_relaxed_u64(&counts->stripes_mended),
                          .objects_copied = dsm_load_relaxed_u64(&counts->objects_copied),
                          .objects_attached = dsm_load_relaxed_u64(&counts->objects_attached),
                          .objects_lost = dsm_load_relaxed_u64(&counts->objects_lost),
-                         .objects_filled = dsm_load_relaxed_u64(&counts->objects_filled)};
+                         .objects_filled = dsm_load_relaxed_u64(&counts->objects_filled),
+                         .copies_mended = dsm_load_relaxed_u64(&arrays->mended),
+                         .arrays_lost = dsm_load_relaxed_u64(&arrays->lost),
+                         .array_bytes = dsm_load_relaxed_u64(&arrays->scrubbed),
+                         .array_rounds = dsm_load_relaxed_u64(&arrays->rounds)};
 }
 
 static inline void dsm_scrubbed_read(const dsm_space *space, unsigned node, dsm_scrubbed *out) {

@@ -31,13 +31,16 @@ cdef extern from "store/array.h" nogil:
         uint32_t raw
     ctypedef struct dsm_array:
         dsm_array_geometry_shm geometry
+        uint64_t number
         uint32_t entry
+        uint32_t lost
+        uint32_t unnamed
     dsm_status dsm_array_create(dsm_call *call, const dsm_array_geometry_shm *geometry,
                                 const char *description, dsm_array *out) noexcept
     dsm_status dsm_array_open(dsm_call *call, uint32_t entry, uint64_t build,
                               dsm_array *out) noexcept
-    dsm_status dsm_array_open_damaged(dsm_call *call, uint32_t entry, uint64_t build,
-                                      dsm_array *out) noexcept
+    dsm_status dsm_array_look(dsm_call *call, uint32_t entry, uint64_t number,
+                              dsm_array *out) noexcept
     void dsm_array_close(dsm_array *array) noexcept
     unsigned char *dsm_array_data(const dsm_array *array, uint32_t copy) noexcept
     const char *dsm_array_description(const dsm_array *array) noexcept
@@ -73,10 +76,10 @@ cdef extern from "store/array_session.h" nogil:
                                      dsm_array_block *block) noexcept
     dsm_status dsm_array_read_begin(dsm_call *call, const dsm_array *array,
                                     dsm_array_block *block) noexcept
-    void dsm_array_write_publish(dsm_call *call, const dsm_array *array, dsm_array_block *block,
-                                 uint64_t *pages) noexcept
-    void dsm_array_write_restore(dsm_call *call, const dsm_array *array,
-                                 dsm_array_block *block) noexcept
+    dsm_status dsm_array_write_publish(dsm_call *call, const dsm_array *array,
+                                       dsm_array_block *block, uint64_t *pages) noexcept
+    dsm_status dsm_array_write_restore(dsm_call *call, const dsm_array *array,
+                                       dsm_array_block *block) noexcept
     void dsm_array_cancel(dsm_call *call, const dsm_array *array,
                           dsm_array_block *block) noexcept
     void dsm_array_replicate(const dsm_array *array) noexcept
@@ -98,6 +101,14 @@ cdef extern from "store/array_check.h" nogil:
     dsm_status dsm_array_check(dsm_call *call, const dsm_array *array, cbool repair,
                                dsm_check_tell *tell, void *context,
                                dsm_check_report *report) noexcept
+
+
+cdef extern from "store/array_heal.h" nogil:
+    ctypedef struct dsm_array_healed:
+        uint32_t copies
+        uint64_t bytes
+    dsm_status dsm_array_heal(dsm_call *call, uint32_t entry, uint64_t number,
+                              dsm_array_healed *done) noexcept
 
 
 cdef extern from "store/page_diff.h" nogil:
@@ -124,3 +135,5 @@ cdef class ArrayMap:
 
     @staticmethod
     cdef ArrayMap make(Handle handle, str name)
+    cdef bint copied(self, dsm_status status, const dsm_fault *fault) except -1
+    cdef bint healed(self, dsm_status status, const dsm_fault *fault) except -1

@@ -9,40 +9,27 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdlib cimport free, malloc
-from libc.string cimport memset
 
 from dsm_native._native.core cimport (
-    DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY, DSM_TORN,
-    dsm_call, dsm_call_make, dsm_check_report, dsm_cluster_drop, dsm_cluster_hold, dsm_fault,
+    DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_OK, DSM_RETRY, DSM_TORN,
+    dsm_call, dsm_call_make, dsm_cluster_drop, dsm_cluster_hold, dsm_fault,
     dsm_os_monotonic_ns, dsm_status, uint32_t, uint64_t,
 )
-from dsm_native._native.faults cimport fault_error, fault_text
+from dsm_native._native.faults cimport fault_error, lost_error
 from dsm_native._native.handle cimport Handle, handle_ready
 
 import os
 from threading import get_ident
 
-from dsm_native.exceptions import ForkedError, LockTimeoutError, TornWriteError, UsageError
+from dsm_native.exceptions import (
+    CorruptError, ForkedError, LockTimeoutError, TornWriteError, UsageError,
+)
 
 cdef enum:
     SNAPSHOT_TRIES = 32
-    FAULTS_KEPT = 256
 
 # Which thread has a block open on which build: a second one would wait for the first.
 cdef dict opened = {}
-
-
-cdef struct Faults:
-    uint32_t count
-    dsm_fault kept[FAULTS_KEPT]
-
-
-cdef void keep_fault(void *context, const dsm_fault *problem) noexcept nogil:
-    cdef Faults *faults = <Faults *>context
-    if faults.count < FAULTS_KEPT:
-        faults.kept[faults.count] = problem[0]
-        faults.count += 1
 
 
 cdef class Patience:
@@ -112,11 +99,12 @@ cdef class ArrayMap:
     def current(self):
         """Whether the array's name still means this build."""
         handle_ready(self.handle)
-        return dsm_array_current(&self.cluster.space, self.array.entry) == self.build
+        return dsm_array_current(&self.cluster.space, self.array.entry) == self.array.number
 
     @property
     def build(self):
-        return self.array.geometry.build
+        """Number by which the name means it: another one after each resize and each healing."""
+        return self.array.number
 
     @property
     def shape(self):
@@ -223,9 +211,8 @@ cdef class ArrayMap:
                 self_block.forget()
                 if status == DSM_RETRY:
                     return None
-                if status == DSM_TORN:
-                    raise self.torn_error()
-                raise fault_error(status, &call.fault, self.name, patience.limit)
+                self.copied(status, &call.fault)
+                return None
             try:
                 patience.go_on(status, &call.fault, self.name)
             except BaseException:
@@ -255,11 +242,29 @@ cdef class ArrayMap:
                 return self.snapshot_held(low, high, <size_t>buffer.buf, timeout)
         finally:
             PyBuffer_Release(&buffer)
+        return self.copied(status, &call.fault)
+
+    cdef bint copied(self, dsm_status status, const dsm_fault *fault) except -1:
+        # Whether a snapshot is there; False if it is to be made again.
         if status == DSM_TORN:
             raise self.torn_error()
-        if status != DSM_OK:
-            raise fault_error(status, &call.fault, self.name, 0)
-        return True
+        if status != DSM_OK and not self.healed(status, fault):
+            raise fault_error(status, fault, self.name, 0)
+        return status == DSM_OK
+
+    cdef bint healed(self, dsm_status status, const dsm_fault *fault) except -1:
+        # Whether what a call has met is mended by now, so that the call is to be made again.
+        cdef dsm_call call = dsm_call_make(&self.cluster.space, DSM_LOCK_SLICE_MS)
+        cdef dsm_array_healed done
+        if status != DSM_CORRUPT or self.array.entry >= DSM_ARRAYS_MAX:
+            return False
+        with nogil:
+            status = dsm_array_heal(&call, self.array.entry, self.array.number, &done)
+        if status == DSM_NO_REPLICAS:
+            raise lost_error(self.name)
+        if status == DSM_LOCK_TIMEOUT:
+            raise lock_error(&call.fault, self.name, DSM_LOCK_SLICE_MS * 1e-3)
+        return status == DSM_RETRY or (status == DSM_OK and done.copies > 0)
 
     def snapshot_held(self, uint64_t low, uint64_t high, size_t target, timeout):
         # Writers follow each other too fast, or there is no image: hold them off for one copy.
@@ -271,31 +276,12 @@ cdef class ArrayMap:
         with nogil:
             status = dsm_array_snapshot_try(&call, &self.array, low, high, <void *>target)
         block.cancel()
-        if status != DSM_OK:
-            raise fault_error(status, &call.fault, self.name, 0)
-        return True
+        return self.copied(status, &call.fault)
 
-    def check(self, bint repair):
-        """(problems, repaired, texts)"""
-        cdef dsm_call call = dsm_call_make(&self.cluster.space, 0)
-        cdef dsm_check_report report
-        cdef dsm_status status
-        cdef Faults *faults = <Faults *>malloc(sizeof(Faults))
-        cdef uint32_t i
-        if faults == NULL:
-            raise MemoryError
-        faults.count = 0
-        memset(&report, 0, sizeof(report))
-        try:
-            with nogil:
-                status = dsm_array_check(&call, &self.array, repair, keep_fault, faults, &report)
-            if status != DSM_OK:
-                raise fault_error(status, &call.fault, self.name, 0)
-            return (report.problems, report.repaired,
-                    [f"array {self.name!r}: {fault_text(&faults.kept[i])}"
-                     for i in range(faults.count)])
-        finally:
-            free(faults)
+    @property
+    def sound(self):
+        """Whether every copy has its file, under its name, with its header."""
+        return self.array.lost == 0 and self.array.unnamed == 0
 
     def replicate(self):
         """Copies the primary to the backups, in a build that is not yet published."""
@@ -358,23 +344,36 @@ cdef class ArrayBlock:
         """Replicates what changed and releases; the number of pages that were copied."""
         cdef dsm_call call
         cdef uint64_t pages = 0
+        cdef dsm_status status
         self.refuse()
         call = dsm_call_make(&self.map.cluster.space, 0)
         with nogil:
-            dsm_array_write_publish(&call, &self.map.array, &self.block, &pages)
+            status = dsm_array_write_publish(&call, &self.map.array, &self.block, &pages)
         self.forget()
+        if status != DSM_OK:
+            raise self.undermined()
         return pages
 
     def restore(self):
         """Brings the bytes back as they were when the block began, and releases."""
         cdef dsm_call call
+        cdef dsm_status status
         self.refuse()
         if self.map.array.geometry.copies < 2:
             raise UsageError(f"{self.map.name!r} has neither a backup nor an image to restore from")
         call = dsm_call_make(&self.map.cluster.space, 0)
         with nogil:
-            dsm_array_write_restore(&call, &self.map.array, &self.block)
+            status = dsm_array_write_restore(&call, &self.map.array, &self.block)
         self.forget()
+        if status == DSM_TORN:
+            raise self.map.torn_error()
+        if status != DSM_OK:
+            raise self.undermined()
+
+    def undermined(self):
+        return CorruptError(
+            f"array {self.map.name!r}: its primary was damaged while the block was open; nothing "
+            f"of the block was published. What a backup has is the array's again, or will be")
 
     def cancel(self):
         """Releases without a change: for reading, and for holding others off."""

@@ -6,34 +6,34 @@ from libc.string cimport memset
 
 from dsm_native._native.array cimport (
     ArrayMap, DSM_ARRAY_DESCRIPTION_MAX, DSM_ARRAY_DIMENSIONS_MAX, Patience, dsm_array_create,
-    dsm_array_current, dsm_array_entries, dsm_array_entry_name, dsm_array_find,
-    dsm_array_geometry_shm, dsm_array_open, dsm_array_open_damaged, dsm_array_publish,
-    dsm_array_reserve, dsm_array_reserve_new, dsm_array_settle,
+    dsm_array_entries, dsm_array_entry_name, dsm_array_find,
+    dsm_array_geometry_shm, dsm_array_heal, dsm_array_healed, dsm_array_open,
+    dsm_array_publish, dsm_array_reserve, dsm_array_reserve_new, dsm_array_settle,
 )
 from dsm_native._native.core cimport (
-    DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NOT_FOUND, DSM_OK, DSM_RETRY, dsm_call,
-    dsm_call_make, dsm_status, uint32_t, uint64_t,
+    DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_NOT_FOUND, DSM_OK,
+    DSM_RETRY, dsm_call, dsm_call_make, dsm_status, uint32_t, uint64_t,
 )
-from dsm_native._native.faults cimport fault_error
+from dsm_native._native.faults cimport fault_error, lost_error
 from dsm_native._native.handle cimport Handle, handle_ready
 
 from time import sleep
 
-from dsm_native.exceptions import CorruptError, UsageError
-
-cdef enum:
-    OPEN_TRIES = 3
+from dsm_native.exceptions import (
+    CorruptError, LockTimeoutError, NoReplicasAvailableError, StoreFullError, UsageError,
+)
 
 
 def find_array(Handle handle, str name, timeout=None):
-    """The mapping of the array of that name, or None."""
+    """The mapping of the array of that name, or None. Copies that are lost are made anew; one whose
+    file is open elsewhere is used as it is while that cannot be done."""
     cdef ArrayMap found
     cdef Patience patience = Patience(handle, timeout)
     cdef dsm_call call
     cdef dsm_status status
     cdef uint32_t entry = 0
     cdef uint64_t build = 0
-    cdef int tries = 0
+    cdef bint usable
     while True:
         found = ArrayMap.make(handle, name)
         call = dsm_call_make(&found.cluster.space, DSM_LOCK_SLICE_MS)
@@ -41,21 +41,31 @@ def find_array(Handle handle, str name, timeout=None):
         if status == DSM_OK:
             with nogil:
                 status = dsm_array_open(&call, entry, build, &found.array)
-        if status == DSM_OK:
-            found.mapped = True
+            found.mapped = status == DSM_OK
+        if status == DSM_OK and found.sound:
             return found
         if status == DSM_NOT_FOUND:
             return None
-        if status != DSM_RETRY and status != DSM_LOCK_TIMEOUT:
+        if status in (DSM_OK, DSM_CORRUPT, DSM_NO_REPLICAS) and build:
+            usable = status == DSM_OK
+            status = mend(found, &call, entry, build)
+            if status != DSM_OK and usable:
+                return found
+            if status == DSM_NO_REPLICAS:
+                raise lost_error(name)
+        if status not in (DSM_OK, DSM_RETRY, DSM_LOCK_TIMEOUT):
             raise fault_error(status, &call.fault, name, 0)
-        if status == DSM_RETRY:
-            tries += 1
-            if tries > OPEN_TRIES and dsm_array_current(found.handle.space, entry) == build:
-                raise CorruptError(
-                    f"array {name!r}: a segment of it was removed from /dev/shm; "
-                    f"Cluster.check(repair=True) gives the array up")
-        patience.go_on(DSM_LOCK_TIMEOUT, &call.fault, name)
-        pause(status)
+        if status != DSM_OK:
+            patience.go_on(DSM_LOCK_TIMEOUT, &call.fault, name)
+            pause(status)
+
+
+cdef dsm_status mend(ArrayMap map, dsm_call *call, uint32_t entry, uint64_t build) except *:
+    cdef dsm_array_healed done
+    cdef dsm_status status
+    with nogil:
+        status = dsm_array_heal(call, entry, build, &done)
+    return status
 
 
 cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t *build) except *:
@@ -67,22 +77,19 @@ cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t 
         return dsm_array_find(call, text, length, entry, build)
 
 
-def find_damaged_array(Handle handle, str name):
-    """The mapping of an array for its check, headers verified or not; None if it cannot be had."""
-    cdef ArrayMap found = ArrayMap.make(handle, name)
-    cdef dsm_call call = dsm_call_make(&found.cluster.space, DSM_LOCK_SLICE_MS)
-    cdef uint32_t entry = 0
-    cdef uint64_t build = 0
-    cdef dsm_status status = look_up(found, &call, &entry, &build)
-    if status == DSM_OK:
-        with nogil:
-            status = dsm_array_open_damaged(&call, entry, build, &found.array)
-    found.mapped = status == DSM_OK
-    return found if found.mapped else None
+def array_is_lost(Handle handle, str name):
+    """Whether no copy is left of it. What can be mended is mended."""
+    try:
+        find_array(handle, name)
+    except NoReplicasAvailableError:
+        return True
+    except (CorruptError, LockTimeoutError, StoreFullError):
+        pass  # damaged, held or without room: not lost
+    return False
 
 
 def give_up_array(Handle handle, str name):
-    """Removes an array that cannot be opened; whether it did."""
+    """Removes an array of which nothing is left; whether it did."""
     cdef ArrayMap seen = ArrayMap.make(handle, name)
     cdef dsm_call call = dsm_call_make(&seen.cluster.space, DSM_LOCK_SLICE_MS)
     cdef uint32_t entry = 0
@@ -212,7 +219,7 @@ def replace_array(ArrayMap old, asked, fill, timeout=None):
     cdef Patience patience = Patience(old.handle, timeout)
     cdef dsm_call call
     cdef dsm_status status
-    cdef uint64_t build = 0, current = old.array.geometry.build
+    cdef uint64_t build = 0, current = old.array.number
     cdef uint32_t entry = old.array.entry
     while True:
         call = dsm_call_make(&old.cluster.space, DSM_LOCK_SLICE_MS)

@@ -4,3 +4,4 @@ from dsm_native._native.core cimport dsm_call, dsm_fault, dsm_status
 cdef object fault_error(dsm_status status, const dsm_fault *fault, object subject, double waited)
 # One line about a fault, for reports.
 cdef str fault_text(const dsm_fault *fault)
+cdef object lost_error(str array)

@@ -92,6 +92,12 @@ cdef object damage_error(dsm_status status, const dsm_fault *fault, object subje
         f"{fault.right}; use the package that made the cluster, or `dsm stop` it")
 
 
+cdef object lost_error(str array):
+    return exceptions.NoReplicasAvailableError(
+        f"array {array!r}: its files are gone or damaged, and no copy is left. Other arrays and "
+        f"keys are unaffected; Cluster.accept_loss() gives it up, then it can be made anew")
+
+
 cdef object fault_error(dsm_status status, const dsm_fault *fault, object subject, double waited):
     cdef int number = errno
     if status == DSM_NOT_FOUND:

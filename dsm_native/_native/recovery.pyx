@@ -23,6 +23,10 @@ cdef extern from "store/recovered.h" nogil:
         uint64_t objects_attached
         uint64_t objects_lost
         uint64_t objects_filled
+        uint64_t copies_mended
+        uint64_t arrays_lost
+        uint64_t array_bytes
+        uint64_t array_rounds
     ctypedef struct dsm_scrubbed:
         uint64_t rounds
         uint64_t bytes
@@ -39,7 +43,9 @@ def counters(Handle handle):
     dsm_recovered_read(handle.space, &counts)
     return {"stripes_mended": counts.stripes_mended, "objects_copied": counts.objects_copied,
             "objects_found_again": counts.objects_attached, "objects_lost": counts.objects_lost,
-            "objects_filled": counts.objects_filled}
+            "objects_filled": counts.objects_filled,
+            "array_copies_mended": counts.copies_mended, "arrays_lost": counts.arrays_lost,
+            "array_scrub_rounds": counts.array_rounds, "array_scrubbed_bytes": counts.array_bytes}
 
 
 def scrubbed(Handle handle, unsigned node):

@@ -100,7 +100,7 @@ static void replace(array_story *self, fixture *by) {
   uint64_t build;
   if (!open_array(by, &old)) return;
   uint32_t entry = old.entry;
-  fixture_require(dsm_array_reserve(&by->call, entry, old.geometry.build, &build) == DSM_OK,
+  fixture_require(dsm_array_reserve(&by->call, entry, old.number, &build) == DSM_OK,
                   "the entry is reserved");
   dsm_array_block block = block_of(&old, true);
   block.holds = true;
@@ -207,7 +207,7 @@ void array_story_end(fixture *by) {
   if (!open_array(by, &array)) return;
   uint32_t entry = array.entry;
   uint64_t build;
-  fixture_require(dsm_array_reserve(&by->call, entry, array.geometry.build, &build) == DSM_OK,
+  fixture_require(dsm_array_reserve(&by->call, entry, array.number, &build) == DSM_OK,
                   "the entry is reserved");
   dsm_array_publish(&by->call, entry, 0);
   dsm_array_settle(&by->call, entry);
