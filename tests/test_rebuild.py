@@ -191,3 +191,66 @@ def test_the_scrubber_finds_what_nobody_reads():
         assert cluster.stats()["nodes"][0]["damaged_stripes"]
         assert cluster.check().clean
         assert "damage_mended" in [event.kind for event in events_of(cluster)]
+
+
+def await_alone(cluster: dsm.Cluster, nodes: int) -> None:
+    """Until whoever was added for the rebuild's sake is gone again."""
+    deadline = time.monotonic() + 20
+    while len(cluster.nodes) != nodes:
+        assert time.monotonic() < deadline, cluster.nodes
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", ["zero", "unlink"])
+def test_the_only_node_gets_another_segment(how):
+    with filled(1, 1) as cluster:
+        lose(cluster, 0, how)
+        lost = lost_keys(cluster)
+        assert len(lost) == (KEYS if how == "zero" else 0)
+        await_rebuilds(cluster, [0])
+        assert sorted(lost_keys(cluster)) == lost
+        await_alone(cluster, 1)
+        if how == "zero":
+            with pytest.raises(dsm.NoReplicasAvailableError, match="'key 7'"):
+                cluster["key 7"]
+            assert sum(cluster.lost().unknown.values()) == KEYS
+        cluster.accept_loss()
+        assert cluster.default.get("key 7") == (None if how == "zero" else value_of(7))
+        cluster.default.put_many({index: value_of(index) for index in range(KEYS)})
+        assert all(cluster[index] == value_of(index) for index in range(KEYS))
+        assert cluster.map(abs, [-1, -2]) == [1, 2]
+        with dsm.attach(cluster.name) as other:
+            assert other[KEYS - 1] == value_of(KEYS - 1)
+        assert cluster.check().clean
+        assert cluster.node_count == 1
+
+
+def test_the_only_node_is_filled_from_a_checkpoint(tmp_path):
+    with filled(1, 1, recover_from=tmp_path) as cluster:
+        cluster.checkpoint(tmp_path)
+        lose(cluster, 0, "zero")
+        assert lost_keys(cluster)
+        await_rebuilds(cluster, [0])
+        deadline = time.monotonic() + 20
+        while lost_keys(cluster) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert lost_keys(cluster) == []
+        assert not cluster.lost()
+        await_alone(cluster, 1)
+        assert cluster.check().clean
+
+
+def test_all_nodes_at_once_are_replaced_and_usable():
+    with filled(2, 2) as cluster:
+        cluster["key 0"] = value_of(0)
+        for node in (0, 1):
+            lose(cluster, node, "zero")
+        assert len(lost_keys(cluster)) == KEYS
+        await_rebuilds(cluster, [0, 1])
+        await_alone(cluster, 2)
+        assert len(lost_keys(cluster)) == KEYS
+        cluster.accept_loss()
+        cluster.default.put_many({index: value_of(index) for index in range(KEYS)})
+        assert all(cluster[index] == value_of(index) for index in range(KEYS))
+        cluster.check(repair=True)
+        assert cluster.check().clean

@@ -272,7 +272,8 @@ typedef struct dsm_balance_shm {
   dsm_atomic_u64 blocked; /* stripes that the latest walk had to leave, 0: none */
   dsm_atomic_u64 blocked_stripe, blocked_status; /* one of them, and why */
   dsm_atomic_u64 blocked_pid, blocked_ticks;     /* … and whose process has it; 0: nobody's */
-  uint64_t reserved[4];
+  dsm_atomic_u64 helper; /* a node made for a rebuild's sake, + 1 (node/rebuild.h); 0: none */
+  uint64_t reserved[3];
 } dsm_balance_shm;
 _Static_assert(sizeof(dsm_balance_shm) == 192, "a line for the lock, two for the rest");
 
@@ -289,10 +290,9 @@ _Static_assert(sizeof(dsm_node_shm) <= DSM_PAGE_BYTES, "the node header fits its
 
 /* What recovery has found and done, for stats; and one word by which readers ask for it. */
 typedef struct dsm_scrub_shm {
-  dsm_atomic_u64 rounds;  /* over all stripes of the node */
-  dsm_atomic_u64 bytes;   /* looked at */
-  dsm_atomic_u64 found;   /* damaged stripes met */
-  dsm_atomic_u64 rebuilt; /* incarnation after whose death the segment was last replaced */
+  dsm_atomic_u64 rounds, bytes; /* over all stripes of the node; looked at */
+  dsm_atomic_u64 found;         /* damaged stripes met */
+  dsm_atomic_u64 rebuilt;       /* incarnation after whose death the segment was last replaced */
   dsm_atomic_u64 rebuilds;
   dsm_atomic_u64 adoptions, adopt_ns;      /* by later processes; time of the latest's verifying */
   dsm_atomic_u32 adopt_mended, adopt_left; /* parts that did not hold; stripes not yet hashed */

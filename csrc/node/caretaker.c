@@ -54,7 +54,7 @@ static void mend_asked(dsm_caretaker *self) {
 
 static void look_at_segments(dsm_caretaker *self) {
   dsm_space *space = space_of(self);
-  bool deep = self->deep;
+  bool deep = self->deep, whole = true;
   self->deep = false;
   for (uint32_t node = 0; node < space->node_count && !stopped(self); node++) {
     dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
@@ -63,9 +63,12 @@ static void look_at_segments(dsm_caretaker *self) {
     if (loss == DSM_LOSS_NONE ||
         dsm_space_control(space)->config.detection.recovery == DSM_RECOVERY_NONE)
       continue;
+    whole = false;
     if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
     mend_asked(self);
   }
+  dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
+  if (whole && !stopped(self)) dsm_rebuild_dismiss(&call);
   dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->background.stop);
 }
 

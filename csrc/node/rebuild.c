@@ -50,22 +50,25 @@ dsm_loss dsm_loss_look(dsm_call *call, unsigned node, bool deep) {
   return asked(space, node) ? DSM_LOSS_ASKED : DSM_LOSS_NONE;
 }
 
-/* The route without the node: another one that is on the ring takes the last place, if there is. */
-static uint32_t choose(dsm_call *call, const dsm_route *route, unsigned node, uint32_t stripe,
-                       uint8_t *nodes) {
+static bool takes_stripes(dsm_call *call, unsigned node, uint64_t lost) {
+  dsm_node_entry entry;
+  return !(lost >> node & 1) && dsm_space_present(call->space, node) &&
+         dsm_nodes_read(call, node, &entry) == DSM_OK && entry.state == DSM_NODE_UP;
+}
+
+/* The route without the node and the lost: others that are on the ring take the last places, as far
+ * as there are. *kept: how many of the old ones are left. */
+static uint32_t choose(dsm_call *call, const dsm_route *route, uint64_t gone, uint32_t stripe,
+                       uint8_t *nodes, uint32_t *kept) {
   uint32_t count = 0;
+  uint64_t used = gone;
   for (uint32_t i = 0; i < route->count; i++)
-    if (route->nodes[i] != node) nodes[count++] = route->nodes[i];
-  for (uint32_t i = 0; i < call->space->node_count; i++) {
+    if (!(gone >> route->nodes[i] & 1)) nodes[count++] = route->nodes[i];
+  *kept = count;
+  for (uint32_t i = 0; i < count; i++) used |= 1ull << nodes[i];
+  for (uint32_t i = 0; i < call->space->node_count && count < route->count; i++) {
     unsigned other = (stripe + i) % call->space->node_count;
-    dsm_node_entry entry;
-    bool used = other == node;
-    for (uint32_t at = 0; at < count; at++) used |= nodes[at] == other;
-    if (used || !dsm_space_present(call->space, other) ||
-        dsm_nodes_read(call, other, &entry) != DSM_OK || entry.state != DSM_NODE_UP)
-      continue;
-    nodes[count++] = (uint8_t)other;
-    break;
+    if (takes_stripes(call, other, used)) nodes[count++] = (uint8_t)other;
   }
   return count;
 }
@@ -77,27 +80,26 @@ static dsm_status route_of(dsm_call *call, uint32_t stripe, dsm_route *route) {
              : dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, stripe, word, 0);
 }
 
-/* Moves one stripe off the node, if it is there. */
+/* Moves one stripe off the node, if it is there. `lost`: nodes that are no source. */
 static dsm_status vacate(dsm_call *call, uint32_t stripe, unsigned node, dsm_loss loss,
-                         dsm_event *done) {
+                         uint64_t lost, dsm_event *done) {
   dsm_route route;
   uint8_t nodes[DSM_REPLICAS_MAX + 1];
+  uint32_t kept;
   DSM_TRY(route_of(call, stripe, &route));
   if (!dsm_route_names(&route, node)) return DSM_OK;
-  bool sole = route.count == 1, source = sole || loss == DSM_LOSS_UNNAMED;
-  if (loss != DSM_LOSS_UNNAMED && (sole || loss == DSM_LOSS_ASKED)) {
+  uint32_t count = choose(call, &route, lost | 1ull << node, stripe, nodes, &kept);
+  if (count == 0)
+    return dsm_fail(call, DSM_STORE_FULL, "there is no other node", (int)node, stripe, 0, 0);
+  if (loss != DSM_LOSS_UNNAMED && (kept == 0 || loss == DSM_LOSS_ASKED)) {
     /* What can be found there is; the loss of the rest is noted. */
     dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
     if (dsm_heal(&own, stripe) == DSM_LOCK_TIMEOUT) return DSM_LOCK_TIMEOUT;
   }
-  uint32_t count = choose(call, &route, node, stripe, nodes);
-  if (count == 0)
-    return dsm_fail(call, DSM_STORE_FULL, "there is no other node", (int)node, stripe, 0, 0);
-  if (count > route.count) count = route.count;
   dsm_move move;
-  bool arrived = false;
-  dsm_move_begin(&move, stripe, nodes, count, source ? 0 : 1ull << node);
-  move.salvages = sole;
+  bool arrived = false, sole = kept == 0 && loss != DSM_LOSS_UNNAMED;
+  dsm_move_begin(&move, stripe, nodes, count, sole ? 0 : lost);
+  move.salvages = kept == 0;
   for (uint32_t step = 0; !arrived && step < STEPS_MAX; step++) {
     DSM_TRY(dsm_move_step(call, &move, &arrived));
     DSM_CRASH_POINT("rebuild.step");
@@ -123,16 +125,48 @@ static void tell(dsm_call *call, dsm_event_kind kind, dsm_fact fact, uint64_t va
   dsm_event_post(&own, &event);
 }
 
-static dsm_status rebuild(dsm_call *call, unsigned node, dsm_loss loss, dsm_event *done) {
+static dsm_status rebuild(dsm_call *call, unsigned node, dsm_loss loss, uint64_t lost,
+                          dsm_event *done) {
   dsm_space *space = call->space;
   dsm_status first = DSM_OK;
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
-    dsm_status status = vacate(call, stripe, node, loss, done);
+    dsm_status status = vacate(call, stripe, node, loss, lost, done);
     if (status != DSM_OK && first == DSM_OK) first = status;
   }
   DSM_CRASH_POINT("rebuild.vacated");
   DSM_TRY(first);
   return dsm_node_replace(call, node);
+}
+
+/* Nodes that are neither sources nor targets. */
+static uint64_t lost_nodes(dsm_call *call, unsigned node, dsm_loss loss) {
+  uint64_t lost = loss == DSM_LOSS_UNNAMED ? 0 : 1ull << node;
+  for (unsigned other = 0; other < call->space->node_count; other++)
+    if (other != node && dsm_loss_look(call, other, true) == DSM_LOSS_DAMAGED)
+      lost |= 1ull << other;
+  return lost;
+}
+
+/* A node for the time being, if there is no other that could take the stripes. Killed between its
+ * coming and the note, the next keeper makes another, and one node more is left than there was. */
+static dsm_status call_helper(dsm_call *call, unsigned node, uint64_t lost) {
+  dsm_atomic_u64 *helper = &dsm_space_balance(call->space)->helper;
+  unsigned other;
+  for (other = 0; other < call->space->node_count; other++)
+    if (takes_stripes(call, other, lost | 1ull << node)) return DSM_OK;
+  DSM_TRY(dsm_node_add(call, DSM_NODE_WEIGHT_ONE, &other));
+  dsm_store_release_u64(helper, other + 1);
+  DSM_CRASH_POINT("rebuild.helped");
+  return dsm_nodes_follow(call);
+}
+
+void dsm_rebuild_dismiss(dsm_call *call) {
+  dsm_atomic_u64 *helper = &dsm_space_balance(call->space)->helper;
+  uint64_t node = dsm_load_acquire_u64(helper);
+  if (node == 0) return;
+  dsm_status status = node > DSM_NODES_MAX ? DSM_USAGE : dsm_node_drain(call, (unsigned)node - 1);
+  DSM_CRASH_POINT("rebuild.dismissed");
+  if (status == DSM_OK || status == DSM_USAGE) dsm_cas_acq_rel_u64(helper, &node, 0);
 }
 
 dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss) {
@@ -144,10 +178,12 @@ dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss) {
   dsm_event done = {0};
   bool must_repair;
   tell(call, DSM_EVENT_SEGMENT_LOST, DSM_FACT_LOST, build, node, &done);
+  uint64_t lost = lost_nodes(call, node, loss);
+  DSM_TRY(call_helper(call, node, lost));
   DSM_TRY(dsm_lock_take(call, journal, &must_repair));
   if (must_repair) dsm_lock_repaired(journal, DSM_OK);
   tell(call, DSM_EVENT_REBUILD_STARTED, DSM_FACT_REBUILD, build << 1, node, &done);
-  dsm_status status = rebuild(call, node, loss, &done);
+  dsm_status status = rebuild(call, node, loss, lost, &done);
   dsm_lock_drop(journal);
   DSM_TRY(status);
   dsm_store_release_u64(&record->rebuilt, dead);

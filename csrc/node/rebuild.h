@@ -5,7 +5,8 @@
  *             process has died and the cluster was made with recovery "rebuild"
  *   vacate    stripe by stripe, whatever route names the node is moved to others, from the best
  *             replica: an unlinked segment is a source like any other, a damaged one is none. If
- *             there is no other node, its place in the route ends with the move
+ *             no whole node is left to take its place, that ends with the move; if none is left at
+ *             all, as in a cluster of one, a node is made for the time being
  *   replace   no route names it: a new file, a new build; every process maps it by the epoch
  *   return    whoever rebalances moves the stripes back (node/balance.h)
  *
@@ -30,5 +31,8 @@ dsm_loss dsm_loss_look(dsm_call *call, unsigned node, bool deep);
 
 /* DSM_LOCK_TIMEOUT or DSM_RETRY: go on later; whatever was moved stays so. */
 dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss);
+
+/* No segment is lost any more: the node that was made for want of another goes again. */
+void dsm_rebuild_dismiss(dsm_call *call);
 
 #endif
