@@ -111,10 +111,9 @@ static dsm_status doubt_miss(dsm_call *call, const dsm_key *key, dsm_read *out) 
     if (dsm_heal(&own, out->stripe) == DSM_OK) return DSM_RETRY;
     return read_elsewhere(call, key, out);
   }
-  if (DSM_UNLIKELY(backup_has(call, key, out) || way_is_odd(call, key, out)) &&
-      dsm_read_valid(call->space, out))
-    return damaged(call, key, out);
+  bool odd = backup_has(call, key, out) || way_is_odd(call, key, out);
   if (!dsm_read_valid(call->space, out)) return DSM_RETRY;
+  if (DSM_UNLIKELY(odd)) return damaged(call, key, out);
   return believed_absent(call, out);
 }
 
