@@ -65,9 +65,14 @@ static void look_at_segments(dsm_caretaker *self) {
   dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->background.stop);
 }
 
+/* Bytes a second that may be looked at; 0: none. */
+static uint64_t pace(const dsm_caretaker *self) {
+  return (uint64_t)dsm_space_control(space_of(self))->config.scrub_kib_per_s * 1024;
+}
+
 static void scrub(dsm_caretaker *self, uint64_t now_ns) {
   dsm_space *space = space_of(self);
-  uint64_t rate = (uint64_t)dsm_space_control(space)->config.scrub_kib_per_s * 1024;
+  uint64_t rate = pace(self);
   unsigned node = (unsigned)self->node;
   dsm_scrub_shm *record = &dsm_space_recovery(space)->scrubs[node];
   if (!dsm_space_present(space, node)) return;
@@ -101,6 +106,11 @@ static void attend(dsm_caretaker *self, bool scrubs) {
     look_at_segments(self);
     self->segments_ns = dsm_os_monotonic_ns() + SEGMENTS_NS;
   }
+  uint64_t rate = pace(self);
+  if (rate && dsm_load_relaxed_u32(&self->serves))
+    dsm_array_watch_scrub(&self->arrays, self->cluster, rate);
+  else
+    dsm_array_watch_close(&self->arrays);
   dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
   dsm_report_recovery(&call, self->node);
   if (scrubs && now_ns >= self->scrub_at_ns) scrub(self, now_ns);
@@ -108,14 +118,17 @@ static void attend(dsm_caretaker *self, bool scrubs) {
 
 static void run(void *argument) {
   dsm_caretaker *self = argument;
-  bool scrubs = self->node >= 0 && dsm_space_control(space_of(self))->config.scrub_kib_per_s > 0;
+  bool scrubs = self->node >= 0 && pace(self) > 0;
   self->scrub_at_ns = dsm_os_monotonic_ns() + ROUND_PAUSE_NS / 10;
+  self->arrays.scrub_at_ns = self->scrub_at_ns;
   while (!dsm_background_stopping(&self->background)) {
     uint32_t heard = dsm_background_listen(&self->background);
     if (!stopped(self)) attend(self, scrubs);
     uint64_t now_ns = dsm_os_monotonic_ns(), wait_ns = LOOK_NS;
     if (scrubs && self->scrub_at_ns < now_ns + wait_ns)
       wait_ns = self->scrub_at_ns > now_ns ? self->scrub_at_ns - now_ns : 0;
+    if (self->arrays.mapped && self->arrays.scrub_at_ns < now_ns + wait_ns)
+      wait_ns = self->arrays.scrub_at_ns > now_ns ? self->arrays.scrub_at_ns - now_ns : 0;
     if (wait_ns >= 1000) dsm_background_sleep(&self->background, heard, (uint32_t)(wait_ns / 1000));
   }
 }
@@ -135,6 +148,7 @@ dsm_caretaker *dsm_caretaker_open(dsm_cluster *cluster, int node) {
 void dsm_caretaker_close(dsm_caretaker *caretaker) {
   if (!caretaker) return;
   dsm_background_stop(&caretaker->background);
+  dsm_array_watch_close(&caretaker->arrays);
   free(caretaker);
 }
 
