@@ -1,6 +1,7 @@
 """The command `dsm`: look at clusters, check them, end them, sweep up, show off.
 
-Every command exits with 0 if all is well, 1 if it found a problem, 2 for wrong usage.
+Every command exits with 0 if all is well, 1 if it found a problem, 2 for wrong usage, 130 if Ctrl-C
+ended it before its time.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import psutil
 
 from dsm_native import sweep
 from dsm_native.cluster import Cluster, attach
-from dsm_native.exceptions import DSMError
+from dsm_native.exceptions import DSMError, UsageError
 from dsm_native.failures import Failure
 
 FAILURES_SHOWN = 8
+INTERRUPTED = 130  # as shells have it: 128 and SIGINT
 
 
 def _size(count: float) -> str:
@@ -178,7 +180,7 @@ def _chaos(arguments: argparse.Namespace) -> int:
     report = chaos.run(chaos.Plan(name=arguments.name, **settings))
     for line in report.lines():
         print(line)
-    return 0 if report.good else 1
+    return 1 if not report.good else INTERRUPTED if report.interrupted else 0
 
 
 def _add_chaos(commands: Any) -> None:
@@ -197,7 +199,9 @@ def _add_chaos(commands: Any) -> None:
     chaos.add_argument("--rounds", type=int, help="end after so many faults")
     chaos.add_argument("--gap", type=float, help="mean seconds between faults, default 0.15")
     chaos.add_argument("--nodes", type=int, help="of its own cluster, default 3")
-    chaos.add_argument("--replication-factor", type=int, help="of its own cluster, default 2")
+    chaos.add_argument(
+        "--replication-factor", type=int, help="of its own cluster, default 2, or 1 with one node"
+    )
     chaos.add_argument("--seed", type=int, help="repeats a run's draws")
     chaos.set_defaults(run=_chaos)
 
@@ -243,7 +247,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(parsed.run(parsed))
     except DSMError as error:
         print(f"dsm {parsed.command}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print(f"dsm {parsed.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from dsm_native.settings import START_TIMEOUT_S, check_count, check_seconds
 
 LOOK_S = 0.005
 PACE_MAX = 1 << 50
+NO_STRIPE = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Elastic:
             drain_node(handle, node)
             raise NodeLostError(
                 f"node {node} of cluster {handle.name!r} was not ready within "
-                f"{START_TIMEOUT_S:g} s; it is being removed"
+                f"{START_TIMEOUT_S:g} s{_absent_keeper(handle)}; it is being removed"
             )
         return node
 
@@ -93,7 +94,7 @@ class Elastic:
             raise WaitTimeoutError(
                 f"node {node} of cluster {handle.name!r} is {state} after {timeout:g} s: "
                 f"{self.rebalancing.stripes_left} stripes are still to be moved"
-                f"{'; ' + why if why else ''}. The removal goes on"
+                f"{'; ' + why if why else ''}{_absent_keeper(handle)}. The removal goes on"
             )
 
     def set_weight(self, node: int, weight: float) -> None:
@@ -120,6 +121,8 @@ class Elastic:
             set_pace(self._handle, check_count("bytes_per_s", bytes_per_s, 0, PACE_MAX))
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
+        if not (progress is None or type(progress) is bool or callable(progress)):
+            raise UsageError(f"progress must be True, False or a function, not {progress!r}")
         if progress is not True:
             return self._wait_balanced(progress or None, timeout)
         from dsm_native.progress import Bar
@@ -159,7 +162,8 @@ class Elastic:
             raise WaitTimeoutError(
                 f"cluster {self._handle.name!r} is not balanced after {timeout:g} s: "
                 f"{now.stripes_left} stripes are still to be moved"
-                f"{'; ' + now.reason if now.reason else ''}. It goes on"
+                f"{'; ' + now.reason if now.reason else ''}{_absent_keeper(self._handle)}"
+                f". It goes on"
             )
         return self.rebalancing
 
@@ -167,12 +171,24 @@ class Elastic:
 def _reason(state: dict[str, Any]) -> str:
     if not state["blocked"]:
         return ""
-    text = f"stripe {state['blocked_stripe']}: {state['blocked_why']}"
+    stripe = state["blocked_stripe"]
+    what = f"stripe {stripe}" if stripe < NO_STRIPE else "the node's memory or the registry"
+    text = f"{what}: {state['blocked_why']}"
     if state["blocked_by"] is not None:
         pid, letter = state["blocked_by"]
         stopped = ", which is stopped" if letter in "Tt" else ""
         text += f", held by pid {pid} (state {letter}){stopped}"
     return text
+
+
+def _absent_keeper(handle: Handle) -> str:
+    """Who should do it and does not, for messages: a stopped owner is left alone."""
+    for entry in handle.participants():
+        if entry["kind"] == "owner" and entry["alive"]:
+            letter = entry["process_state"]
+            if letter in ("T", "t"):
+                return f"; the owner, pid {entry['pid']}, is stopped (state {letter})"
+    return ""
 
 
 def _thousandths(weight: float) -> int:

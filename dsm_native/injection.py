@@ -17,6 +17,7 @@ from dsm_native._native.handle import Handle
 from dsm_native._native.members import areas, signal_node, watching
 from dsm_native._native.nodes import node_state, node_table
 from dsm_native.exceptions import NodeLostError, UsageError
+from dsm_native.settings import check_flag
 from dsm_native.sweep import FOLDER, segment_of
 
 AREAS = ("header", "unsettled", "routes", "subs", "pages", "data", "any")
@@ -38,6 +39,9 @@ class Faults:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<Faults of cluster {self._handle.name!r}>"
 
     def kill(self, node: int) -> int:
         """SIGKILL of the node's process; returns its pid. NodeLostError if there is none."""
@@ -69,7 +73,8 @@ class Faults:
 
         area: "header", "unsettled", "routes", "subs", "pages" (the page map), "data" (tables and
         objects), or "any". flips: so many single bits, chosen by `seed`. zero: zeroes a range of
-        `size` bytes instead, from `offset` in the segment on, or from a place chosen by `seed`.
+        `size` bytes instead, from `offset` in the segment on, or from a place chosen by `seed`
+        (`flips` then means nothing; `offset` is for zeroing alone).
         The same seed damages the same places while the segment has the same memory.
         """
         self.check()
@@ -78,6 +83,14 @@ class Faults:
         for name, value, low in (("flips", flips, 1), ("size", size, 1), ("seed", seed, 0)):
             if type(value) is not int or value < low:
                 raise UsageError(f"{name} must be an int from {low} on, not {value!r}")
+        check_flag("zero", zero)
+        end = areas(self._handle)["end"]
+        if size > end:
+            raise UsageError(f"size must be an int from 1 to {end:,}, not {size:,}")
+        if offset is not None:
+            if not zero:
+                raise UsageError("offset is where to zero: it needs zero=True; flips choose places")
+            _check_range(offset, size, end)
         chance = random.Random(seed)
         with self._opened(node) as file:
             ranges = list(_backed(file, *self._limits(area)))
@@ -86,7 +99,7 @@ class Faults:
                 raise UsageError(f"area {area!r} of node {node} has no memory yet")
             if zero:
                 first = _place(ranges, chance.randrange(total)) if offset is None else offset
-                _check_range(first, size, areas(self._handle)["end"])
+                first = min(first, end - size)
                 os.pwrite(file, bytes(size), first)
                 return Damage(node, area, seed, True, (first, first + size))
             offsets = [_place(ranges, chance.randrange(total)) for _ in range(flips)]

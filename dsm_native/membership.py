@@ -102,5 +102,5 @@ class Membership:
 
     @property
     def faults(self) -> Faults:
-        """Kills, pauses and damages nodes on purpose; UsageError without `faults=True`."""
+        """Kills, pauses and damages nodes on purpose; its calls need `faults=True`: UsageError."""
         return Faults(self._handle)

@@ -21,7 +21,10 @@ def node_of(handle: Handle, node: int | None, near: Any, region: Region | None) 
         if near is not None:
             raise UsageError("node= and near= exclude each other")
         if type(node) is not int or node_state(handle, node) not in ("up", "lost"):
-            raise UsageError(f"node must be one of {sorted(node_table(handle))}, not {node!r}")
+            table = node_table(handle)
+            serving = sorted(known for known, entry in table.items() if entry[0] in ("up", "lost"))
+            parting = ", which is being removed" if type(node) is int and node in table else ""
+            raise UsageError(f"node must be one of {serving}, not {node!r}{parting}")
         return node
     if near is None:
         return -1

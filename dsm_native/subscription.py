@@ -84,6 +84,10 @@ class Subscription:
         if os.getpid() == self._pid and self._thread is not threading.current_thread():
             self._thread.join(END_TIMEOUT_S)
 
+    def __repr__(self) -> str:
+        state = "active" if self.active else "ended"
+        return f"<Subscription to {self._thread.name[len('dsm ') :]}, {state}>"
+
     def __enter__(self) -> Subscription:
         return self
 

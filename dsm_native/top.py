@@ -9,11 +9,14 @@ from typing import Any
 from dsm_native._native.mailbox import Mailbox
 from dsm_native._native.waits import awaited
 from dsm_native.cluster import Cluster
+from dsm_native.exceptions import UsageError
 from dsm_native.key_lock import held_locks
+from dsm_native.settings import check_seconds
 
+INTERVAL_S_MAX = 86_400.0
 WAITS_MAX = 20  # lines about who waits for what
 CLEAR = "\x1b[H\x1b[J"
-COLUMNS = "node  pid      state  incarnation   tasks/s  busy  running  queued        done  pins"
+COLUMNS = "node  pid      state      incarnation   tasks/s  busy  running  queued        done  pins"
 
 
 class Top:
@@ -44,7 +47,7 @@ class Top:
             old = self._before.get(info.id, (done, busy))
             rate, share = (done - old[0]) / elapsed, min((busy - old[1]) / elapsed, 1.0)
             lines.append(
-                f"{info.id:4}  {info.pid:<7}  {info.state:5}  {info.incarnation:11}  {rate:8,.0f}  "
+                f"{info.id:4}  {info.pid:<7}  {info.state:9}  {info.incarnation:11}  {rate:8,.0f}  "
                 f"{share:4.0%}  {running:7}  {queued:6}  {done:10,}  {pins.get(info.id, 0):4}  "
                 f"{info.bytes / 2**20:4.0f} MiB  {info.objects:8,}"
             )
@@ -74,6 +77,8 @@ def _held(holder: tuple[int, str] | None) -> str:
 
 def run(cluster: Cluster, once: bool, interval_s: float) -> None:
     """Prints the table, over and over unless `once`; ends with Ctrl-C or the cluster."""
+    if check_seconds("interval", interval_s) > INTERVAL_S_MAX:
+        raise UsageError(f"interval must be at most {INTERVAL_S_MAX:g} s, not {interval_s:g}")
     top = Top(cluster)
     while True:
         time.sleep(min(interval_s, 0.2) if once else interval_s)

@@ -6,11 +6,15 @@ faults, DSM_CHAOS_SEED repeats one.
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import signal
+import subprocess
+import sys
 
 import pytest
-from processes import run, segments_of
+from processes import environment, run, segments_of
 
 import dsm_native as dsm
 from dsm_native import chaos
@@ -105,15 +109,54 @@ def test_a_named_cluster_is_left_as_it_was(name):
 
 def test_faults_must_be_allowed(name):
     with dsm.Cluster(nodes=2, name=name) as cluster:
-        assert main(["chaos", name, "--seconds", "1"]) == 1
+        assert main(["chaos", name, "--seconds", "1"]) == 2
         with pytest.raises(dsm.UsageError, match="faults=True"):
             chaos.run(chaos.Plan(name=name, seconds=1))
         assert cluster.regions == ["default"]
 
 
+def test_what_the_cluster_does_not_promise_is_not_tried(name, capsys):
+    assert main(["chaos", "--corrupt", "--nodes", "1", "--seconds", "1"]) == 2
+    assert "replication_factor=2" in capsys.readouterr().err
+    with dsm.Cluster(nodes=2, name=name, faults=True, recovery="none") as cluster:
+        assert main(["chaos", name, "--add", "--stop", "--seconds", "1"]) == 2
+        assert "recovery='none'" in capsys.readouterr().err
+        assert cluster.regions == ["default"]
+
+
+def test_nodes_are_removed_though_none_was_added(capsys):
+    assert main(["chaos", "--remove", "--rounds", "2", "--seconds", "20"]) == 0
+    told = capsys.readouterr().out
+    assert "faults: 2 remove" in told
+    assert "NOTHING" not in told
+
+
+def test_a_run_without_a_victim_says_so():
+    report = chaos.Report(seed=1)
+    assert any("NOTHING WAS INJECTED" in line for line in report.lines())
+
+
+def test_ctrl_c_ends_the_faults_and_judges_what_was_done():
+    with subprocess.Popen(
+        [sys.executable, "-m", "dsm_native", "chaos", "--kill", "--seconds", "60"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        process_group=0,
+    ) as command:  # fmt: skip
+        assert "killed" in command.stdout.readline()
+        os.killpg(command.pid, signal.SIGINT)
+        told, _ = command.communicate(timeout=100)
+    assert command.returncode == 130, told
+    assert "all promises kept" in told
+    assert "Traceback" not in told
+
+
 @pytest.mark.parametrize(
     "settings",
-    [{"kinds": ()}, {"kinds": ("flood",)}, {"seconds": 0}, {"clients": 0}, {"seed": -1}],
+    [
+        *({"kinds": ()}, {"kinds": ("flood",)}, {"seconds": 0}, {"clients": 0}, {"seed": -1}),
+        *({"gap": 0}, {"gap": math.inf}, {"seconds": math.nan}, {"rounds": 0}),
+        {"nodes": 1, "replication_factor": 2},
+    ],
 )
 def test_plans_are_checked(settings):
     with pytest.raises(dsm.UsageError):

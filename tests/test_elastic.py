@@ -163,12 +163,14 @@ def test_who_was_attached_before_goes_on_through_builds_of_the_same_id(cluster):
     assert report.clean, report.texts
 
 
-def test_a_stripe_of_a_stopped_process_is_left_named_and_moved_later(name):
+@pytest.mark.parametrize("removed", ["home", "other"])
+def test_a_stripe_of_a_stopped_process_is_left_named_and_moved_later(name, removed):
     with dsm.Cluster(nodes=2, replication_factor=1, name=name, stripes=16) as cluster:
         cluster.default.update({number: number for number in range(200)})
         with stopped_holder(cluster) as holder:
             cluster.add_node()
-            home = next(node for node in (0, 1) if _holds_key(cluster, node))
+            # A node that has nothing of the stripe waits for its lock, too, before it goes.
+            home = next(n for n in (0, 1) if _holds_key(cluster, n) == (removed == "home"))
             with pytest.raises(dsm.WaitTimeoutError) as caught:
                 cluster.remove_node(home, timeout=2)
             message = str(caught.value)

@@ -56,6 +56,9 @@ def test_whom_faults_refuse(faulty):
         {"seed": -1},
         {"zero": True, "size": 0},
         {"zero": True, "offset": -1},
+        {"zero": 1},
+        {"offset": 100},
+        {"zero": True, "size": 1 << 60},
         {"zero": True, "offset": (64 << 20) - 10, "size": 11},
     ):
         with pytest.raises(dsm.UsageError):

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from members import serving
+from members import kinds, serving
 from processes import eventually, gone, node_pids, said, started
 
 import dsm_native as dsm
@@ -49,6 +49,30 @@ def test_nodes_of_an_ownerless_cluster_are_replaced(ownerless):
     assert ownerless.default.get_many(range(200)) == list(range(200))
     assert len(node_pids(ownerless.name)) == 3
     assert ownerless.check().clean
+
+
+def test_where_deaths_are_only_reported_an_added_node_is_started(name):
+    script = DETACHED.replace("faults=True", "faults=True, recovery='none'")
+    with started(script, name) as owner:
+        said(owner, "ready")
+        owner.kill()
+        owner.wait(20)
+    with dsm.attach(name) as cluster:
+        try:
+            cluster.faults.kill(2)
+            assert cluster.add_node() == 3
+            cluster.remove_node(2, timeout=20)
+            assert [node.id for node in cluster.nodes] == [0, 1, 3]
+            assert cluster.default.get_many(range(200)) == list(range(200))
+            cluster.faults.kill(3)
+            told = ["dead", "exited", "joined", "repaired"]
+            eventually(lambda: sorted(kinds(cluster.events(), 3)) == told, "its end is told")
+            time.sleep(0.3)  # ten beats, at each of which it would be started
+            assert cluster.nodes[2].incarnation == 1
+            assert sorted(kinds(cluster.events(), 3)) == told
+        finally:
+            cluster._handle.stop()
+            cluster._handle.unlink()
 
 
 def test_the_keeper_and_others_die_at_once(ownerless):

@@ -65,8 +65,9 @@ def test_the_next_owner_has_the_lock_at_once_and_sees_why(shared):
     lock = shared.lock("at once")
     took = sorted(granted_after_kill(lock) for _ in range(15))
     print(f"median {took[7] * 1e3:.3f} ms, worst {took[-1] * 1e3:.3f} ms")
-    # Other programs share the processors: the lower quartile tells of us.
-    assert took[3] < 0.001
+    # Who is not woken looks again after 50 ms. Other programs share the processors, and may have
+    # both for some milliseconds: the lower quartile tells of us.
+    assert took[3] < 0.004
     assert lock.acquire(timeout=5)
     assert not lock.previous_owner_died
     assert lock.previous_owner_pid is None

@@ -107,7 +107,10 @@ bool dsm_balance_due(const dsm_space *space) {
          parting_node(&call, &state) < DSM_NODES_MAX;
 }
 
+/* An end is told of what was told to have begun, once: not of each plan that moves nothing. */
 static void tell(dsm_call *call, uint64_t epoch, bool done, uint64_t amount, uint64_t bytes) {
+  uint64_t told = dsm_event_known(call->space, DSM_FACT_REBALANCE, 0);
+  if (done && (told == 0 || told & 1)) return;
   dsm_event event = {.kind = done ? DSM_EVENT_REBALANCE_DONE : DSM_EVENT_REBALANCE_STARTED,
                      .fact = DSM_FACT_REBALANCE,
                      .value = epoch << 1 | done,
@@ -262,8 +265,8 @@ static uint32_t end_walk(dsm_call *call, dsm_balancer *self) {
   if (dsm_load_relaxed_u64(&journal->planned) == epoch)
     dsm_store_release_u64(&journal->done, epoch);
   DSM_CRASH_POINT("balance.done");
-  uint64_t stripes = dsm_load_relaxed_u64(&journal->moved_stripes);
-  if (stripes) tell(call, epoch, true, stripes, dsm_load_relaxed_u64(&journal->moved_bytes));
+  tell(call, epoch, true, dsm_load_relaxed_u64(&journal->moved_stripes),
+       dsm_load_relaxed_u64(&journal->moved_bytes));
   return 0;
 }
 
@@ -279,12 +282,19 @@ static uint32_t walk(dsm_call *call, dsm_balancer *self) {
 }
 
 /* Everything is in its place: nodes that drain may leave, those that have left may go. */
-static uint32_t part(dsm_call *call) {
+static uint32_t part(dsm_call *call, dsm_balancer *self) {
   dsm_node_state state;
   unsigned node = parting_node(call, &state);
   if (node == DSM_NODES_MAX) return DSM_BALANCE_IDLE;
   dsm_status status =
       state == DSM_NODE_DRAINING ? dsm_node_leave(call, node) : dsm_node_remove(call, node);
+  /* A stripe's lock that is not to be had holds the node up, though nothing is left to move. */
+  self->blocked = 0;
+  if (status != DSM_OK && status != DSM_RETRY)
+    note_blocked(call, self, (uint32_t)call->fault.stripe, status);
+  else
+    dsm_store_release_u64(&dsm_space_balance(call->space)->blocked, 0);
+  self->blocked = self->unfinished = 0;
   /* Who runs its process looks at once. */
   if (status == DSM_OK) dsm_doorbell_ring_second(&dsm_space_mailboxes(call->space)->bell);
   return status == DSM_OK ? 0 : LEAVING_US;
@@ -293,7 +303,7 @@ static uint32_t part(dsm_call *call) {
 static uint32_t step(dsm_call *call, dsm_balancer *self) {
   dsm_balance_shm *journal = dsm_space_balance(call->space);
   uint64_t epoch = dsm_nodes_epoch(call->space);
-  if (dsm_load_acquire_u64(&journal->done) == epoch) return part(call);
+  if (dsm_load_acquire_u64(&journal->done) == epoch) return part(call, self);
   dsm_nodes_catch_up(call);
   if (dsm_load_acquire_u64(&journal->planned) != epoch) {
     if (plan(call, epoch) != DSM_OK) return BLOCKED_US;

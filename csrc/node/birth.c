@@ -12,6 +12,7 @@
 #include "../store/route.h"
 #include "../store/stripe.h"
 #include "event.h"
+#include "report.h"
 
 static dsm_status store_full(dsm_call *call, dsm_status status, unsigned node, uint64_t bytes) {
   return status == DSM_STORE_FULL
@@ -280,6 +281,7 @@ static dsm_status remove_locked(dsm_call *call, unsigned node) {
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)
     dsm_strays_remove(space, stripe, 1ull << node);
   if (space->nodes[node].base && space->builds[node] == entry.build) give_memory_back(call, node);
+  dsm_report_left(call, node, entry.build); /* told or not, it goes */
   entry.state = DSM_NODE_FREE;
   entry.weight = 0;
   dsm_nodes_write(space, node, &entry);

@@ -26,6 +26,7 @@ struct dsm_caretaker {
   uint32_t next;        /* stripe to be scrubbed */
   uint64_t scrub_at_ns; /* when the pace allows to go on */
   uint64_t segments_ns; /* when to look at the segments again */
+  uint64_t report_ns;   /* when to tell of damage again, so that failures are not drowned in it */
   dsm_array_watch arrays;
 };
 
@@ -111,8 +112,11 @@ static void attend(dsm_caretaker *self, bool scrubs) {
     dsm_array_watch_scrub(&self->arrays, self->cluster, rate);
   else
     dsm_array_watch_close(&self->arrays);
-  dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
-  dsm_report_recovery(&call, self->node);
+  if (now_ns >= self->report_ns) {
+    dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
+    dsm_report_recovery(&call, self->node);
+    self->report_ns = now_ns + LOOK_NS;
+  }
   if (scrubs && now_ns >= self->scrub_at_ns) scrub(self, now_ns);
 }
 

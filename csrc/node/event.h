@@ -60,7 +60,7 @@ typedef enum dsm_fact {
   DSM_FACT_EXIT = 5,      /* by participant: incarnation */
   DSM_FACT_SERVING = 6,   /* by participant: incarnation */
   DSM_FACT_DRAINING = 7,  /* by node: epoch */
-  DSM_FACT_LEFT = 8,      /* by node: epoch */
+  DSM_FACT_LEFT = 8,      /* by node: build */
   DSM_FACT_LOST = 9,      /* by node: build that was lost */
   DSM_FACT_REBUILD = 10,  /* by node: build << 1, | 1 when done */
   DSM_FACT_REBALANCE = 11 /* by 0: epoch << 1, | 1 when done */

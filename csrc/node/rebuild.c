@@ -23,7 +23,9 @@ static bool damaged(dsm_call *call, unsigned node, bool deep) {
   if (!deep) return false;
   dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
   if (dsm_arena_valid(&own, node, NULL, NULL) != DSM_CORRUPT) return false;
-  return dsm_arena_rebuild(&own, node) == DSM_CORRUPT;
+  /* The heads do not tell what is wrong with themselves, the owner of a run, say. */
+  return dsm_arena_rebuild(&own, node) == DSM_CORRUPT ||
+         dsm_arena_valid(&own, node, NULL, NULL) == DSM_CORRUPT;
 }
 
 /* The process of this incarnation has ended, and the segment is still the one that it had. */

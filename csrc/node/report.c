@@ -61,6 +61,31 @@ dsm_status dsm_report_death(dsm_call *call, uint32_t participant, uint32_t incar
   return dsm_event_post(call, &event);
 }
 
+/* Whether the latest of what is told of the node's draining and going is that it has gone. */
+static bool told_left(const dsm_space *space, uint32_t node) {
+  for (uint64_t at = dsm_event_latest(space); at >= dsm_event_oldest(space) && at > 0; at--) {
+    dsm_event event;
+    if (dsm_event_read(space, at, &event) != DSM_EVENT_READ || event.node != (int32_t)node)
+      continue;
+    if (event.kind == DSM_EVENT_LEFT) return true;
+    if (event.kind == DSM_EVENT_DRAINING) return false;
+  }
+  return false;
+}
+
+dsm_status dsm_report_left(dsm_call *call, uint32_t node, uint32_t build) {
+  const dsm_space *space = call->space;
+  const dsm_participant_shm *slot = dsm_space_participant(space, 1 + node);
+  uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+  if (incarnation) dsm_report_death(call, 1 + node, incarnation, 0);
+  if (told_left(space, node)) return DSM_OK;
+  dsm_event event = made(space, DSM_EVENT_LEFT, DSM_FACT_LEFT, node, incarnation);
+  event.value = build;
+  event.node = (int32_t)node;
+  event.pid = 0;
+  return dsm_event_post(call, &event);
+}
+
 dsm_status dsm_report_repair(dsm_call *call, uint32_t participant, uint32_t incarnation) {
   const dsm_participant_shm *slot = dsm_space_participant(call->space, participant);
   dsm_event event =

@@ -15,6 +15,9 @@
  * listened. Nothing is recorded of a child that was being forked. */
 dsm_status dsm_report_death(dsm_call *call, uint32_t participant, uint32_t incarnation,
                             uint64_t noticed_ns);
+/* A node is removed that has no process (any more): its going is told, if its end was not told as
+ * that. */
+dsm_status dsm_report_left(dsm_call *call, uint32_t node, uint32_t build);
 /* What it held is repaired, as far as its locks tell. */
 dsm_status dsm_report_repair(dsm_call *call, uint32_t participant, uint32_t incarnation);
 /* By the parent: how the process ended. Also if it never joined. */

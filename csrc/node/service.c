@@ -61,9 +61,8 @@ static void look(struct dsm_service *self, uint64_t now_ns) {
 
 static void replace(struct dsm_service *self, uint64_t now_ns) {
   dsm_space *space = &self->cluster->space;
-  const dsm_detection_shm *chosen = &dsm_space_control(space)->config.detection;
-  if (self->node < 0 || chosen->recovery == DSM_RECOVERY_NONE ||
-      !dsm_cluster_running(self->cluster) || !dsm_keeper_serves(space, self->peers))
+  if (self->node < 0 || !dsm_cluster_running(self->cluster) ||
+      !dsm_keeper_serves(space, self->peers))
     return;
   dsm_call call = brief(self);
   dsm_starter_replace(&call, self->cluster, now_ns);

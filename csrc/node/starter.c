@@ -115,10 +115,14 @@ static void start(dsm_call *call, struct dsm_starter *self, uint32_t node, uint6
   next->start_at_ns = now_ns + BACK_OFF_NS;
 }
 
-/* A node that drains or leaves needs no process any more. */
+/* A node that drains or leaves needs no process any more. Where deaths are only reported, one that
+ * was added gets its first process, and no other. */
 static bool wanted(dsm_call *call, uint32_t node) {
+  const dsm_space *space = call->space;
   dsm_node_entry entry;
-  return dsm_nodes_read(call, node, &entry) == DSM_OK && entry.state == DSM_NODE_UP;
+  if (dsm_nodes_read(call, node, &entry) != DSM_OK || entry.state != DSM_NODE_UP) return false;
+  return dsm_space_control(space)->config.detection.recovery != DSM_RECOVERY_NONE ||
+         dsm_load_relaxed_u64(&dsm_space_participant(space, 1 + node)->died_ns) == 0;
 }
 
 void dsm_starter_replace(dsm_call *call, dsm_cluster *cluster, uint64_t now_ns) {

@@ -8,6 +8,7 @@
  *
  *   I  the same seed and the same calls give the same bytes
  *   I  all processes map a segment at the same address; closing it in one leaves the others theirs
+ *   I  who waits or yields a million times in one turn is taken to wait for ever: that is an abort
  *   I  a lock whose owner is dead reports that once, and must be made consistent before the unlock
  *
  * A thread runs when it is joined: by then it has been asked to stop, so one round is what it does.

@@ -29,6 +29,13 @@ uint32_t dsm_sim_process_pid(void) {
 void dsm_sim_process_run(uint32_t pid) {
   DSM_ASSERT(life_of(pid) == SIM_RUNNING);
   world->running = pid;
+  world->idle_calls = 0;
+}
+
+/* Time passes for who runs, and nobody else gets a turn: without end, it would never get on. */
+static void idle(uint64_t ns) {
+  world->now_ns += ns;
+  DSM_ASSERT(++world->idle_calls < SIM_IDLE_CALLS_MAX);
 }
 
 void dsm_sim_process_end(uint32_t pid) {
@@ -72,7 +79,7 @@ dsm_os_lock dsm_os_mutex_try(dsm_os_mutex_shm *mutex) {
 
 dsm_os_lock dsm_os_mutex_wait(dsm_os_mutex_shm *mutex, uint32_t wait_ms) {
   dsm_os_lock result = dsm_os_mutex_try(mutex);
-  if (result == DSM_OS_LOCK_BUSY) world->now_ns += (uint64_t)wait_ms * 1000000u;
+  if (result == DSM_OS_LOCK_BUSY) idle((uint64_t)wait_ms * 1000000u);
   return result;
 }
 
@@ -97,7 +104,7 @@ void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wa
   if (call)
     call(world->while_waiting_argument);
   else
-    world->now_ns += (uint64_t)wait_us * 1000u;
+    idle((uint64_t)wait_us * 1000u);
 }
 
 void dsm_sim_while_waiting(void (*call)(void *argument), void *argument) {
@@ -285,7 +292,7 @@ uint64_t dsm_os_random_u64(void) {
 }
 
 void dsm_os_yield(void) {
-  world->now_ns += 1000;
+  idle(1000);
 }
 
 uint32_t dsm_os_processor(void) {

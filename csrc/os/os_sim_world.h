@@ -12,6 +12,7 @@
 #define SIM_PROCESSES_MAX 64u
 #define SIM_HANDLES_MAX 1024u
 #define SIM_NAME_BYTES 128u
+#define SIM_IDLE_CALLS_MAX 1000000u /* waits and yields of a process in one turn of its */
 
 /* A slot keeps its reserved addresses until the world ends, so that pictures stay valid. */
 typedef struct sim_segment {
@@ -47,7 +48,7 @@ typedef struct sim_world {
   sim_life processes[SIM_PROCESSES_MAX]; /* by pid - 1 */
   sim_handle handles[SIM_HANDLES_MAX];
   uint32_t running; /* pid */
-  uint64_t now_ns, random_state;
+  uint64_t now_ns, random_state, idle_calls;
   uint64_t room_bytes, backed_bytes, back_calls, refuse_at;
   uint32_t processors[SIM_PROCESSES_MAX]; /* by pid - 1; 0: the process's own */
   void (*while_waiting)(void *argument);

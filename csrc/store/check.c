@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "audit.h"
+#include "heal.h"
 #include "region_record.h"
 #include "stripe.h"
 
@@ -89,20 +90,28 @@ static dsm_status check_node(dsm_audit *audit, unsigned node) {
   suspects found = {.audit = audit, .node = node};
   audit->stripe = 0;
   dsm_status status = DSM_OK;
+  bool broken = false;
   if (dsm_os_segment_truncated(&audit->call->space->nodes[node])) {
     dsm_audit_problem(audit, "segment was truncated", node, 0, 0);
+    broken = true;
   } else {
     status = dsm_arena_valid(audit->call, node, suspect, &found);
     if (status == DSM_CORRUPT) {
       dsm_audit_fault(audit);
       status = DSM_OK;
+      broken = true;
       if (audit->repair && dsm_arena_rebuild(audit->call, node) == DSM_OK) {
         audit->report->repaired++;
         found.count = 0;
         status = dsm_arena_valid(audit->call, node, suspect, &found);
-        if (status == DSM_CORRUPT) status = DSM_OK;
+        broken = status == DSM_CORRUPT;
+        if (broken) status = DSM_OK;
       }
     }
+  }
+  if (broken) {
+    audit->report->broken++;
+    dsm_heal_ask_arenas(audit->call->space);
   }
   for (uint64_t i = 0; i < found.count && status == DSM_OK; i++)
     status = check_suspect(audit, node, found.pages[i], found.stripes[i]);

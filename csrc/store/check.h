@@ -6,7 +6,8 @@
  *
  * With repair, what another replica or the objects themselves still tell is mended: a damaged
  * object or slot is taken from a replica that validates, counters are recomputed, unclaimed runs go
- * back to the arena. What no replica can tell is reported, and stays.
+ * back to the arena. What no replica can tell is reported, and stays. A damaged arena that it does
+ * not mend is for the keeper (node/rebuild.h), who is asked.
  */
 #ifndef DSM_STORE_CHECK_H
 #define DSM_STORE_CHECK_H
@@ -17,6 +18,8 @@ typedef struct dsm_check_report {
   uint64_t stripes, objects, value_bytes; /* seen at primaries */
   uint64_t problems;                      /* found, mended ones included */
   uint64_t repaired;
+  uint64_t
+      broken; /* arenas left damaged: the keeper is asked, who replaces what is beyond mending */
 } dsm_check_report;
 
 /* Called once per problem, without any lock held being released; must not call back into the store.

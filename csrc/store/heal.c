@@ -74,6 +74,10 @@ dsm_status dsm_heal(dsm_call *call, uint32_t stripe) {
 
 void dsm_heal_ask(const dsm_space *space, uint32_t stripe) {
   dsm_fetch_or_acq_rel_u32(&dsm_space_lock(space, stripe)->pending, DSM_PENDING_MEND);
+  dsm_heal_ask_arenas(space);
+}
+
+void dsm_heal_ask_arenas(const dsm_space *space) {
   dsm_fetch_add_relaxed_u32(&dsm_space_recovery(space)->asked, 1);
 }
 

@@ -38,5 +38,7 @@ dsm_status dsm_heal_accept(dsm_call *call, uint32_t stripe);
 
 /* Leaves it to the next who takes the stripe, and to the scrubbers (scrub.h). */
 void dsm_heal_ask(const dsm_space *space, uint32_t stripe);
+/* Has the keeper look at every arena, soon. */
+void dsm_heal_ask_arenas(const dsm_space *space);
 
 #endif

@@ -8,6 +8,7 @@
 #define HEALED (1u << 31) /* in `tried`: the stripe was mended, or could not be, for this read */
 #define SEEN (1u << 30)   /* the key was found, with a damaged value */
 #define LOOKS 8           /* at a backup that is being changed */
+#define PATIENCE_MS 1000u /* with who mends the only copy */
 
 /* Copies of the region's objects; *sure: the record says so, otherwise it is a guess. */
 static uint32_t copies_of(const dsm_space *space, const dsm_key *key, uint32_t route_count,
@@ -32,6 +33,13 @@ static dsm_status lost(dsm_call *call, const dsm_read *read, const char *what) {
   return dsm_fail(call, DSM_NO_REPLICAS, what, (int)read->node, read->stripe, read->offset, 0);
 }
 
+/* A miss that nothing contradicts, unless the stripe has lost keys that nobody knows. */
+static dsm_status believed_absent(dsm_call *call, const dsm_read *read) {
+  if (DSM_UNLIKELY(dsm_heal_losses(call->space, read->stripe) != 0))
+    return lost(call, read, "keys of the stripe were lost, and this may be one of them");
+  return DSM_NOT_FOUND;
+}
+
 /* At the replicas that were not yet tried. A sound one that does not have the key speaks for its
  * absence, unless the key was seen. */
 static dsm_status read_elsewhere(dsm_call *call, const dsm_key *key, dsm_read *out) {
@@ -52,8 +60,8 @@ static dsm_status read_elsewhere(dsm_call *call, const dsm_key *key, dsm_read *o
     absent |= status == DSM_NOT_FOUND && sure;
     out->tried |= 1u << i;
   }
-  if (absent && !(out->tried & SEEN)) return DSM_NOT_FOUND;
-  return lost(call, out, "no replica of the object validates");
+  if (!absent || out->tried & SEEN) return lost(call, out, "no replica of the object validates");
+  return believed_absent(call, out);
 }
 
 static dsm_status damaged(dsm_call *call, const dsm_key *key, dsm_read *out) {
@@ -97,18 +105,16 @@ static dsm_status doubt_miss(dsm_call *call, const dsm_key *key, dsm_read *out) 
   uint32_t pending = dsm_load_acquire_u32(&dsm_space_lock(call->space, out->stripe)->pending);
   if (DSM_UNLIKELY(pending & DSM_PENDING_MEND) && !(out->tried & HEALED)) {
     /* The next who takes the stripe mends it; who mends it just now is waited for. */
-    dsm_call own = dsm_call_make(call->space, DSM_LOCK_SLICE_MS);
-    out->tried |= HEALED;
+    bool sure, alone = copies_of(call->space, key, call->space->replicas, &sure) == 1;
+    dsm_call own = dsm_call_make(call->space, alone ? PATIENCE_MS : DSM_LOCK_SLICE_MS);
+    out->tried |= HEALED | 1; /* of a half-mended table no miss is believed */
     if (dsm_heal(&own, out->stripe) == DSM_OK) return DSM_RETRY;
     return read_elsewhere(call, key, out);
   }
-  if (DSM_UNLIKELY(backup_has(call, key, out) || way_is_odd(call, key, out)) &&
-      dsm_read_valid(call->space, out))
-    return damaged(call, key, out);
+  bool odd = backup_has(call, key, out) || way_is_odd(call, key, out);
   if (!dsm_read_valid(call->space, out)) return DSM_RETRY;
-  if (DSM_UNLIKELY(dsm_heal_losses(call->space, out->stripe) != 0))
-    return lost(call, out, "keys of the stripe were lost, and this may be one of them");
-  return DSM_NOT_FOUND;
+  if (DSM_UNLIKELY(odd)) return damaged(call, key, out);
+  return believed_absent(call, out);
 }
 
 dsm_status dsm_read_doubted(dsm_call *call, const dsm_key *key, dsm_status status, dsm_read *out) {

@@ -189,6 +189,7 @@ cdef extern from "store/check.h" nogil:
         uint64_t value_bytes
         uint64_t problems
         uint64_t repaired
+        uint64_t broken
     ctypedef void dsm_check_tell(void *context, const dsm_fault *problem) noexcept
     dsm_status dsm_check(dsm_call *call, cbool repair, dsm_check_tell *tell, void *context,
                          dsm_check_report *report) noexcept

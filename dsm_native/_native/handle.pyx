@@ -332,7 +332,7 @@ cdef class Handle:
                 "reserved_bytes": pages.total_pages * DSM_ARENA_PAGE_BYTES}
 
     def check(self, bint repair):
-        """Checks all segments: (stripes, objects, value bytes, problems, repaired, texts)."""
+        """Checks all: (stripes, objects, value bytes, problems, repaired, texts, broken arenas)."""
         self.refuse()
         cdef dsm_call call = dsm_call_make(self.space, <uint32_t>(self.lock_timeout * 1000))
         cdef dsm_check_report report
@@ -347,8 +347,9 @@ cdef class Handle:
             dsm_cluster_drop(cluster)
         if status != DSM_OK:
             raise fault_error(status, &call.fault, self.name, self.lock_timeout)
+        texts = [fault_text(&faults.kept[i]) for i in range(faults.count)]
         return (report.stripes, report.objects, report.value_bytes, report.problems,
-                report.repaired, [fault_text(&faults.kept[i]) for i in range(faults.count)])
+                report.repaired, texts, report.broken)
 
 
 def segment_alone(str segment):

@@ -75,8 +75,8 @@ def drain_node(Handle handle, unsigned node):
         if call.fault.right == 0:
             raise UsageError(f"cluster {handle.name!r} has no node {node}")
         raise UsageError(
-            f"without node {node} cluster {handle.name!r} would have {call.fault.left} nodes for "
-            f"replication_factor={call.fault.right}; add one first")
+            f"without node {node} cluster {handle.name!r} would have fewer nodes, "
+            f"{call.fault.left}, than replication_factor={call.fault.right}; add one first")
     if status != DSM_OK:
         raise fault_error(status, &call.fault, handle.name, handle.lock_timeout)
     dsm_doorbell_ring_second(&dsm_space_mailboxes(handle.space).bell)
@@ -89,7 +89,8 @@ def weigh_node(Handle handle, unsigned node, uint32_t weight):
     with nogil:
         status = dsm_node_weigh(&call, node, weight)
     if status == DSM_USAGE:
-        raise UsageError(f"cluster {handle.name!r} has no node {node}")
+        raise UsageError(
+            f"cluster {handle.name!r} has no node {node}, or it is being removed and has no share")
     if status != DSM_OK:
         raise fault_error(status, &call.fault, handle.name, handle.lock_timeout)
 

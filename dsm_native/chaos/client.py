@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dsm_native.chaos.load import Client
 from dsm_native.cluster import attach
+from dsm_native.exceptions import ClusterNotFoundError
 
 BREATH_S = 0.001  # after every second call: faults are the point, not the rate
 
@@ -19,7 +20,11 @@ BREATH_S = 0.001  # after every second call: faults are the point, not the rate
 def main(arguments: list[str]) -> int:
     """Entry point; see the module's text."""
     name, folder, keys, large, seed = arguments
-    with attach(name) as cluster:
+    try:
+        cluster = attach(name)
+    except ClusterNotFoundError:  # it has ended meanwhile; the trial knows whether it was to
+        return 1
+    with cluster:
         client = Client(cluster, Path(folder), int(keys), int(seed), large == "large")
         print("ready", flush=True)
         while client.step():

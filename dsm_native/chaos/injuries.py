@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dsm_native.chaos.plan import Plan
 from dsm_native.cluster import Cluster
-from dsm_native.exceptions import NodeLostError
+from dsm_native.exceptions import NodeLostError, UsageError
 from dsm_native.reports import NodeInfo
 
 PAUSE_S = (0.02, 0.4)  # a short pause is to be forgiven, a long one to be found
@@ -42,6 +43,11 @@ class Victim:
     is_damaged: bool = False
     paused: dict[int, Pause] = field(default_factory=dict)  # by node
 
+    def is_owned(self) -> bool:
+        """Whether the owner lives: it finds whoever is stopped."""
+        entries = self.cluster._handle.participants()
+        return any(entry["kind"] == "owner" and entry["alive"] for entry in entries)
+
     def alive(self) -> list[NodeInfo]:
         """Nodes whose process lives and was not stopped by us."""
         return [
@@ -52,6 +58,22 @@ class Victim:
 
 
 Injury = Callable[[Victim], str | None]
+
+
+def check_promise(plan: Plan, cluster: Cluster) -> None:
+    """UsageError if the plan goes beyond what the cluster promises: that would prove nothing."""
+    copies = cluster.stats()["replication_factor"]
+    if "corrupt" in plan.kinds and copies < 2:
+        raise UsageError(
+            f"cluster {cluster.name!r} keeps one copy of each object, and damage loses some, as "
+            f"documented; choose replication_factor=2 or leave corrupt out"
+        )
+    ends = [kind for kind in ("kill", "stop") if kind in plan.kinds]
+    if cluster.recovery == "none" and ends:
+        raise UsageError(
+            f"cluster {cluster.name!r} was made with recovery='none' and replaces no node; leave "
+            f"{' and '.join(ends)} out"
+        )
 
 
 def kill(victim: Victim) -> str | None:
@@ -69,7 +91,7 @@ def kill(victim: Victim) -> str | None:
 def stop(victim: Victim) -> str | None:
     """SIGSTOP of a node: for a moment, or until the cluster finds it."""
     nodes = victim.alive()
-    if len(nodes) < 2:
+    if len(nodes) < (1 if victim.is_owned() else 2):  # somebody must be left to find it
         return None
     node = victim.draw.choice(nodes)
     seconds = victim.draw.uniform(*PAUSE_S) if victim.draw.random() < 0.5 else math.inf
@@ -94,7 +116,7 @@ def corrupt(victim: Victim) -> str | None:
 def unlink(victim: Victim) -> str | None:
     """The file of a node's segment is removed."""
     nodes = victim.alive()
-    if victim.is_damaged or not nodes:
+    if victim.is_damaged or len(nodes) < 2:  # the only segment stays as it is
         return None
     node = victim.draw.choice(nodes)
     try:
@@ -113,13 +135,16 @@ def add(victim: Victim) -> str | None:
 
 
 def remove(victim: Victim) -> str | None:
-    """A node less; its objects move away first."""
+    """A node less, or another one in its place; its objects move away first."""
     nodes = victim.alive()
-    if len(nodes) < len(victim.cluster.nodes) or len(nodes) <= victim.nodes_at_first:
+    if len(nodes) < len(victim.cluster.nodes):
         return None
     node = victim.draw.choice(nodes)
+    added = ""
+    if len(nodes) <= victim.nodes_at_first:
+        added = f", after adding node {victim.cluster.add_node()} in its place"
     victim.cluster.remove_node(node.id)
-    return f"removed node {node.id}"
+    return f"removed node {node.id}{added}"
 
 
 INJURIES: dict[str, Injury] = {

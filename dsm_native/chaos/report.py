@@ -40,6 +40,7 @@ class Report:
     failures: int = 0  # that the cluster recorded
     repaired: int = 0
     healed_s: float = 0.0
+    interrupted: bool = False  # by Ctrl-C, before its time
     violations: list[str] = field(default_factory=list)
 
     @property
@@ -64,9 +65,12 @@ class Report:
             f"  {self.failures} failures recorded by the cluster, {self.repaired} problems "
             f"repaired; whole again {self.healed_s:.2f} s after the last fault"
         )
-        for text in self.violations[:VIOLATIONS_SHOWN]:
-            yield f"  VIOLATION: {text}"
-        hidden = len(self.violations) - VIOLATIONS_SHOWN
+        found = Counter(self.violations)  # in order of the first of each
+        for text, times in list(found.items())[:VIOLATIONS_SHOWN]:
+            yield f"  VIOLATION: {text}" + (f" ({times} times)" if times > 1 else "")
+        hidden = sum(list(found.values())[VIOLATIONS_SHOWN:])
         if hidden > 0:
             yield f"  and {hidden} violations more"
+        if not self.injuries:
+            yield "  NOTHING WAS INJECTED: there was no victim that the cluster could spare"
         yield "  all promises kept" if self.good else f"  repeat with --seed {self.seed}"

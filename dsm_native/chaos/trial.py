@@ -7,6 +7,7 @@ client reports as a fault. The trial's own temporary folder is removed at the en
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsm_native.chaos import keys, load
-from dsm_native.chaos.injuries import INJURIES, Victim
+from dsm_native.chaos.injuries import INJURIES, Victim, check_promise
 from dsm_native.chaos.plan import QUIET_S, Plan
 from dsm_native.chaos.report import Report
 from dsm_native.cluster import Cluster, attach
-from dsm_native.exceptions import DSMError
+from dsm_native.exceptions import DSMError, NodeLostError
 from dsm_native.testing import UndecidedError, check_linearizable, merge
 from dsm_native.testing.history import Operation
 
@@ -51,6 +52,7 @@ class Load:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is for us, who end them
         )
 
     @staticmethod
@@ -88,8 +90,9 @@ class Load:
 def run(plan: Plan, tell: Callable[[str], None] = print) -> Report:
     """Runs the plan; blocks for about its seconds and until the cluster is whole again.
 
-    `tell` is called with a line per fault. Raises DSMError if the cluster cannot be opened or was
-    not created with `faults=True`; whatever goes wrong afterwards is in the report.
+    `tell` is called with a line per fault. Raises DSMError if the cluster cannot be opened,
+    UsageError if it promises less than the plan wants to try; whatever goes wrong afterwards is in
+    the report. Ctrl-C ends the faults; what was done until then is judged.
     """
     with tempfile.TemporaryDirectory(prefix="dsm-chaos-") as folder:
         if plan.name is not None:
@@ -111,6 +114,7 @@ class _Trial:
 
     def run(self) -> Report:
         self.cluster.faults.check()
+        check_promise(self.plan, self.cluster)
         load.set_up(self.cluster)
         failures = len(self.cluster.failures())
         clients = Load(self.cluster.name, self.folder, self.plan)
@@ -119,7 +123,11 @@ class _Trial:
             time.sleep(QUIET_S)
             hurt_at = time.monotonic_ns()
             victim = Victim(self.cluster, self.draw, clients.kill, len(self.cluster.nodes))
-            self._injure(victim, began + QUIET_S + self.plan.seconds)
+            try:
+                self._injure(victim, began + QUIET_S + self.plan.seconds)
+            except KeyboardInterrupt:
+                self.report.interrupted = True
+                self.tell("interrupted: what was done so far is judged")
             self._heal(victim)
             self.report.seconds = time.monotonic() - began
         finally:
@@ -133,11 +141,13 @@ class _Trial:
         rounds = 0
         while time.monotonic() < end and rounds != self.plan.rounds:
             kind = self.draw.choice(self.plan.kinds)
+            done = None
             try:
                 done = INJURIES[kind](victim)
             except DSMError as error:
-                self.report.violations.append(f"{kind}: {type(error).__name__}: {error}")
-                done = None
+                early = isinstance(error, NodeLostError) and kind not in ("add", "remove")
+                if not early:  # otherwise the victim had ended before it was hurt
+                    self.report.violations.append(f"{kind}: {type(error).__name__}: {error}")
             if done:
                 rounds += 1
                 self.report.injuries[kind] += 1
@@ -164,7 +174,8 @@ class _Trial:
             if info.incarnation != pause.incarnation:  # it was found, and replaced
                 del victim.paused[info.id]
             elif now >= pause.until:
-                self.cluster.faults.resume(info.id)
+                with contextlib.suppress(NodeLostError):  # it was found just now
+                    self.cluster.faults.resume(info.id)
                 del victim.paused[info.id]
 
     def _is_whole(self, victim: Victim) -> bool:

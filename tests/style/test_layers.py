@@ -27,7 +27,7 @@ PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 PYTHON_ORDER = [
     "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
     "atomics", "transaction", "key_wait", "key_lock", "region",
-    "recovery", "array_geometry", "array_blocks",
+    "recovery", "checking", "array_geometry", "array_blocks",
     "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_file",
     "checkpoint_directory", "checkpoint_chain", "saved", "filling", "checkpoint_timer", "queues",
     "named", "reports",
