@@ -1,4 +1,4 @@
-"""Checkpoints: how fast one is written, beside dd, and what writers notice of it.
+"""Checkpoints: how fast one is written, beside dd, and restored; what writers notice of it.
 
 `dd if=/dev/zero bs=1M conv=fsync` writes as many bytes into the same directory; both take turns,
 and a ratio is formed within each. The file of the turn before is removed outside both clocks.
@@ -40,9 +40,16 @@ def dd(folder: Path, size: int) -> float:
     return taken
 
 
-def written(folder: Path, size: int, value_bytes: int, rounds: int) -> tuple[list, list]:
-    """Bytes per second of checkpoints and of dd, one figure per turn."""
-    ours, theirs = [], []
+def restored(folder: Path) -> float:
+    """Seconds to restore it, onto as many nodes, whose start is part of it."""
+    started = time.perf_counter()
+    with dsm.restore(folder):
+        return time.perf_counter() - started
+
+
+def written(folder: Path, size: int, value_bytes: int, rounds: int) -> tuple[list, list, list]:
+    """Bytes per second of checkpoints, of dd and of restoring, one figure per turn."""
+    ours, theirs, back = [], [], []
     value = value_of(value_bytes)
     count = size // value_bytes
     with dsm.Cluster(nodes=2, replication_factor=1) as cluster:
@@ -58,8 +65,9 @@ def written(folder: Path, size: int, value_bytes: int, rounds: int) -> tuple[lis
             if number >= 0:
                 ours.append(report.bytes / report.seconds)
                 theirs.append(size / seconds)
+                back.append(report.bytes / restored(target))
             shutil.rmtree(target)
-    return ours, theirs
+    return ours, theirs, back
 
 
 def take_for_ever(cluster: str, folder: str, wanted, running) -> None:
@@ -114,10 +122,14 @@ def checkpoints(size: int, rounds: int, keys: int = KEYS, operations: int = OPER
     folder = Path(tempfile.mkdtemp(prefix="dsm-checkpoints-", dir=Path(__file__).parent))
     try:
         for name, value_bytes in (("", LARGE_BYTES), ("_small", SMALL_BYTES)):
-            ours, theirs = written(folder, size, value_bytes, rounds)
+            ours, theirs, back = written(folder, size, value_bytes, rounds)
             note = f"{size >> 20} MiB in values of {value_bytes:,} B"
             found.figures[f"checkpoint_dd{name}"] = ratio(ours, theirs, note)
-            found.raw[f"checkpoint_bytes_per_s{name}"] = {"ours": ours, "dd": theirs}
+            found.figures[f"restore{name}"] = spread(
+                [b / 1e9 for b in back], f"{note}, as many nodes"
+            )
+            raw = {"ours": ours, "dd": theirs, "restore": back}
+            found.raw[f"checkpoint_bytes_per_s{name}"] = raw
         quiet, beside, slowest = noticed(folder, keys, operations, rounds)
         note = f"{keys:,} keys, {operations:,} puts per window, another process takes them"
         found.figures["checkpoint_put_p99"] = ratio(beside, quiet, note)

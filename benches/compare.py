@@ -97,7 +97,7 @@ QUICK = Effort(
     rebuild=(4 << 20, 2, 500, 500),
     rebalance=(500, 1, 500, 500, 2, 1 << 20),
     checkpoint_bytes=4 << 20,
-    checkpoint_rounds=3,
+    checkpoint_rounds=2,
     checkpoint_keys=2_000,
 )
 
