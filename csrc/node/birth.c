@@ -111,7 +111,9 @@ static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
   dsm_nodes_catch_up(call);
   DSM_TRY(find_free(call, node, &entry));
   DSM_TRY(make_mailbox(call, *node));
-  dsm_store_relaxed_u64(&dsm_space_participant(call->space, 1 + *node)->died_ns, 0);
+  dsm_participant_shm *slot = dsm_space_participant(call->space, 1 + *node);
+  dsm_store_relaxed_u64(&slot->died_ns, 0);
+  dsm_store_relaxed_u32(&slot->ready, 0); /* of a former node of this id */
   entry = (dsm_node_entry){DSM_NODE_UP, weight, entry.build + 1};
   return bring_next(call, *node, &entry, &named);
 }
