@@ -59,8 +59,8 @@ class NodeEvent:
     "fenced" (hung, so it was sent SIGKILL), "dead" (the kernel ends its process: no task of it goes
     on, though it may still be freeing memory; nothing is taken over before that is done),
     "repaired" (`amount` locks that it held were put in order), "exited" (its parent learned
-    `exitcode`), "replaced" (the next incarnation serves, `recovery_ms` after the death),
-    "client_dead", "owner_dead";
+    `exitcode`), "replaced" (the next incarnation serves, `recovery_ms` after the death, once
+    `amount` parts of its segment were mended), "client_dead", "owner_dead";
     "draining", "left", "segment_lost", "rebuild_started", "rebuild_done", "rebalance_started",
     "rebalance_done", "checkpoint_done", "damage_found" (`amount` objects are lost),
     "damage_mended", "filled" (`amount` lost objects of `stripes` stripes came from `checkpoint`,

@@ -294,18 +294,18 @@ typedef struct dsm_scrub_shm {
   dsm_atomic_u64 found;   /* damaged stripes met */
   dsm_atomic_u64 rebuilt; /* incarnation after whose death the segment was last replaced */
   dsm_atomic_u64 rebuilds;
-  uint64_t reserved[3];
+  dsm_atomic_u64 adoptions, adopt_ns;      /* by later processes; time of the latest's verifying */
+  dsm_atomic_u32 adopt_mended, adopt_left; /* parts that did not hold; stripes not yet hashed */
 } dsm_scrub_shm;
 
 typedef struct dsm_recovery_shm {
   dsm_atomic_u32 asked;       /* grows when damage was met that had to be left (PENDING_MEND) */
   dsm_atomic_u32 told_filled; /* low half of objects_filled, as events have told it */
   dsm_atomic_u64 stripes_mended;
-  dsm_atomic_u64 objects_copied;   /* taken from another replica */
-  dsm_atomic_u64 objects_attached; /* found again without their slot */
-  dsm_atomic_u64 objects_lost;
-  dsm_atomic_u64 told_mended, told_lost; /* of the counts above, what events have told */
-  dsm_atomic_u64 objects_filled;         /* lost ones, taken from a checkpoint */
+  dsm_atomic_u64 objects_copied;               /* taken from another replica */
+  dsm_atomic_u64 objects_attached;             /* found again without their slot */
+  dsm_atomic_u64 objects_lost, objects_filled; /* … of the lost, taken from a checkpoint */
+  dsm_atomic_u64 told_mended, told_lost;       /* of the counts above, what events have told */
   dsm_scrub_shm scrubs[DSM_NODES_MAX];
 } dsm_recovery_shm;
 _Static_assert(sizeof(dsm_recovery_shm) <= DSM_PAGE_BYTES, "recovery's words fit a page");

@@ -14,6 +14,8 @@
 #define LOOK_NS 100000000u            /* between two looks at who asks */
 #define SEGMENTS_NS 250000000u        /* between two looks at the names of segments */
 #define ROUND_PAUSE_NS 10000000000ull /* between two rounds of scrubbing */
+#define URGENT 16                     /* times as fast is what was just taken over */
+#define URGENT_BYTES_MIN (16u << 20)  /* … at least of that, also where nothing is scrubbed */
 #define LAG_NS_MAX 200000000u         /* pace that was not used is not saved for long */
 
 struct dsm_caretaker {
@@ -24,6 +26,7 @@ struct dsm_caretaker {
   uint32_t asked;       /* as last seen */
   bool deep;            /* damage was asked about since segments were last looked at */
   uint32_t next;        /* stripe to be scrubbed */
+  bool urgent;          /* the segment was taken over, and its checksums are not all compared */
   uint64_t scrub_at_ns; /* when the pace allows to go on */
   uint64_t segments_ns; /* when to look at the segments again */
   uint64_t report_ns;   /* when to tell of damage again, so that failures are not drowned in it */
@@ -66,9 +69,18 @@ static void look_at_segments(dsm_caretaker *self) {
   dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->background.stop);
 }
 
+/* Bytes a second; 0: it does not scrub. Who takes a segment over verifies its structure first. */
+static uint64_t rate_of(const dsm_caretaker *self) {
+  const dsm_space *space = space_of(self);
+  uint64_t rate = (uint64_t)dsm_space_control(space)->config.scrub_kib_per_s * 1024;
+  if (!self->urgent) return self->node < 0 ? 0 : rate;
+  if (dsm_load_acquire_u32(&dsm_space_participant(space, space->participant)->ready) == 0) return 0;
+  return (rate > URGENT_BYTES_MIN ? rate : URGENT_BYTES_MIN) * URGENT;
+}
+
 static void scrub(dsm_caretaker *self, uint64_t now_ns) {
   dsm_space *space = space_of(self);
-  uint64_t rate = (uint64_t)dsm_space_control(space)->config.scrub_kib_per_s * 1024;
+  uint64_t rate = rate_of(self);
   unsigned node = (unsigned)self->node;
   dsm_scrub_shm *record = &dsm_space_recovery(space)->scrubs[node];
   if (!dsm_space_present(space, node)) return;
@@ -79,7 +91,10 @@ static void scrub(dsm_caretaker *self, uint64_t now_ns) {
   if (damaged) dsm_fetch_add_relaxed_u64(&record->found, 1);
   if (self->scrub_at_ns + LAG_NS_MAX < now_ns) self->scrub_at_ns = now_ns;
   self->scrub_at_ns += bytes * 1000000000u / rate;
-  if (++self->next < space->stripe_count) return;
+  self->next++;
+  if (self->urgent) dsm_store_relaxed_u32(&record->adopt_left, space->stripe_count - self->next);
+  if (self->next < space->stripe_count) return;
+  self->urgent = false;
   self->next = 0;
   self->scrub_at_ns = now_ns + ROUND_PAUSE_NS;
   dsm_fetch_add_relaxed_u64(&record->rounds, 1);
@@ -112,13 +127,13 @@ static void attend(dsm_caretaker *self, bool scrubs) {
 
 static void run(void *argument) {
   dsm_caretaker *self = argument;
-  bool scrubs = self->node >= 0 && dsm_space_control(space_of(self))->config.scrub_kib_per_s > 0;
-  self->scrub_at_ns = dsm_os_monotonic_ns() + ROUND_PAUSE_NS / 10;
+  self->scrub_at_ns = dsm_os_monotonic_ns() + (self->urgent ? 0 : ROUND_PAUSE_NS / 10);
   while (!dsm_background_stopping(&self->background)) {
     uint32_t heard = dsm_background_listen(&self->background);
+    bool scrubs = rate_of(self) > 0;
     if (!stopped(self)) attend(self, scrubs);
     uint64_t now_ns = dsm_os_monotonic_ns(), wait_ns = LOOK_NS;
-    if (scrubs && self->scrub_at_ns < now_ns + wait_ns)
+    if (rate_of(self) && self->scrub_at_ns < now_ns + wait_ns)
       wait_ns = self->scrub_at_ns > now_ns ? self->scrub_at_ns - now_ns : 0;
     if (wait_ns >= 1000) dsm_background_sleep(&self->background, heard, (uint32_t)(wait_ns / 1000));
   }
@@ -131,6 +146,12 @@ dsm_caretaker *dsm_caretaker_open(dsm_cluster *cluster, int node) {
   self->node = node;
   /* A new incarnation looks at what its predecessor may have left (I-7). */
   self->asked = dsm_load_relaxed_u32(&dsm_space_recovery(&cluster->space)->asked) - 1;
+  const dsm_space *space = &cluster->space;
+  self->urgent =
+      node >= 0 &&
+      dsm_load_relaxed_u32(&dsm_space_participant(space, space->participant)->incarnation) > 1;
+  if (self->urgent)
+    dsm_store_relaxed_u32(&dsm_space_recovery(space)->scrubs[node].adopt_left, space->stripe_count);
   if (dsm_background_start(&self->background, run, self) == DSM_OK) return self;
   free(self);
   return NULL;

@@ -1,7 +1,8 @@
 /* The third native thread: what keeps the segments whole, at leisure.
  *
  *   damage that was met and left   mended as soon as the stripe is free (store/heal.h)
- *   its own node, if it has one    scrubbed, at most so many bytes a second (store/scrub.h)
+ *   its own node, if it has one    scrubbed, at most so many bytes a second (store/scrub.h); at
+ *                                  once, and faster, if it was taken over (adopt.h)
  *   in the keeper alone            looks for lost segments and rebuilds them (rebuild.h), and for
  *                                  copies of arrays (array_watch.h)
  *   what was mended or lost        told as events

@@ -11,6 +11,7 @@
 #include "../mem/lock.h"
 #include "../mem/pin.h"
 #include "../store/array_directory.h"
+#include "adopt.h"
 #include "registry.h"
 #include "report.h"
 #include "service.h"
@@ -216,10 +217,27 @@ void dsm_cluster_detach(dsm_cluster *cluster) {
   dsm_store_release_u32(&dsm_space_control(&cluster->space)->detached, DSM_DETACHED);
 }
 
+/* A segment that another process had is verified before we say that we serve. */
+static uint32_t take_over(dsm_space *space) {
+  const dsm_participant_shm *slot = dsm_space_participant(space, space->participant);
+  uint32_t node = dsm_load_relaxed_u32(&slot->node);
+  if (dsm_load_relaxed_u32(&slot->kind) != DSM_PARTICIPANT_NODE || node >= DSM_NODES_MAX ||
+      dsm_load_relaxed_u32(&slot->incarnation) == 1)
+    return 0;
+  dsm_scrub_shm *record = &dsm_space_recovery(space)->scrubs[node];
+  dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
+  uint64_t began_ns = dsm_os_monotonic_ns();
+  uint32_t mended = dsm_adopt(&call, node);
+  dsm_store_relaxed_u64(&record->adopt_ns, dsm_os_monotonic_ns() - began_ns);
+  dsm_store_relaxed_u32(&record->adopt_mended, mended);
+  dsm_fetch_add_relaxed_u64(&record->adoptions, 1);
+  return mended;
+}
+
 void dsm_cluster_ready(dsm_cluster *cluster) {
   dsm_space *space = &cluster->space;
   dsm_call call = dsm_call_make(space, ATTACH_WAIT_MS);
-  dsm_report_serving(&call);
+  dsm_report_serving(&call, take_over(space));
   DSM_CRASH_POINT("cluster.serving");
   dsm_store_release_u32(&dsm_space_participant(space, space->participant)->ready, 1);
 }

@@ -78,7 +78,8 @@ static inline bool dsm_cluster_running(const dsm_cluster *cluster) {
 void dsm_cluster_stop(dsm_cluster *cluster);
 /* From now on the cluster outlives its owner, until dsm_cluster_stop. */
 void dsm_cluster_detach(dsm_cluster *cluster);
-/* Tells that this participant's process has started up. */
+/* Tells that this participant's process has started up; a node's later ones verify its segment
+ * before (adopt.h), which takes some milliseconds, and at most about DSM_ADOPT_NS. */
 void dsm_cluster_ready(dsm_cluster *cluster);
 
 static inline bool dsm_cluster_forked(const dsm_cluster *cluster) {

@@ -29,7 +29,8 @@ typedef enum dsm_event_kind {
   DSM_EVENT_DEAD = 5,      /* a node's process has ended */
   DSM_EVENT_REPAIRED = 6,  /* what it held was repaired: `amount` locks */
   DSM_EVENT_EXITED = 7,    /* its parent learned how it had ended: `status` */
-  DSM_EVENT_REPLACED = 8,  /* the next incarnation serves: `incarnation`, `pid`, `recovery_ns` */
+  DSM_EVENT_REPLACED =
+      8, /* the next incarnation serves: `incarnation`, `pid`, `recovery_ns`, parts mended */
   DSM_EVENT_CLIENT_DEAD = 9,
   DSM_EVENT_OWNER_DEAD = 10,
   DSM_EVENT_DRAINING = 11,     /* a node is being removed */

@@ -97,6 +97,7 @@ static dsm_status vacate(dsm_call *call, uint32_t stripe, unsigned node, dsm_los
   dsm_move move;
   bool arrived = false;
   dsm_move_begin(&move, stripe, nodes, count, source ? 0 : 1ull << node);
+  move.salvages = sole;
   for (uint32_t step = 0; !arrived && step < STEPS_MAX; step++) {
     DSM_TRY(dsm_move_step(call, &move, &arrived));
     DSM_CRASH_POINT("rebuild.step");

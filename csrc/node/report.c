@@ -113,7 +113,7 @@ dsm_status dsm_report_exit(dsm_call *call, uint32_t node, uint32_t pid, int32_t 
   return dsm_event_post(call, &event);
 }
 
-dsm_status dsm_report_serving(dsm_call *call) {
+dsm_status dsm_report_serving(dsm_call *call, uint32_t mended) {
   uint32_t self = call->space->participant;
   const dsm_participant_shm *slot = dsm_space_participant(call->space, self);
   uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
@@ -122,6 +122,7 @@ dsm_status dsm_report_serving(dsm_call *call) {
   dsm_event_kind kind = first ? DSM_EVENT_JOINED : DSM_EVENT_REPLACED;
   dsm_event event = made(call->space, kind, DSM_FACT_SERVING, self, incarnation);
   event.recovery_ns = since(dsm_load_relaxed_u64(&slot->died_ns));
+  event.amount = mended;
   return dsm_event_post(call, &event);
 }
 

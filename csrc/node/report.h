@@ -22,8 +22,8 @@ dsm_status dsm_report_left(dsm_call *call, uint32_t node, uint32_t build);
 dsm_status dsm_report_repair(dsm_call *call, uint32_t participant, uint32_t incarnation);
 /* By the parent: how the process ended. Also if it never joined. */
 dsm_status dsm_report_exit(dsm_call *call, uint32_t node, uint32_t pid, int32_t status);
-/* By a node itself: it serves from now on. */
-dsm_status dsm_report_serving(dsm_call *call);
+/* By a node itself: it serves from now on, after it has mended so many parts of its segment. */
+dsm_status dsm_report_serving(dsm_call *call, uint32_t mended);
 /* A node is suspected, or cleared of it; nothing if that is what is recorded already. */
 dsm_status dsm_report_suspicion(dsm_call *call, uint32_t participant, uint32_t incarnation,
                                 bool suspected);

@@ -182,6 +182,7 @@ static dsm_status fill(dsm_call *call, dsm_move *self, const dsm_route *route, b
     DSM_TRY(dsm__move_pass(call, self, route, &whole));
     if (!whole) return DSM_OK;
   }
+  DSM_TRY(dsm__move_confirm(call, self));
   for (uint32_t place = 0; place < self->count && whole; place++)
     if (dsm__move_lacks(self, route, place)) DSM_TRY(dsm__move_prune(call, self, place, &whole));
   *ready = whole;
@@ -217,8 +218,17 @@ static dsm_status tidy(dsm_call *call, dsm_move *self, const dsm_route *route, b
   return DSM_OK;
 }
 
+/* Lost nodes aside, whoever takes a stripe mends it first; what is marked still could not be. */
+static dsm_status check_mended(dsm_call *call, const dsm_move *self, const dsm_route *route) {
+  uint32_t pending = dsm_load_relaxed_u32(&dsm_space_lock(call->space, self->stripe)->pending);
+  if (self->lost || self->salvages || !(pending & DSM_PENDING_MEND)) return DSM_OK;
+  return dsm_fail(call, DSM_CORRUPT, "stripe could not be mended yet", route->nodes[0],
+                  self->stripe, pending, 0);
+}
+
 static dsm_status step(dsm_call *call, dsm_move *self, const dsm_route *route, bool *done) {
   self->published = arrived(self, route);
+  DSM_TRY(check_mended(call, self, route));
   if (self->published) return tidy(call, self, route, done);
   bool ready = true;
   DSM_TRY(choose_source(call, self, route));
@@ -236,6 +246,7 @@ dsm_status dsm_move_step(dsm_call *call, dsm_move *self, bool *done) {
   DSM_TRY(dsm_stripe_take_turn(call, self->stripe, self->lost, &route));
   dsm_status status = step(call, self, &route, done);
   dsm_fault fault = call->fault;
+  if (status == DSM_CORRUPT) dsm_heal_ask(call->space, self->stripe);
   /* The route may be another one by now; what is owed at its nodes is settled by their next. */
   dsm_route now;
   uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, self->stripe));

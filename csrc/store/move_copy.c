@@ -117,6 +117,7 @@ static dsm_status start_pass(dsm_call *call, dsm_move *self) {
   self->repairs = repairs;
   self->table_word = word;
   self->cursor = 0;
+  self->seen = 0;
   for (uint32_t i = 0; i < DSM_REPLICAS_MAX; i++) self->wanted[i] = 0;
   return DSM_OK;
 }
@@ -132,8 +133,10 @@ dsm_status dsm__move_pass(dsm_call *call, dsm_move *self, const dsm_route *route
         visits >= self->step_objects * VISITS_PER_OBJECT)
       return DSM_OK;
     uint64_t slot = dsm_load_relaxed_u64(&table.slots[self->cursor]);
-    if (slot <= DSM_SLOT_TOMBSTONE) continue;
+    /* A zeroed slot is neither: it lost its key, which must not be taken for deleted. */
+    if (slot == DSM_SLOT_EMPTY || slot == DSM_SLOT_TOMBSTONE) continue;
     visits++;
+    self->seen++;
     dsm_status status = visit(call, self, route, slot);
     /* A slot that was counted and then failed would be counted again: from the beginning. */
     if (status != DSM_OK) self->passing = false;
@@ -151,6 +154,14 @@ static dsm_status live_at(dsm_call *call, unsigned node, uint32_t stripe, uint64
   const dsm_sub_shm *sub = dsm_space_sub(call->space, node, stripe);
   *live = dsm_log_read_sealed(&log, node + 1, &sub->used) >> LIVE_BITS;
   return log.status;
+}
+
+dsm_status dsm__move_confirm(dsm_call *call, const dsm_move *self) {
+  uint64_t live;
+  DSM_TRY(live_at(call, self->source, self->stripe, &live));
+  if (live == self->seen) return DSM_OK;
+  return dsm_fail(call, DSM_CORRUPT, "source of a move holds another number of keys",
+                  (int)self->source, self->stripe, live, self->seen);
 }
 
 dsm_status dsm__move_prune(dsm_call *call, dsm_move *self, uint32_t place, bool *whole) {

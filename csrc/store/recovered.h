@@ -10,7 +10,8 @@ typedef struct dsm_recovered {
 } dsm_recovered;
 
 typedef struct dsm_scrubbed {
-  uint64_t rounds, bytes, found, rebuilds;
+  uint64_t rounds, bytes, found, rebuilds, adoptions, adopt_ns;
+  uint32_t adopt_mended, adopt_left;
 } dsm_scrubbed;
 
 static inline void dsm_recovered_read(const dsm_space *space, dsm_recovered *out) {
@@ -32,7 +33,11 @@ static inline void dsm_scrubbed_read(const dsm_space *space, unsigned node, dsm_
   *out = (dsm_scrubbed){.rounds = dsm_load_relaxed_u64(&counts->rounds),
                         .bytes = dsm_load_relaxed_u64(&counts->bytes),
                         .found = dsm_load_relaxed_u64(&counts->found),
-                        .rebuilds = dsm_load_relaxed_u64(&counts->rebuilds)};
+                        .rebuilds = dsm_load_relaxed_u64(&counts->rebuilds),
+                        .adoptions = dsm_load_relaxed_u64(&counts->adoptions),
+                        .adopt_ns = dsm_load_relaxed_u64(&counts->adopt_ns),
+                        .adopt_mended = dsm_load_relaxed_u32(&counts->adopt_mended),
+                        .adopt_left = dsm_load_relaxed_u32(&counts->adopt_left)};
 }
 
 #endif

@@ -32,6 +32,10 @@ cdef extern from "store/recovered.h" nogil:
         uint64_t bytes
         uint64_t found
         uint64_t rebuilds
+        uint64_t adoptions
+        uint64_t adopt_ns
+        uint32_t adopt_mended
+        uint32_t adopt_left
     void dsm_recovered_read(const dsm_space *space, dsm_recovered *out) noexcept
     void dsm_scrubbed_read(const dsm_space *space, unsigned node, dsm_scrubbed *out) noexcept
 
@@ -54,7 +58,9 @@ def scrubbed(Handle handle, unsigned node):
     handle_ready(handle)
     dsm_scrubbed_read(handle.space, node if node < DSM_NODES_MAX else 0, &counts)
     return {"scrub_rounds": counts.rounds, "scrubbed_bytes": counts.bytes,
-            "damaged_stripes": counts.found, "rebuilds": counts.rebuilds}
+            "damaged_stripes": counts.found, "rebuilds": counts.rebuilds,
+            "adoptions": counts.adoptions, "adoption_ms": counts.adopt_ns / 1e6,
+            "adoption_repairs": counts.adopt_mended, "adoption_stripes_left": counts.adopt_left}
 
 
 def unknown_losses(Handle handle):
