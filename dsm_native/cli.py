@@ -69,7 +69,9 @@ def _stat(arguments: argparse.Namespace) -> int:
             f"{stats['replication_factor']}"
         )
         for info in cluster.nodes:
-            usage = stats["nodes"][info.id]
+            usage = stats["nodes"].get(info.id)
+            if usage is None:  # it has come since
+                continue
             print(
                 f"  node {info.id}: {info.state}, pid {info.pid}, heartbeat "
                 f"{info.heartbeat_age_s * 1000:.0f} ms ago, {info.objects:,} objects, "

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native._native.nodes import node_table, set_pace
-from dsm_native._native.recovery import counters, scrubbed
+from dsm_native._native.recovery import counters
 from dsm_native.arrays import Array, array_names, check_array, open_array
 from dsm_native.checking import check_objects
 from dsm_native.detection import Detection, check_detection, check_recovery, packed
@@ -430,9 +430,7 @@ class Cluster(NamedObjects, Membership, Elastic):
             "name": handle.name,
             "stripes": handle.stripes,
             "replication_factor": handle.replicas,
-            "nodes": {
-                info.id: handle.usage(info.id) | scrubbed(handle, info.id) for info in self.nodes
-            },
+            "nodes": self._usages(),
             "regions": {name: len(self.region(name)) for name in self.regions},
             "arrays": {array.name: array.stats() for array in self._each_array()},
             "participants": handle.participants(),

@@ -5,6 +5,7 @@ A part of `Cluster` in a file of its own.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,23 +13,25 @@ from typing import Any
 from dsm_native._native.handle import Handle
 from dsm_native._native.members import suspected, watching
 from dsm_native._native.nodes import WEIGHT_ONE, node_table
+from dsm_native._native.recovery import scrubbed
 from dsm_native.detection import Detection, unpacked
+from dsm_native.exceptions import UsageError
 from dsm_native.failures import Failure, NodeEvent, failures_of, recorded
 from dsm_native.injection import Faults
 from dsm_native.reports import NodeInfo
 from dsm_native.subscription import Subscription
 
-_NOBODY: Any = {"pid": 0, "incarnation": 0, "alive": False, "ready": False, "beat_age_s": 0.0}
+_NOBODY: Any = {"pid": 0, "incarnation": 0, "alive": False, "unserved": True, "beat_age_s": 0.0}
 _NOTHING: Any = {"objects": 0, "used_bytes": 0}
 
 
-def _state_of(handle: Handle, node: int, state: str, build: int, entry: Any) -> str:
+def _state_of(handle: Handle, node: int, state: str, entry: Any) -> str:
     if state in ("draining", "lost"):
         return state
-    if not entry["alive"]:
-        return "joining" if entry["incarnation"] == 0 else "dead"
-    if not entry["ready"] and entry["incarnation"] == 1:
+    if entry["unserved"]:  # its id may have had processes of a node before it
         return "joining"
+    if not entry["alive"]:
+        return "dead"
     return "suspected" if suspected(handle, node, entry["incarnation"]) else "alive"
 
 
@@ -42,25 +45,37 @@ class Membership:
     def nodes(self) -> list[NodeInfo]:
         """The nodes, by id, as of about now; see NodeInfo."""
         handle = self._handle
+        table = node_table(handle)  # first: what is told of a node then is not of one before it
         entries = {entry["node"]: entry for entry in handle.participants()}
         found = []
-        for node, (state, weight, build) in node_table(handle).items():
+        for node, (state, weight, _) in table.items():
             if state == "leaving":
                 continue
-            usage = _NOTHING if state == "lost" else handle.usage(node)
+            try:
+                usage = _NOTHING if state == "lost" else handle.usage(node)
+            except UsageError:  # it was removed just now
+                continue
             entry = entries.get(node, _NOBODY)
             found.append(
                 NodeInfo(
                     id=node,
                     pid=entry["pid"],
                     incarnation=entry["incarnation"],
-                    state=_state_of(handle, node, state, build, entry),
+                    state=_state_of(handle, node, state, entry),
                     heartbeat_age_s=entry["beat_age_s"],
                     objects=usage["objects"],
                     bytes=usage["used_bytes"],
                     weight=weight / WEIGHT_ONE,
                 )
             )
+        return found
+
+    def _usages(self) -> dict[int, dict[str, object]]:
+        """What each node has in use and what its scrubber did; not of one that goes meanwhile."""
+        found = {}
+        for info in self.nodes:
+            with contextlib.suppress(UsageError):
+                found[info.id] = self._handle.usage(info.id) | scrubbed(self._handle, info.id)
         return found
 
     @property

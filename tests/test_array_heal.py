@@ -211,3 +211,17 @@ def test_an_unlinked_single_copy_is_taken_from_who_has_it(name, undo):
             lambda: cluster.stats()["recovery"]["array_copies_mended"] == 1 + undo, "it is counted"
         )
         assert sum(e.amount for e in cluster.events() if e.kind == "array_mended") == 1 + undo
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_flipped_bit_is_told_from_the_right_one_once_it_was_scrubbed(name, copy):
+    with dsm.Cluster(nodes=2, replication_factor=2, name=name) as cluster:
+        expected = filled(cluster, 2)
+        scrubbed = lambda: cluster.stats()["recovery"]["array_scrub_rounds"]  # noqa: E731
+        eventually(lambda: scrubbed() > 0, "a round of scrubbing")
+        path = segments_of_array(name)[copy]
+        overwrite(path, os.path.getsize(path) - 4096, b"\xa5")
+        report = cluster.check(repair=True)
+        assert (report.problems, report.repaired) == (1, 1), report.texts
+        assert np.array_equal(cluster.array("grid").snapshot(), expected)
+        whole(cluster, expected, 2)

@@ -110,3 +110,30 @@ def test_handles_tell_what_they_are(shared):
         assert repr(subscription) == f"<Subscription to events of {shared.name}, active>"
     assert repr(subscription).endswith("ended>")
     assert repr(shared.faults) == f"<Faults of cluster {shared.name!r}>"
+
+
+def test_nodes_are_listed_while_they_come_and_go(cluster):
+    over = threading.Event()
+    wrong = []
+
+    def look():
+        while not over.is_set():
+            try:
+                states = {node.id: node.state for node in cluster.nodes}
+                assert set(cluster.stats()["nodes"]) <= {0, 1, 2, 3}
+                assert states.get(3, "joining") != "dead", states
+            except Exception as error:
+                wrong.append(repr(error))
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(6):
+            assert cluster.add_node() == 3
+            cluster.remove_node(3)
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()
+    assert wrong == []

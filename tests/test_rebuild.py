@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -191,3 +192,31 @@ def test_the_scrubber_finds_what_nobody_reads():
         assert cluster.stats()["nodes"][0]["damaged_stripes"]
         assert cluster.check().clean
         assert "damage_mended" in [event.kind for event in events_of(cluster)]
+
+
+def backed_bytes_of_old_segments(name: str) -> list[int]:
+    """Of the unlinked segments of nodes that this process still maps."""
+    sizes = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        path = f"/proc/self/fd/{descriptor}"
+        with contextlib.suppress(OSError):
+            target = os.readlink(path)
+            if f"-{name}-n" in target and target.endswith("(deleted)"):
+                sizes.append(os.stat(path).st_blocks * 512)
+    return sizes
+
+
+@pytest.mark.parametrize("how", ["unlink", "zero"])
+def test_the_memory_of_a_replaced_segment_goes_back_but_for_what_is_looked_at(how):
+    large = [bytes([index]) * 1_000_000 for index in range(5)]
+    with filled(3, 2) as cluster:
+        for index, value in enumerate(large):
+            cluster[index] = value
+        views = [cluster.default.view(0)] if how == "unlink" else []
+        lose(cluster, 1, how)
+        await_rebuilds(cluster, [1])
+        assert [bytes(view) for view in views] == large[: len(views)]
+        assert [cluster[index] for index in range(5)] == large
+        old = backed_bytes_of_old_segments(cluster.name)
+        assert len(old) == 1
+        assert old[0] < (1 + len(views)) * 1_200_000

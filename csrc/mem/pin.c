@@ -71,20 +71,20 @@ void dsm_pin_copy(dsm_space *space, uint32_t from, uint32_t to) {
 }
 
 /* Runs that writers keep for the checkpoint that runs (store/cut.h). */
-static bool cut_holds(const dsm_space *space, uint64_t word) {
+static bool cut_holds(const dsm_space *space, uint64_t word, uint64_t mask) {
   if (dsm_load_seq_cst_u64(&dsm_space_control(space)->cut) == 0) return false;
   uint64_t count = dsm_load_acquire_u64(&dsm_space_cut(space)->pin_count);
   if (count > DSM_CUT_PINS_MAX) count = DSM_CUT_PINS_MAX;
   const dsm_atomic_u64 *pins = dsm_space_cut_pins(space);
   for (uint64_t i = 0; i < count; i++)
-    if (dsm_load_seq_cst_u64(&pins[i]) == word) return true;
+    if ((dsm_load_seq_cst_u64(&pins[i]) & mask) == word) return true;
   return false;
 }
 
-bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page) {
-  uint64_t word = pin_word(node, page);
+/* Whether a pin whose masked word is that one is held by anybody. */
+static bool held(const dsm_space *space, uint64_t word, uint64_t mask) {
   dsm_fence_seq_cst();
-  if (cut_holds(space, word)) return true;
+  if (cut_holds(space, word, mask)) return true;
   uint32_t participants = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
   if (participants > DSM_PARTICIPANTS_MAX) participants = DSM_PARTICIPANTS_MAX;
   for (uint32_t who = 0; who < participants; who++) {
@@ -94,9 +94,17 @@ bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page) {
     if (high > DSM_PINS_MAX) high = DSM_PINS_MAX;
     const dsm_atomic_u64 *pins = dsm_space_pins(space, who);
     for (uint32_t i = 0; i < high; i++)
-      if (dsm_load_seq_cst_u64(&pins[i]) == word) return true;
+      if ((dsm_load_seq_cst_u64(&pins[i]) & mask) == word) return true;
   }
   return false;
+}
+
+bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page) {
+  return held(space, pin_word(node, page), UINT64_MAX);
+}
+
+bool dsm_pin_holds_any(const dsm_space *space, unsigned node) {
+  return held(space, pin_word(node, 0), ~(uint64_t)UINT32_MAX);
 }
 
 uint32_t dsm_pin_count(const dsm_space *space, uint32_t participant) {

@@ -27,6 +27,8 @@ void dsm_pin_clear(dsm_space *space, uint32_t participant);
 /* Copies our pins into another participant's table, for a child about to be forked. */
 void dsm_pin_copy(dsm_space *space, uint32_t from, uint32_t to);
 bool dsm_pin_holds(const dsm_space *space, unsigned node, uint64_t page);
+/* Whether any run of the node is pinned. */
+bool dsm_pin_holds_any(const dsm_space *space, unsigned node);
 uint32_t dsm_pin_count(const dsm_space *space, uint32_t participant);
 
 #endif

@@ -5,10 +5,13 @@
 
 #include "../store/array_directory.h"
 #include "../store/array_heal.h"
+#include "../store/array_scrub.h"
 
 #define LOOKS 64u /* arrays per look, so that many of them cost no more at once */
 #define PAUSE_NS 1000000000u
 #define PAUSE_FACTOR 10u
+#define ROUND_PAUSE_NS 10000000000ull /* between two rounds of scrubbing */
+#define LAG_NS_MAX 200000000u         /* pace that was not used is not saved for long */
 
 static void heal(dsm_array_seen *seen, dsm_call *call, uint32_t entry, uint64_t number) {
   dsm_array_healed done;
@@ -51,4 +54,47 @@ void dsm_array_watch_look(dsm_array_watch *watch, dsm_cluster *cluster, bool dee
     dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
     look(&watch->seen[watch->next], &call, watch->next);
   }
+}
+
+void dsm_array_watch_close(dsm_array_watch *watch) {
+  if (watch->mapped) dsm_array_close(&watch->array);
+  watch->mapped = false;
+}
+
+/* The next array, or a pause after the last. */
+static void turn(dsm_array_watch *watch, dsm_space *space) {
+  dsm_array_watch_close(watch);
+  watch->tile = 0;
+  if (++watch->entry < dsm_array_entries(space)) return;
+  watch->entry = 0;
+  watch->scrub_at_ns = dsm_os_monotonic_ns() + ROUND_PAUSE_NS;
+  dsm_fetch_add_relaxed_u64(&dsm_space_arrays(space)->rounds, 1);
+}
+
+/* Maps the array of the entry, if there is one and it is sound; others are for the looks. */
+static bool map(dsm_array_watch *watch, dsm_call *call) {
+  if (watch->mapped && dsm_array_meant(call->space, &watch->array)) return true;
+  dsm_array_watch_close(watch);
+  watch->tile = 0;
+  uint64_t number = dsm_array_current(call->space, watch->entry);
+  watch->mapped = number && dsm_array_open(call, watch->entry, number, &watch->array) == DSM_OK;
+  if (watch->mapped && dsm_array_trusted(&watch->array) && !dsm_array_words_hold(&watch->array))
+    memset(watch->seen, 0, sizeof watch->seen); /* the next look heals it */
+  return watch->mapped;
+}
+
+void dsm_array_watch_scrub(dsm_array_watch *watch, dsm_cluster *cluster, uint64_t rate) {
+  dsm_space *space = &cluster->space;
+  uint64_t now_ns = dsm_os_monotonic_ns();
+  dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
+  bool mended;
+  if (now_ns < watch->scrub_at_ns || dsm_array_entries(space) == 0) return;
+  if (watch->scrub_at_ns + LAG_NS_MAX < now_ns) watch->scrub_at_ns = now_ns;
+  if (!map(watch, &call) || watch->tile >= watch->array.geometry.tile_count) {
+    turn(watch, space);
+    return;
+  }
+  uint64_t bytes = dsm_array_scrub_tile(&call, &watch->array, watch->tile++, &mended);
+  dsm_fetch_add_relaxed_u64(&dsm_space_arrays(space)->scrubbed, bytes);
+  watch->scrub_at_ns += bytes * 1000000000u / rate;
 }

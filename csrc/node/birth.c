@@ -111,7 +111,9 @@ static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
   dsm_nodes_catch_up(call);
   DSM_TRY(find_free(call, node, &entry));
   DSM_TRY(make_mailbox(call, *node));
-  dsm_store_relaxed_u64(&dsm_space_participant(call->space, 1 + *node)->died_ns, 0);
+  dsm_participant_shm *slot = dsm_space_participant(call->space, 1 + *node);
+  dsm_store_relaxed_u64(&slot->died_ns, 0);
+  dsm_store_relaxed_u32(&slot->ready, 0); /* of a former node of this id */
   entry = (dsm_node_entry){DSM_NODE_UP, weight, entry.build + 1};
   return bring_next(call, *node, &entry, &named);
 }
@@ -247,7 +249,13 @@ static void give_memory_back(dsm_call *call, unsigned node) {
   dsm_run run;
   for (uint64_t page = space->layout.data_page; page < space->layout.page_count;
        page += run.pages) {
-    if (dsm_run_read(call, node, page, &run) != DSM_OK || run.kind == DSM_RUN_TAIL) return;
+    if (dsm_run_read(call, node, page, &run) != DSM_OK || run.kind == DSM_RUN_TAIL) {
+      /* Where the runs are is not known from here on, so it is all or nothing. */
+      if (!dsm_pin_holds_any(space, node))
+        dsm_os_segment_discard(&space->nodes[node], page * DSM_ARENA_PAGE_BYTES,
+                               (space->layout.page_count - page) * DSM_ARENA_PAGE_BYTES);
+      return;
+    }
     bool values = run.kind == DSM_RUN_VALUE || run.kind == DSM_RUN_LIMBO;
     if (run.kind != DSM_RUN_UNBACKED && !(values && dsm_pin_holds(space, node, page)))
       dsm_os_segment_discard(&space->nodes[node], page * DSM_ARENA_PAGE_BYTES,
@@ -304,6 +312,15 @@ static dsm_status clear_arena(dsm_call *call, unsigned node) {
   return DSM_OK;
 }
 
+/* The memory of the segment that a node had; who still looks at it is behind in its epoch. */
+static void give_old_memory_back(dsm_call *call, unsigned node, const dsm_os_segment *old) {
+  dsm_space draft = *call->space;
+  dsm_call own = dsm_call_make(&draft, call->wait_ms);
+  if (!old->base || dsm_os_segment_truncated(old)) return;
+  draft.nodes[node] = *old;
+  give_memory_back(&own, node);
+}
+
 static dsm_status replace_locked(dsm_call *call, unsigned node) {
   dsm_space *space = call->space;
   dsm_lock_shm *lock = dsm_space_node_lock(space, node);
@@ -316,8 +333,11 @@ static dsm_status replace_locked(dsm_call *call, unsigned node) {
     return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
   DSM_TRY(clear_arena(call, node));
   entry.build++;
+  dsm_os_segment old = space->nodes[node];
   dsm_status status = bring_next(call, node, &entry, &named);
   if (named) {
+    if (status == DSM_OK) give_old_memory_back(call, node, &old);
+    DSM_CRASH_POINT("replace.given");
     dsm_store_release_u32(&lock->quarantined, 0);
     dsm_lock_repaired(lock, DSM_OK);
     DSM_CRASH_POINT("replace.repaired");

@@ -69,6 +69,11 @@ static void look_at_segments(dsm_caretaker *self) {
   dsm_array_watch_look(&self->arrays, self->cluster, deep, &self->background.stop);
 }
 
+/* Bytes a second of arrays that the keeper looks at; 0: none. */
+static uint64_t pace(const dsm_caretaker *self) {
+  return (uint64_t)dsm_space_control(space_of(self))->config.scrub_kib_per_s * 1024;
+}
+
 /* Bytes a second; 0: it does not scrub. Who takes a segment over verifies its structure first. */
 static uint64_t rate_of(const dsm_caretaker *self) {
   const dsm_space *space = space_of(self);
@@ -117,6 +122,11 @@ static void attend(dsm_caretaker *self, bool scrubs) {
     look_at_segments(self);
     self->segments_ns = dsm_os_monotonic_ns() + SEGMENTS_NS;
   }
+  uint64_t rate = pace(self);
+  if (rate && dsm_load_relaxed_u32(&self->serves))
+    dsm_array_watch_scrub(&self->arrays, self->cluster, rate);
+  else
+    dsm_array_watch_close(&self->arrays);
   if (now_ns >= self->report_ns) {
     dsm_call call = dsm_call_make(space_of(self), DSM_LOCK_SLICE_MS);
     dsm_report_recovery(&call, self->node);
@@ -127,6 +137,7 @@ static void attend(dsm_caretaker *self, bool scrubs) {
 
 static void run(void *argument) {
   dsm_caretaker *self = argument;
+  self->arrays.scrub_at_ns = dsm_os_monotonic_ns() + ROUND_PAUSE_NS / 10;
   self->scrub_at_ns = dsm_os_monotonic_ns() + (self->urgent ? 0 : ROUND_PAUSE_NS / 10);
   while (!dsm_background_stopping(&self->background)) {
     uint32_t heard = dsm_background_listen(&self->background);
@@ -135,6 +146,8 @@ static void run(void *argument) {
     uint64_t now_ns = dsm_os_monotonic_ns(), wait_ns = LOOK_NS;
     if (rate_of(self) && self->scrub_at_ns < now_ns + wait_ns)
       wait_ns = self->scrub_at_ns > now_ns ? self->scrub_at_ns - now_ns : 0;
+    if (self->arrays.mapped && self->arrays.scrub_at_ns < now_ns + wait_ns)
+      wait_ns = self->arrays.scrub_at_ns > now_ns ? self->arrays.scrub_at_ns - now_ns : 0;
     if (wait_ns >= 1000) dsm_background_sleep(&self->background, heard, (uint32_t)(wait_ns / 1000));
   }
 }
@@ -160,6 +173,7 @@ dsm_caretaker *dsm_caretaker_open(dsm_cluster *cluster, int node) {
 void dsm_caretaker_close(dsm_caretaker *caretaker) {
   if (!caretaker) return;
   dsm_background_stop(&caretaker->background);
+  dsm_array_watch_close(&caretaker->arrays);
   free(caretaker);
 }
 

@@ -224,7 +224,8 @@ bool dsm_participant_read(const dsm_space *space, uint32_t index, dsm_participan
                                 .node = dsm_load_relaxed_u32(&slot->node),
                                 .ready = dsm_load_relaxed_u32(&slot->ready),
                                 .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks),
-                                .beat_ns = dsm_load_relaxed_u64(&slot->beat_ns)};
+                                .beat_ns = dsm_load_relaxed_u64(&slot->beat_ns),
+                                .died_ns = dsm_load_relaxed_u64(&slot->died_ns)};
   if (out->kind == DSM_PARTICIPANT_FREE) return false;
   out->pins = dsm_pin_count(space, index);
   return true;

@@ -39,6 +39,7 @@ void dsm_registry_knock(const dsm_space *space);
 typedef struct dsm_participant_info {
   uint32_t kind, incarnation, pid, node, ready, pins;
   uint64_t start_ticks, beat_ns;
+  uint64_t died_ns; /* of the latest process that served; 0: none of this node has died */
 } dsm_participant_info;
 
 /* False if the slot is free or the index is out of range. */

@@ -59,7 +59,9 @@ typedef struct dsm_array_tile_shm {
   dsm_atomic_u32 torn;   /* pid of a writer that was killed in it and left no image; 0: whole */
   dsm_atomic_u64 stamp;  /* sealed; odd while it is held for writing, grows with every change */
   dsm_atomic_u32 imaged; /* 1: the undo image has memory here */
-  uint32_t reserved[11];
+  uint32_t reserved;
+  dsm_atomic_u64 sum, sum_bound; /* of the elements at one stamp (store/array_scrub.h) */
+  uint64_t reserved_words[3];
 } dsm_array_tile_shm;
 _Static_assert(sizeof(dsm_array_tile_shm) == 64, "tiles do not share lines");
 

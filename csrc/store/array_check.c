@@ -3,7 +3,7 @@
 
 #include "array_directory.h"
 #include "array_phase.h"
-#include "page_diff.h"
+#include "array_scrub.h"
 
 typedef struct check {
   dsm_call *call;
@@ -98,47 +98,23 @@ static void check_words(const check *self, uint64_t tile) {
   self->report->repaired++;
 }
 
-/* Copy of which the bytes are to be taken, or -1 if all agree. */
-static int judge(const check *self, uint64_t low, uint64_t high) {
-  const dsm_array *array = self->array;
-  bool differs = false, all = array->lost == 0;
-  for (uint32_t copy = 1; copy < array->geometry.copies; copy++)
-    differs |= dsm_array_usable(array, copy) &&
-               dsm_page_diff_count(dsm_array_data(array, 0) + low,
-                                   dsm_array_data(array, copy) + low, high - low) != 0;
-  if (!differs) return -1;
-  bool outvoted = all && array->geometry.copies >= 3 &&
-                  dsm_page_diff_count(dsm_array_data(array, 0) + low,
-                                      dsm_array_data(array, 1) + low, high - low) != 0 &&
-                  dsm_page_diff_count(dsm_array_data(array, 1) + low,
-                                      dsm_array_data(array, 2) + low, high - low) == 0;
-  return outvoted ? 1 : 0;
-}
-
 static void check_copies(const check *self, uint64_t tile) {
   const dsm_array *array = self->array;
-  uint64_t low = tile * array->geometry.tile_bytes, high = low + array->geometry.tile_bytes, pages;
+  uint64_t low = tile * array->geometry.tile_bytes, high = low + array->geometry.tile_bytes;
   if (high > array->geometry.data_bytes) high = array->geometry.data_bytes;
   dsm_array_block block = dsm_array_block_make(array, low, high);
   dsm_call brief = dsm_call_make(self->call->space, 0);
-  dsm_status status = self->repair ? dsm_array_write_begin(&brief, array, &block)
-                                   : dsm_array_read_begin(&brief, array, &block);
-  if (status != DSM_OK) {
+  int best = -1;
+  if (self->repair) {
+    self->report->repaired += dsm_array_tile_mend(&brief, array, tile, &best);
+  } else {
+    if (dsm_array_read_begin(&brief, array, &block) == DSM_OK)
+      best = dsm_array_tile_best(array, tile,
+                                 dsm_load_acquire_u64(&dsm_array_tile(array, tile)->stamp));
     dsm_array_cancel(&brief, array, &block);
-    return;
   }
-  int right = judge(self, low, high);
-  if (right >= 0)
-    problem(self, right ? "primary of a tile against its backups" : "backup of a tile", tile, low);
-  if (!self->repair) {
-    dsm_array_cancel(&brief, array, &block);
-    return;
-  }
-  if (right == 1)
-    dsm_array_write_restore(&brief, array, &block);
-  else
-    dsm_array_write_publish(&brief, array, &block, &pages);
-  self->report->repaired += right >= 0;
+  if (best >= 0)
+    problem(self, best ? "primary of a tile against its backups" : "backup of a tile", tile, low);
 }
 
 dsm_status dsm_array_check(dsm_call *call, const dsm_array *array, bool repair,

@@ -2,9 +2,8 @@
  *
  * Backups are compared tile by tile, each while nobody writes it; a tile that somebody holds is
  * passed over, and none is compared once somebody may write beside the sessions (np.asarray), since
- * backups then lag by design. With three copies or more two that agree outvote the primary;
- * otherwise the primary, which everybody reads, is taken for right. A copy that is lost is told and
- * not repaired here: that is store/array_heal.h's.
+ * backups then lag by design. Which copy is right is judged as by a scrub (store/array_scrub.h). A
+ * copy that is lost is told and not repaired here: that is store/array_heal.h's.
  */
 #ifndef DSM_STORE_ARRAY_CHECK_H
 #define DSM_STORE_ARRAY_CHECK_H

@@ -3,6 +3,7 @@
 
 #include "../base/crash.h"
 #include "array_directory.h"
+#include "array_scrub.h"
 #include "page_diff.h"
 
 #define STATE_SERIAL_SHIFT 4
@@ -149,9 +150,12 @@ bool dsm_array_copy_back(const dsm_array *array, uint64_t low, uint64_t high) {
 
 void dsm_array_release(const dsm_array *array, uint32_t session, uint64_t first, uint64_t last) {
   dsm_array_session_shm *words = dsm_array_session(array, session);
+  uint64_t state;
+  bool wrote = dsm_array_phase_read(array, session, &state) != DSM_ARRAY_CLAIMED;
   for (uint64_t tile = first; tile <= last; tile++) {
     dsm_atomic_u32 *lock = &dsm_array_tile(array, tile)->lock;
     if ((dsm_load_acquire_u32(lock) & ~DSM_ARRAY_AWAITED) != session + 1) continue;
+    if (!wrote) dsm_array_sum_carry(array, tile);
     dsm_array_stamp_raise(array, tile, false);
     DSM_CRASH_POINT("tile.released");
     if (dsm_exchange_acq_rel_u32(lock, 0) & DSM_ARRAY_AWAITED) dsm_os_word_wake(lock, 1);

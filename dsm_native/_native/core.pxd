@@ -295,6 +295,7 @@ cdef extern from "node/registry.h" nogil:
         uint32_t node
         uint32_t ready
         uint32_t pins
+        uint64_t died_ns
         uint64_t start_ticks
         uint64_t beat_ns
     cbool dsm_participant_read(const dsm_space *space, uint32_t index,

@@ -305,8 +305,8 @@ cdef class Handle:
                 "index": i, "kind": kind, "pid": info.pid, "incarnation": info.incarnation,
                 "node": info.node if kind == "node" else None,
                 "alive": info.kind != DSM_PARTICIPANT_DEAD and bool(dsm_os_process_alive(&process)),
-                "process_state": chr(dsm_os_process_state(&process)),
-                "ready": bool(info.ready), "pins": info.pins,
+                "process_state": chr(dsm_os_process_state(&process)), "pins": info.pins,
+                "ready": bool(info.ready), "unserved": not info.ready and info.died_ns == 0,
                 "beat_age_s": max(0, <double>now - <double>info.beat_ns) / 1e9,
             })
         return found

@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check_main.h"
-#include "crash_hook.h"
+#include "crash_child.h"
 #include "leaks_ignored.h"
 #include "story.h"
 
@@ -23,7 +22,6 @@
 
 /* Shared with the children. */
 typedef struct notes {
-  dsm_atomic_u64 died_ns;
   dsm_atomic_u64 started;
   dsm_atomic_u64 begun[BUSY_KEYS], done[BUSY_KEYS]; /* seeds of the busy loop's operations */
 } notes;
@@ -35,37 +33,12 @@ static unsigned deaths;
 
 static const item rescue = {ITEM_VALUE, 333, 3003};
 
-static pid_t fork_or_exit(void) {
-  fflush(NULL);
-  pid_t child = fork();
-  if (child >= 0) return child;
-  perror("fork");
-  exit(1);
-}
-
-/* True if the child was killed, false if it finished; any other end fails the test. */
-static bool was_killed(pid_t child) {
-  int status;
-  waitpid(child, &status, 0);
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return true;
-  fixture_require(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-                  "the child was killed or finished");
-  return false;
-}
-
-static pid_t start_victim(const story *story, unsigned at) {
-  dsm_store_release_u64(&shared->died_ns, 0);
-  pid_t child = fork_or_exit();
-  if (child) return child;
-  fixture self = fixture_attach(cluster_name);
-  crash_kill_at(at, &shared->died_ns);
-  story_act(story, &self);
-  _exit(0);
+static void act(void *context, fixture *self) {
+  story_act(context, self);
 }
 
 /* Reads and writes as soon as the victim is about to die. */
-static void survive(const story *story, fixture *by) {
-  uint64_t killed_ns = dsm_load_acquire_u64(&shared->died_ns);
+static void survive(const story *story, fixture *by, uint64_t killed_ns) {
   item present = fixture_get(by, 0);
   fixture_require(item_equal(present, story->before) || item_equal(present, story->after),
                   "the value is the old or the new one");
@@ -76,14 +49,10 @@ static void survive(const story *story, fixture *by) {
 }
 
 static bool try_death(const story *story, fixture *by, unsigned at) {
-  pid_t child = start_victim(story, at);
-  while (dsm_load_acquire_u64(&shared->died_ns) == 0) {
-    siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) break;
-    sched_yield();
-  }
-  if (dsm_load_acquire_u64(&shared->died_ns)) survive(story, by);
-  bool killed = was_killed(child);
+  pid_t child = crash_child_start(at, cluster_name, act, (void *)story);
+  uint64_t killed_ns = crash_child_dies(child);
+  if (killed_ns) survive(story, by, killed_ns);
+  bool killed = crash_child_killed(child);
   if (at % 3 == 0) fixture_retire_dead(by);
   story_judge(story, by, &rescue);
   fixture_retire_dead(by);
@@ -103,6 +72,14 @@ static void try_story(const story *story, uint32_t replicas) {
   fixture_close(&owner, true);
 }
 
+static void create(void *context, fixture *self) {
+  const fixture_shape *shape = context;
+  dsm_options options = {
+      shape->name, shape->nodes, shape->replicas, shape->stripes, shape->node_bytes, {0}, 0, 0};
+  fixture_require(dsm_cluster_create(&options, &self->cluster, &self->call.fault) == DSM_OK,
+                  "create");
+}
+
 /* A cluster's creator is killed at each point: nobody sees half a cluster, and the name is free. */
 static void try_creation(void) {
   fixture_shape shape = {cluster_name, 2, 2, 4, 2ull << 20};
@@ -111,14 +88,7 @@ static void try_creation(void) {
     dsm_cluster *seen;
     dsm_fault fault;
     snprintf(fixture_story, sizeof fixture_story, "creation, kill at point %u", at);
-    pid_t child = fork_or_exit();
-    if (child == 0) {
-      dsm_options options = {
-          shape.name, shape.nodes, shape.replicas, shape.stripes, shape.node_bytes, {0}, 0, 0};
-      crash_kill_at(at, &shared->died_ns);
-      _exit(dsm_cluster_create(&options, &seen, &fault) == DSM_OK ? 0 : 1);
-    }
-    killed = was_killed(child);
+    killed = crash_child_killed(crash_child_start(at, NULL, create, &shape));
     dsm_status status = dsm_cluster_attach(cluster_name, -1, &seen, &fault);
     fixture_require(killed ? status == DSM_NO_CLUSTER : status == DSM_OK,
                     "a cluster is there as a whole or not at all");
@@ -131,14 +101,14 @@ static void try_creation(void) {
 
 /* Operations without end: key k holds the seed of the last one that was done, or of the one begun.
  */
-static void busy_loop(uint64_t random) {
-  fixture self = fixture_attach(cluster_name);
+static void busy_loop(void *context, fixture *self) {
+  uint64_t random = *(const uint64_t *)context;
   dsm_store_release_u64(&shared->started, 1);
   for (uint64_t seed = random_below(&random, 1u << 30) << 20;; seed++) {
     uint64_t key = random_below(&random, BUSY_KEYS);
     uint64_t bytes = 8 + random_below(&random, seed % 4 ? 200 : 20000);
     dsm_store_release_u64(&shared->begun[key], seed);
-    if (fixture_put(&self, key, seed, bytes) != DSM_OK) _exit(1);
+    if (fixture_put(self, key, seed, bytes) != DSM_OK) _exit(1);
     dsm_store_release_u64(&shared->done[key], seed);
   }
 }
@@ -152,12 +122,11 @@ static void try_random_kills(uint32_t replicas, unsigned rounds, uint64_t *rando
              replicas);
     dsm_store_release_u64(&shared->started, 0);
     uint64_t seed = random_next(random);
-    pid_t child = fork_or_exit();
-    if (child == 0) busy_loop(seed);
+    pid_t child = crash_child_start(0, cluster_name, busy_loop, &seed);
     while (dsm_load_acquire_u64(&shared->started) == 0) sched_yield();
     usleep((useconds_t)random_below(random, 2000));
     kill(child, SIGKILL);
-    fixture_require(was_killed(child), "the child is killed");
+    fixture_require(crash_child_killed(child), "the child is killed");
     for (uint64_t key = 0; key < BUSY_KEYS; key++) {
       uint64_t begun = dsm_load_acquire_u64(&shared->begun[key]);
       uint64_t done = dsm_load_acquire_u64(&shared->done[key]);

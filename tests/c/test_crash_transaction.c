@@ -2,50 +2,28 @@
  * the same stripes at once, not even waiting for the child's end.
  */
 #define _GNU_SOURCE
-#include <sched.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check_main.h"
-#include "crash_hook.h"
+#include "crash_child.h"
 #include "leaks_ignored.h"
 #include "tale.h"
 
 static char cluster_name[32];
-static dsm_atomic_u64 *died_ns;
 static workspace work;
 static unsigned deaths;
 
-static pid_t start_victim(const tale *tale, unsigned at) {
-  dsm_store_release_u64(died_ns, 0);
-  fflush(NULL);
-  pid_t child = fork();
-  fixture_require(child >= 0, "fork");
-  if (child) return child;
-  fixture self = fixture_attach(cluster_name);
-  crash_kill_at(at, died_ns);
-  _exit(tale_bring(&self, &work, tale->after) == DSM_OK ? 0 : 1);
-}
-
-/* True if the child was killed, false if it finished. */
-static bool was_killed(pid_t child) {
-  int status;
-  waitpid(child, &status, 0);
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return true;
-  fixture_require(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child was killed or is done");
-  return false;
+static void act(void *context, fixture *self) {
+  const tale *tale = context;
+  fixture_require(tale_bring(self, &work, tale->after) == DSM_OK, "commit");
 }
 
 static bool try_death(const tale *tale, fixture *by, unsigned at) {
-  pid_t child = start_victim(tale, at);
-  for (siginfo_t info = {0}; dsm_load_acquire_u64(died_ns) == 0 && !info.si_pid; sched_yield())
-    waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT);
+  pid_t child = crash_child_start(at, cluster_name, act, (void *)tale);
+  crash_child_dies(child);
   if (at % 2) fixture_retire_dead(by);
   tale_judge(tale, by, &work);
-  bool killed = was_killed(child);
+  bool killed = crash_child_killed(child);
   fixture_retire_dead(by);
   fixture_require(tale_bring(by, &work, tale->before) == DSM_OK, "go back");
   deaths += killed;
@@ -54,7 +32,6 @@ static bool try_death(const tale *tale, fixture *by, unsigned at) {
 
 int main(void) {
   snprintf(cluster_name, sizeof cluster_name, "ctest.tkill.%d", (int)getpid());
-  died_ns = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   for (unsigned i = 0; i < tale_count; i++)
     for (uint32_t replicas = 1; replicas <= 3; replicas++) {
       fixture_shape shape = {cluster_name, 3, replicas, 2, 4ull << 20};

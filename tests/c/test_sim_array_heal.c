@@ -1,6 +1,7 @@
 /* Arrays that lose files, in the simulated system: what is lost is healed, the healer is killed at
  * each of its planned crash points, and a survivor that knows nothing goes on. And a writer is
  * killed at each point of its block before a file is lost: its block is there whole or not at all.
+ * And a bit of an element is flipped, and the scrubber that finds it is killed.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "../../csrc/store/array_directory.h"
 #include "../../csrc/store/array_heal.h"
 #include "../../csrc/store/array_read.h"
+#include "../../csrc/store/array_scrub.h"
 #include "../../csrc/store/array_session.h"
 #include "check_main.h"
 #include "crash_hook.h"
@@ -47,7 +49,7 @@ typedef struct trial {
   uint32_t owner_pid, victim_pid, survivor_pid;
 } trial;
 
-static unsigned deaths, writers_deaths;
+static unsigned deaths, writers_deaths, scrubbers;
 
 static dsm_status make(trial *self) {
   uint32_t entry;
@@ -247,6 +249,47 @@ static void try_writers(trial *self, const dsm_sim_picture *picture) {
   }
 }
 
+static bool scrub_all(fixture *by) {
+  dsm_array array;
+  bool any = false, mended;
+  fixture_require(open_array(by, &array) == DSM_OK, "it is open");
+  for (uint64_t tile = 0; tile < array.geometry.tile_count; tile++) {
+    dsm_array_scrub_tile(&by->call, &array, tile, &mended);
+    any |= mended;
+  }
+  dsm_array_close(&array);
+  return any;
+}
+
+static void scrub(void *context) {
+  trial *self = context;
+  scrub_all(&self->victim);
+}
+
+/* A flipped bit of an element, after a scrub has seen the elements whole: the flipped copy is told
+ * from the other, wherever a scrubber is killed. */
+static void try_scrubs(trial *self, const dsm_sim_picture *picture) {
+  bool left = true;
+  for (unsigned at = 1; left && self->replicas > 1 && self->how == HURT_HEADER; at++) {
+    dsm_array array;
+    dsm_sim_picture_restore(picture);
+    dsm_sim_process_run(self->owner_pid);
+    fixture_require(!scrub_all(&self->owner), "nothing is damaged");
+    fixture_require(open_array(&self->owner, &array) == DSM_OK, "it is open");
+    dsm_array_data(&array, self->copy)[3 * DSM_PAGE_BYTES + 100] ^= 4;
+    dsm_array_close(&array);
+    dsm_sim_process_run(self->victim_pid);
+    left = crash_jump(at, scrub, self);
+    dsm_sim_process_kill(self->victim_pid);
+    dsm_sim_process_run(self->survivor_pid);
+    fixture_retire_dead(&self->survivor); /* what it held is left alone until then */
+    scrub_all(&self->survivor);
+    fixture_require(!scrub_all(&self->survivor), "all is mended");
+    judge(self, &self->survivor, BEFORE, false, false);
+    scrubbers += left;
+  }
+}
+
 static fixture attach_new(uint32_t *pid) {
   *pid = dsm_sim_process_new();
   dsm_sim_process_run(*pid);
@@ -267,6 +310,7 @@ static void try_trial(trial *self) {
   dsm_sim_picture *picture = dsm_sim_picture_take();
   try_healers(self, picture);
   try_writers(self, picture);
+  try_scrubs(self, picture);
   dsm_sim_picture_free(picture);
   dsm_sim_stop();
 }
@@ -281,6 +325,7 @@ int main(void) {
         }
   CHECK(deaths > 500);
   CHECK(writers_deaths > 500);
-  printf("%u healers, %u writers killed\n", deaths, writers_deaths);
+  CHECK(scrubbers > 30);
+  printf("%u healers, %u writers, %u scrubbers killed\n", deaths, writers_deaths, scrubbers);
   return check_result("sim_array_heal");
 }
