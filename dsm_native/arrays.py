@@ -94,22 +94,22 @@ def open_array(
             return array
 
 
-def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list[str]]:
-    """(problems, repaired, texts) of one array. Repair makes lost copies anew, and a damaged one
-    from a sound one."""
+def check_array(handle: Handle, name: str, repair: bool) -> tuple[int, int, list[str], list[str]]:
+    """(problems, repaired, texts, texts of repairs) of one array. Repair makes lost copies anew,
+    and a damaged one from a sound one."""
     healed = 0
     try:
         if repair:
             healed = heal_array(handle, name)
         seen = look_at_array(handle, name)
         if seen is None:
-            return healed, healed, []
-        problems, repaired, texts = check_mapping(seen, repair)
+            return healed, healed, [], []
+        problems, repaired, texts, repairs = check_mapping(seen, repair)
         if healed:
-            texts.insert(0, f"array {name!r}: {healed} copies or words of tiles were made anew")
-        return problems + healed, repaired + healed, texts
+            repairs.insert(0, f"array {name!r}: {healed} copies or words of tiles were made anew")
+        return problems + healed, repaired + healed, repairs[:1] * (healed > 0) + texts, repairs
     except (NoReplicasAvailableError, LockTimeoutError, StoreFullError) as error:
-        return 1, 0, [str(error)]
+        return 1, 0, [str(error)], []
 
 
 class Array(ArrayCore):
@@ -444,7 +444,7 @@ class Array(ArrayCore):
 
     def check(self, repair: bool = False) -> tuple[int, int, list[str]]:
         """(problems, repaired, texts) of this array; `Cluster.check` sums them up."""
-        return check_array(self.handle, self.name, repair)
+        return check_array(self.handle, self.name, repair)[:3]
 
     def __repr__(self) -> str:
         return f"<Array {self.name!r} of cluster {self.handle.name!r}>"

@@ -95,6 +95,8 @@ def _check(arguments: argparse.Namespace) -> int:
         report = cluster.check(repair=arguments.repair)
     for text in report.texts:
         print(f"problem: {text}")
+    for text in report.repairs:
+        print(f"repaired: {text}")
     print(
         f"{report.stripes:,} stripes, {report.objects:,} objects, {_size(report.value_bytes)}: "
         f"{report.problems} problems, {report.repaired} repaired"

@@ -22,7 +22,7 @@ from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native._native.nodes import node_table, set_pace
 from dsm_native._native.recovery import counters
 from dsm_native.arrays import Array, array_names, check_array, open_array
-from dsm_native.checking import check_objects
+from dsm_native.checking import check_objects, check_synchronisation
 from dsm_native.detection import Detection, check_detection, check_recovery, packed
 from dsm_native.elastic import PACE_MAX, Elastic
 from dsm_native.exceptions import (
@@ -438,21 +438,19 @@ class Cluster(NamedObjects, Membership, Elastic):
         }
 
     def check(self, repair: bool = False) -> CheckReport:
-        """Verifies everything in the segments, while they are used; see CheckReport.
+        """Verifies everything in the segments, while they are used; see CheckReport. Objects of
+        synchronisation by name too, but for bare numbers (counters, atomic arrays, owners of locks).
 
         repair: mend what replicas still tell: damaged objects and tables are taken from a replica
         that validates, counts are recomputed, memory that nothing refers to is freed, and a segment
         that is beyond mending is replaced, for which it waits, at most lock_timeout. Blocks for one
         stripe at a time; LockTimeoutError if a stopped process holds one.
         """
-        stripes, objects, value_bytes, problems, repaired, texts = check_objects(
-            self._handle, repair, self.recovery != "none"
-        )
+        report = check_objects(self._handle, repair, self.recovery != "none")
+        report = report.joined(*check_synchronisation(self._handle, repair))
         for name in self.arrays:
-            found = check_array(self._handle, name, repair)
-            problems, repaired = problems + found[0], repaired + found[1]
-            texts += found[2]
-        return CheckReport(stripes, objects, value_bytes, problems, repaired, texts)
+            report = report.joined(*check_array(self._handle, name, repair))
+        return report
 
     def lost(self) -> LossReport:
         """What no replica has any more; see LossReport. Looks at every key if there is anything.

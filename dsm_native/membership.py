@@ -25,14 +25,20 @@ _NOBODY: Any = {"pid": 0, "incarnation": 0, "alive": False, "unserved": True, "b
 _NOTHING: Any = {"objects": 0, "used_bytes": 0}
 
 
-def _state_of(handle: Handle, node: int, state: str, entry: Any) -> str:
+def _unheard(entries: list[dict[str, Any]], suspect_s: float) -> bool:
+    """Whether nobody is left who could say of whom nothing is heard: all who would are silent."""
+    judges = [entry for entry in entries if entry["kind"] in ("owner", "node") and entry["alive"]]
+    return all(entry["beat_age_s"] >= suspect_s for entry in judges)
+
+
+def _state_of(handle: Handle, node: int, state: str, entry: Any, unheard: bool) -> str:
     if state in ("draining", "lost"):
         return state
     if entry["unserved"]:  # its id may have had processes of a node before it
         return "joining"
     if not entry["alive"]:
         return "dead"
-    return "suspected" if suspected(handle, node, entry["incarnation"]) else "alive"
+    return "suspected" if unheard or suspected(handle, node, entry["incarnation"]) else "alive"
 
 
 class Membership:
@@ -46,7 +52,9 @@ class Membership:
         """The nodes, by id, as of about now; see NodeInfo."""
         handle = self._handle
         table = node_table(handle)  # first: what is told of a node then is not of one before it
-        entries = {entry["node"]: entry for entry in handle.participants()}
+        members = handle.participants()
+        unheard = _unheard(members, watching(handle)[1] / 1000)
+        entries = {entry["node"]: entry for entry in members}
         found = []
         for node, (state, weight, _) in table.items():
             if state == "leaving":
@@ -61,7 +69,7 @@ class Membership:
                     id=node,
                     pid=entry["pid"],
                     incarnation=entry["incarnation"],
-                    state=_state_of(handle, node, state, entry),
+                    state=_state_of(handle, node, state, entry, unheard),
                     heartbeat_age_s=entry["beat_age_s"],
                     objects=usage["objects"],
                     bytes=usage["used_bytes"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Outcome of `Cluster.check`: what was seen, and the problems as text (at most 256 of them)."""
+    """Outcome of `Cluster.check`: what was seen, the problems as text, and, item by item, what was
+    repaired (at most 256 texts of each sort and part)."""
 
     stripes: int
     objects: int
@@ -31,6 +32,19 @@ class CheckReport:
     problems: int
     repaired: int
     texts: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
+
+    def joined(
+        self, problems: int, repaired: int, texts: list[str], repairs: list[str]
+    ) -> CheckReport:
+        """This report with what else was found."""
+        return replace(
+            self,
+            problems=self.problems + problems,
+            repaired=self.repaired + repaired,
+            texts=self.texts + texts,
+            repairs=self.repairs + repairs,
+        )
 
     @property
     def clean(self) -> bool:

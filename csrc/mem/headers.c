@@ -34,6 +34,15 @@ static bool told_by(const char *cluster, uint32_t node, dsm_config_shm *out) {
   return told;
 }
 
+void dsm_headers_control_write(dsm_control_shm *control, const dsm_config_shm *config) {
+  dsm_copy_in(&control->config, config, sizeof control->config);
+  control->config_check = dsm_config_checksum(config);
+  control->layout_version = DSM_LAYOUT_VERSION;
+  control->word_bytes = sizeof(void *);
+  DSM_CRASH_POINT("headers.control");
+  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&control->magic, DSM_CONTROL_MAGIC);
+}
+
 bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control) {
   dsm_config_shm candidates[DSM_NODES_MAX];
   uint32_t votes[DSM_NODES_MAX], count = 0, best = 0;
@@ -50,12 +59,7 @@ bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control) 
     if (votes[at] > votes[best]) best = at;
   }
   if (count == 0 || control->magic == 0) return false;
-  dsm_copy_in(&control->config, &candidates[best], sizeof control->config);
-  control->config_check = dsm_config_checksum(&candidates[best]);
-  control->layout_version = DSM_LAYOUT_VERSION;
-  control->word_bytes = sizeof(void *);
-  DSM_CRASH_POINT("headers.control");
-  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&control->magic, DSM_CONTROL_MAGIC);
+  dsm_headers_control_write(control, &candidates[best]);
   return dsm_headers_control_holds(control);
 }
 
@@ -67,22 +71,20 @@ uint32_t dsm_headers_build_read(dsm_node_shm *header, uint32_t expected) {
 }
 
 bool dsm_headers_node_holds(const dsm_space *space, const dsm_node_shm *header, uint32_t node) {
-  const dsm_control_shm *control = dsm_space_control(space);
-  return node_config_holds(header, node) && header->config_check == control->config_check &&
-         header->config.cluster_id == control->config.cluster_id;
+  return node_config_holds(header, node) &&
+         header->config_check == dsm_config_checksum(&space->config);
 }
 
 bool dsm_headers_node_restore(const dsm_space *space, dsm_node_shm *header, uint32_t node,
                               uint32_t build) {
-  const dsm_control_shm *control = dsm_space_control(space);
-  if (dsm_config_checksum(&header->config) == header->config_check &&
-      header->config_check != control->config_check)
+  uint64_t check = dsm_config_checksum(&space->config);
+  if (dsm_config_checksum(&header->config) == header->config_check && header->config_check != check)
     return false;
   header->layout_version = DSM_LAYOUT_VERSION;
   header->node = node;
   header->build = dsm_headers_build(build);
-  dsm_copy_in(&header->config, &control->config, sizeof header->config);
-  header->config_check = control->config_check;
+  dsm_copy_in(&header->config, &space->config, sizeof header->config);
+  header->config_check = check;
   DSM_CRASH_POINT("headers.node");
   dsm_store_release_u64((dsm_atomic_u64 *)(void *)&header->magic, DSM_NODE_MAGIC);
   return dsm_headers_node_holds(space, header, node);

@@ -12,7 +12,9 @@
 
 /* True if the control segment's header holds. */
 bool dsm_headers_control_holds(const dsm_control_shm *control);
-/* Writes it anew from the segments of the nodes of that cluster; false if none tells. */
+/* Writes it anew from a configuration that was verified; the magic last. */
+void dsm_headers_control_write(dsm_control_shm *control, const dsm_config_shm *config);
+/* The same from the segments of the nodes of that cluster; false if none tells. */
 bool dsm_headers_control_restore(const char *cluster, dsm_control_shm *control);
 
 /* The build as a header has it: sealed, so that damage is told from another build. */

@@ -67,7 +67,8 @@ typedef enum dsm_cluster_state {
   DSM_STATE_RUNNING = 0x6B38A54D,
   DSM_STATE_STOPPING = 0x74C70E9B, /* asked to end; nodes leave */
 } dsm_cluster_state;
-#define DSM_DETACHED 0x58E1934Du /* the cluster outlives its owner; anything else: it does not */
+#define DSM_DETACHED 0x58E1934Du /* the cluster outlives its owner */
+#define DSM_OWNED 0x2D947CB2u    /* it does not */
 
 /* A lock and who holds it. The owner is for messages and the service thread, never for safety. */
 typedef struct dsm_lock_shm {

@@ -40,6 +40,8 @@ dsm_status dsm_lock_take_any(dsm_call *call, dsm_lock_shm *lock, bool *must_repa
   dsm_os_lock result = dsm_os_mutex_try(&lock->mutex);
   if (DSM_UNLIKELY(result == DSM_OS_LOCK_BUSY)) {
     result = spin(lock);
+    if (result == DSM_OS_LOCK_BUSY && dsm_os_mutex_mend(&lock->mutex))
+      result = dsm_os_mutex_try(&lock->mutex);
     if (result == DSM_OS_LOCK_BUSY && call->wait_ms > 0)
       result = dsm_os_mutex_wait(&lock->mutex, call->wait_ms);
     if (result == DSM_OS_LOCK_BUSY) return timed_out(call, lock);
@@ -58,7 +60,7 @@ dsm_status dsm_lock_take_any(dsm_call *call, dsm_lock_shm *lock, bool *must_repa
 
 dsm_status dsm_lock_take(dsm_call *call, dsm_lock_shm *lock, bool *must_repair) {
   DSM_TRY(dsm_lock_take_any(call, lock, must_repair));
-  if (DSM_LIKELY(dsm_load_relaxed_u32(&lock->quarantined) == 0)) return DSM_OK;
+  if (DSM_LIKELY(dsm_load_relaxed_u32(&lock->quarantined) != 1)) return DSM_OK;
   dsm_os_mutex_unlock(&lock->mutex);
   return dsm_fail(call, DSM_CORRUPT, "quarantined after a failed repair", -1, -1, 0, 0);
 }

@@ -128,7 +128,7 @@ static dsm_status verify_segment(dsm_call *call, const dsm_os_segment *segment, 
 static dsm_status open_segment(dsm_call *call, unsigned node, uint32_t build, dsm_os_segment *out) {
   char name[DSM_SEGMENT_NAME_BYTES];
   char cluster[DSM_CLUSTER_NAME_BYTES];
-  snprintf(cluster, sizeof cluster, "%s", dsm_space_control(call->space)->config.name);
+  snprintf(cluster, sizeof cluster, "%s", call->space->config.name);
   dsm_segment_name(name, cluster, (int)node);
   dsm_status status = dsm_os_segment_open(name, out);
   if (status != DSM_OK)

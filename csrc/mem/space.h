@@ -34,6 +34,8 @@ typedef struct dsm_space {
   dsm_atomic_u32 following;     /* 1: a thread changes the mappings */
   uint32_t parted_count;
   uint32_t builds[DSM_NODES_MAX]; /* of the segments in `nodes` */
+  /* Copied once it was verified: what is damaged in the segments afterwards misleads nobody. */
+  dsm_config_shm config;
   dsm_os_segment *parted; /* segments whose node is gone or has another; mapped until the close */
 } dsm_space;
 
@@ -45,6 +47,7 @@ typedef struct dsm_fault {
   int64_t stripe;   /* or -1 */
   uint64_t left, right;
   dsm_os_process process; /* whom we waited for, if pid is not 0 */
+  bool mended;            /* told by a check: not what is wrong, but what was put right */
 } dsm_fault;
 
 typedef struct dsm_call {

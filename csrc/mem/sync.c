@@ -34,13 +34,33 @@ static void point(const dsm_space *space, uint32_t index, dsm_sync *out) {
   memcpy(out->settings, record->settings, sizeof out->settings);
 }
 
+static dsm_status back(dsm_call *call, uint64_t offset, uint64_t bytes) {
+  dsm_status status = dsm_os_segment_back(&call->space->control, offset, bytes);
+  return status == DSM_STORE_FULL
+             ? dsm_fail(call, status, "no room for an object of synchronisation", -1, -1, bytes, 0)
+             : status;
+}
+
+/* Records are never removed, and each has its check as the last of what makes it whole. */
+static dsm_status count_anew(dsm_call *call, uint64_t damaged, uint32_t *count) {
+  const dsm_space *space = call->space;
+  dsm_atomic_u64 *word = &dsm_space_control(space)->sync_count;
+  for (*count = 0; *count < DSM_SYNCS_MAX; ++*count) {
+    DSM_TRY(back(call, space->layout.syncs + *count * sizeof(dsm_sync_shm), sizeof(dsm_sync_shm)));
+    if (!record_holds(dsm_space_sync(space, *count), *count)) break;
+  }
+  uint64_t salt = dsm_space_locator(space, DSM_CONTROL_SEGMENT, word);
+  dsm_cas_acq_rel_u64(word, &damaged, dsm_seal(*count, salt));
+  DSM_CRASH_POINT("sync.counted");
+  return DSM_OK;
+}
+
 dsm_status dsm_sync_count(dsm_call *call, uint32_t *count) {
   bool ok;
-  const dsm_atomic_u64 *word = &dsm_space_control(call->space)->sync_count;
-  uint64_t value = dsm_sync_get(call->space, word, &ok);
-  if (!ok || value > DSM_SYNCS_MAX)
-    return dsm_fail(call, DSM_CORRUPT, "count of synchronisation records", -1, -1, value,
-                    DSM_SYNCS_MAX);
+  dsm_atomic_u64 *word = &dsm_space_control(call->space)->sync_count;
+  uint64_t raw = dsm_load_acquire_u64(word);
+  uint64_t value = dsm_unseal(raw, dsm_space_locator(call->space, DSM_CONTROL_SEGMENT, word), &ok);
+  if (DSM_UNLIKELY(!ok || value > DSM_SYNCS_MAX)) return count_anew(call, raw, count);
   *count = (uint32_t)value;
   return DSM_OK;
 }
@@ -59,13 +79,6 @@ dsm_status dsm_sync_at(dsm_call *call, uint32_t index, dsm_sync *out) {
 static bool is_asked_for(const dsm_sync_shm *record, const dsm_sync_request *request) {
   return record->kind == (uint32_t)request->kind && record->name_bytes == request->name_bytes &&
          memcmp(record->name, request->name, request->name_bytes) == 0;
-}
-
-static dsm_status back(dsm_call *call, uint64_t offset, uint64_t bytes) {
-  dsm_status status = dsm_os_segment_back(&call->space->control, offset, bytes);
-  return status == DSM_STORE_FULL
-             ? dsm_fail(call, status, "no room for an object of synchronisation", -1, -1, bytes, 0)
-             : status;
 }
 
 /* What lies behind the count belongs to nobody, so a kill before the last store leaves nothing. */
@@ -88,10 +101,10 @@ static dsm_status create(dsm_call *call, const dsm_sync_request *request, uint32
   record->heap_offset = heap_offset;
   record->heap_bytes = heap_bytes;
   memcpy(record->name, request->name, request->name_bytes);
-  record->check = record_check(record, index);
   DSM_TRY(dsm_os_mutex_init(&record->lock.mutex));
   point(space, index, out);
   dsm_sync_kind_init(space, out);
+  dsm_store_release_u64((dsm_atomic_u64 *)(void *)&record->check, record_check(record, index));
   DSM_CRASH_POINT("sync.filled");
   dsm_sync_set(space, &dsm_space_control(space)->sync_count, index + 1);
   return DSM_OK;

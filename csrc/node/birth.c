@@ -25,7 +25,7 @@ static dsm_status fill(dsm_call *call, unsigned node, uint32_t build) {
   dsm_node_shm *header = dsm_space_node(space, node);
   header->layout_version = DSM_LAYOUT_VERSION;
   header->node = node;
-  header->config = dsm_space_control(space)->config;
+  header->config = space->config;
   header->config_check = dsm_config_checksum(&header->config);
   header->build = dsm_headers_build(build);
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
@@ -46,7 +46,7 @@ static dsm_status fill(dsm_call *call, unsigned node, uint32_t build) {
 dsm_status dsm_node_make(dsm_call *call, unsigned node, uint32_t build) {
   dsm_space *space = call->space;
   char name[DSM_SEGMENT_NAME_BYTES];
-  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  dsm_segment_name(name, space->config.name, (int)node);
   DSM_TRY(dsm_os_segment_create(name, space->layout.node_bytes, &space->nodes[node]));
   space->builds[node] = build;
   DSM_CRASH_POINT("create.node");
@@ -81,7 +81,7 @@ static dsm_status bring_next(dsm_call *call, unsigned node, const dsm_node_entry
                              bool *named) {
   dsm_space *space = call->space;
   char name[DSM_SEGMENT_NAME_BYTES];
-  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  dsm_segment_name(name, space->config.name, (int)node);
   dsm_os_segment_unlink(name); /* of the former one, or of what a killed call has left */
   DSM_CRASH_POINT("birth.unlinked");
   dsm_space draft = *space;
@@ -283,7 +283,7 @@ static dsm_status remove_locked(dsm_call *call, unsigned node) {
   /* Its runs may be what writers keep for the checkpoint. */
   if (dsm_load_acquire_u64(&dsm_space_control(space)->cut))
     return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
-  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  dsm_segment_name(name, space->config.name, (int)node);
   dsm_os_segment_unlink(name);
   DSM_CRASH_POINT("remove.unlinked");
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++)

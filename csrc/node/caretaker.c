@@ -61,7 +61,7 @@ static void look_at_segments(dsm_caretaker *self) {
     dsm_nodes_catch_up(&call);
     dsm_loss loss = dsm_loss_look(&call, node, deep);
     if (loss == DSM_LOSS_NONE ||
-        dsm_space_control(space)->config.detection.recovery == DSM_RECOVERY_NONE)
+        space->config.detection.recovery == DSM_RECOVERY_NONE)
       continue;
     whole = false;
     if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
@@ -74,13 +74,13 @@ static void look_at_segments(dsm_caretaker *self) {
 
 /* Bytes a second of arrays that the keeper looks at; 0: none. */
 static uint64_t pace(const dsm_caretaker *self) {
-  return (uint64_t)dsm_space_control(space_of(self))->config.scrub_kib_per_s * 1024;
+  return (uint64_t)space_of(self)->config.scrub_kib_per_s * 1024;
 }
 
 /* Bytes a second; 0: it does not scrub. Who takes a segment over verifies its structure first. */
 static uint64_t rate_of(const dsm_caretaker *self) {
   const dsm_space *space = space_of(self);
-  uint64_t rate = (uint64_t)dsm_space_control(space)->config.scrub_kib_per_s * 1024;
+  uint64_t rate = (uint64_t)space->config.scrub_kib_per_s * 1024;
   if (!self->urgent) return self->node < 0 ? 0 : rate;
   if (dsm_load_acquire_u32(&dsm_space_participant(space, space->participant)->ready) == 0) return 0;
   return (rate > URGENT_BYTES_MIN ? rate : URGENT_BYTES_MIN) * URGENT;

@@ -92,6 +92,7 @@ static dsm_status check_control(dsm_call *call, dsm_cluster *cluster, const char
   if (config.pid_namespace != dsm_os_pid_namespace())
     return dsm_fail(call, DSM_USAGE, "pid namespace", -1, -1, dsm_os_pid_namespace(),
                     config.pid_namespace);
+  space->config = config;
   space->hash_seed = config.hash_seed;
   space->stripe_count = config.stripe_count;
   space->stripe_shift = 64 - (uint32_t)__builtin_ctz(config.stripe_count);
@@ -141,9 +142,12 @@ static dsm_status attach(dsm_call *call, dsm_cluster *cluster, const char *name,
   dsm_cluster_state state = dsm_cluster_state_read(cluster);
   if (state == DSM_STATE_STOPPING)
     return dsm_fail(call, DSM_NO_CLUSTER, "cluster is stopping", -1, -1, 0, 0);
-  if (state != DSM_STATE_RUNNING && state != DSM_STATE_STARTING)
-    return dsm_fail(call, DSM_CORRUPT, "state of the cluster", -1, -1, state, DSM_STATE_RUNNING);
   DSM_TRY(follow_patiently(call));
+  if (state != DSM_STATE_RUNNING && state != DSM_STATE_STARTING) {
+    if (!is_kept(call->space))
+      return dsm_fail(call, DSM_CORRUPT, "state of the cluster", -1, -1, state, DSM_STATE_RUNNING);
+    dsm_vigil_state(&cluster->vigil, call->space);
+  }
   if (node >= (int)DSM_NODES_MAX || (node >= 0 && !dsm_space_present(call->space, (unsigned)node)))
     return dsm_fail(call, DSM_USAGE, "there is no such node", node, -1, 0, 0);
   dsm_participant_kind kind = node < 0 ? DSM_PARTICIPANT_CLIENT : DSM_PARTICIPANT_NODE;
@@ -171,6 +175,8 @@ dsm_status dsm_cluster_attach(const char *name, int node, dsm_cluster **out, dsm
     cluster->fork_flag = dsm_os_fork_flag_open();
     status = cluster->fork_flag ? attach(&call, cluster, name, node) : DSM_OS;
   }
+  if (status == DSM_CORRUPT && !call.fault.what)
+    dsm_fail(&call, status, "size of the control segment", -1, -1, cluster->space.control.bytes, 0);
   if (status != DSM_OK) {
     *fault = call.fault;
     unmap(cluster);
@@ -197,6 +203,7 @@ dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault
   dsm_os_fork_flag_close(cluster->fork_flag);
   cluster->fork_flag = dsm_os_fork_flag_open();
   dsm_nodes_forked(&cluster->space);
+  cluster->vigil = (dsm_vigil){0};
   cluster->service = NULL; /* the thread is the parent's; here there never was one */
   dsm_status status = cluster->fork_flag ? DSM_OK : DSM_OS;
   if (slot != DSM_NOBODY)
@@ -209,6 +216,7 @@ dsm_status dsm_cluster_fork_adopt(dsm_cluster *cluster, uint32_t slot, dsm_fault
 }
 
 void dsm_cluster_stop(dsm_cluster *cluster) {
+  dsm_store_relaxed_u32(&cluster->vigil.stopped, 1);
   dsm_store_release_u32(&dsm_space_control(&cluster->space)->state, DSM_STATE_STOPPING);
   dsm_registry_knock(&cluster->space);
 }

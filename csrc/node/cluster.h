@@ -12,6 +12,7 @@
 #define DSM_NODE_CLUSTER_H
 
 #include "../mem/nodes.h"
+#include "vigil.h"
 
 struct dsm_service;
 struct dsm_starter;
@@ -24,6 +25,7 @@ typedef struct dsm_cluster {
   struct dsm_starter *starter; /* how this process starts nodes, if it is the one to */
   dsm_atomic_u32 references;
   dsm_atomic_u32 closed;
+  dsm_vigil vigil;
 } dsm_cluster;
 
 typedef struct dsm_options {
@@ -65,13 +67,15 @@ static inline dsm_cluster_state dsm_cluster_state_read(const dsm_cluster *cluste
   return (dsm_cluster_state)dsm_load_relaxed_u32(&dsm_space_control(&cluster->space)->state);
 }
 
-/* True if the cluster was asked to end, false while it runs and if the word is damaged. */
+/* True if the cluster was asked to end. */
 static inline bool dsm_cluster_stopping(const dsm_cluster *cluster) {
   return dsm_cluster_state_read(cluster) == DSM_STATE_STOPPING;
 }
 
+/* Whose word is damaged is told by what this process knows, and runs. */
 static inline bool dsm_cluster_running(const dsm_cluster *cluster) {
-  return dsm_cluster_state_read(cluster) == DSM_STATE_RUNNING;
+  return DSM_LIKELY(dsm_cluster_state_read(cluster) == DSM_STATE_RUNNING) ||
+         dsm_vigil_state(&cluster->vigil, &cluster->space) == DSM_STATE_RUNNING;
 }
 
 /* Asks every participant to leave: operations end in "closed" from here on. */

@@ -6,6 +6,7 @@
 #include "../base/crash.h"
 #include "../mem/arena.h"
 #include "../mem/decision.h"
+#include "../store/array_directory.h"
 #include "../store/stripe.h"
 #include "balance.h"
 #include "birth.h"
@@ -51,6 +52,7 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   control->word_bytes = sizeof(void *);
   control->config = *config;
   control->config_check = dsm_config_checksum(config);
+  dsm_store_relaxed_u32(&control->detached, DSM_OWNED);
   dsm_store_relaxed_u64(&control->epoch, 1);
   dsm_store_relaxed_u64(
       &control->region_count,
@@ -58,6 +60,7 @@ static dsm_status create_control(dsm_call *call, const dsm_config_shm *config) {
   dsm_store_relaxed_u64(
       &control->sync_count,
       dsm_seal(0, dsm_space_locator(space, DSM_CONTROL_SEGMENT, &control->sync_count)));
+  dsm_array_directory_init(space);
   dsm_nodes_init(space, config->node_count);
   DSM_TRY(init_locks(space));
   return dsm_balance_first_routes(space);
@@ -70,6 +73,7 @@ static dsm_status create(dsm_call *call, const dsm_config_shm *config) {
   if (status != DSM_OK)
     return dsm_fail(call, status, "sizes of the cluster", -1, -1, config->node_segment_bytes,
                     config->stripe_count);
+  space->config = *config;
   space->hash_seed = config->hash_seed;
   space->stripe_count = config->stripe_count;
   space->stripe_shift = 64 - (uint32_t)__builtin_ctz(config->stripe_count);

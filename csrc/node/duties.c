@@ -28,7 +28,7 @@ static bool orphan(const dsm_duties *self) {
   const dsm_space *space = &self->cluster->space;
   return dsm_load_relaxed_u32(&self->orphaned) == 0 &&
          dsm_load_acquire_u32(&dsm_space_participant(space, 0)->kind) == DSM_PARTICIPANT_DEAD &&
-         dsm_load_acquire_u32(&dsm_space_control(space)->detached) != DSM_DETACHED;
+         !dsm_vigil_detached(&self->cluster->vigil, space);
 }
 
 /* Once per process, not once per cluster: who was first may have died half-way. By then the name

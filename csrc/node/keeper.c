@@ -38,6 +38,24 @@ bool dsm_keeper_serves(const dsm_space *space, const dsm_peers *peers) {
   return !owned(space) && lowest(space, peers);
 }
 
+/* A beat that is this fresh is nobody's opinion: all observers will agree. */
+static bool heard(const dsm_space *space, const dsm_participant_shm *slot) {
+  uint64_t beat_ns = dsm_load_relaxed_u64(&slot->beat_ns), now_ns = dsm_os_monotonic_ns();
+  return now_ns < beat_ns + space->config.detection.heartbeat_ms * 2000000ull;
+}
+
+void dsm_keeper_hear(dsm_call *call) {
+  const dsm_space *space = call->space;
+  uint32_t high = dsm_load_acquire_u32(&dsm_space_control(space)->participants_high);
+  for (uint32_t i = 1; i <= DSM_NODES_MAX && i < high; i++) {
+    const dsm_participant_shm *slot = dsm_space_participant(space, i);
+    uint32_t incarnation = dsm_load_relaxed_u32(&slot->incarnation);
+    if (dsm_load_acquire_u32(&slot->kind) == DSM_PARTICIPANT_NODE &&
+        dsm_report_suspected(space, i, incarnation) && heard(space, slot))
+      dsm_report_suspicion(call, i, incarnation, false);
+  }
+}
+
 static bool traced(const dsm_participant_shm *slot) {
   dsm_os_process process = {.pid = dsm_load_relaxed_u32(&slot->pid),
                             .start_ticks = dsm_load_relaxed_u64(&slot->start_ticks)};

@@ -23,6 +23,10 @@ bool dsm_keeper_judges(const dsm_space *space, const dsm_peers *peers);
  * yields that while it lives, be it stopped. */
 bool dsm_keeper_serves(const dsm_space *space, const dsm_peers *peers);
 
+/* By who does not judge: records that a suspicion has ended. A node that was silent for a while may
+ * be the keeper again, and does not judge itself. */
+void dsm_keeper_hear(dsm_call *call);
+
 /* Records what changed and kills who is hung. */
 void dsm_keeper_judge(dsm_call *call, const dsm_peers *peers, const dsm_watch *watch);
 

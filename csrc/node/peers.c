@@ -31,7 +31,7 @@ static uint32_t beats_of(uint32_t silence_ms, uint32_t heartbeat_ms) {
 }
 
 dsm_peers *dsm_peers_open(const dsm_space *space, uint64_t now_ns) {
-  const dsm_detection_shm *chosen = &dsm_space_control(space)->config.detection;
+  const dsm_detection_shm *chosen = &space->config.detection;
   dsm_peers *self = calloc(1, sizeof *self);
   if (!self) return NULL;
   uint64_t period_us = (uint64_t)chosen->heartbeat_ms * 1000u;

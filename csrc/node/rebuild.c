@@ -31,7 +31,7 @@ static bool damaged(dsm_call *call, unsigned node, bool deep) {
 /* The process of this incarnation has ended, and the segment is still the one that it had. */
 static bool asked(const dsm_space *space, unsigned node) {
   uint64_t dead = dsm_event_known(space, DSM_FACT_DEATH, 1 + node);
-  return dsm_space_control(space)->config.detection.recovery == DSM_RECOVERY_REBUILD &&
+  return space->config.detection.recovery == DSM_RECOVERY_REBUILD &&
          dead > dsm_load_relaxed_u64(&dsm_space_recovery(space)->scrubs[node].rebuilt) &&
          (dsm_load_relaxed_u32(&dsm_space_participant(space, 1 + node)->incarnation) != dead ||
           dsm_registry_ended(space, 1 + node));
@@ -45,7 +45,7 @@ dsm_loss dsm_loss_look(dsm_call *call, unsigned node, bool deep) {
       entry.state != DSM_NODE_UP || entry.build != space->builds[node])
     return DSM_LOSS_NONE;
   if (damaged(call, node, deep)) return DSM_LOSS_DAMAGED;
-  dsm_segment_name(name, dsm_space_control(space)->config.name, (int)node);
+  dsm_segment_name(name, space->config.name, (int)node);
   if (!dsm_os_segment_named(name, &space->nodes[node])) return DSM_LOSS_UNNAMED;
   return asked(space, node) ? DSM_LOSS_ASKED : DSM_LOSS_NONE;
 }

@@ -47,7 +47,7 @@ static void fill(dsm_space *space, uint32_t participant, dsm_participant_kind ki
 }
 
 uint64_t dsm_registry_door(const dsm_space *space, uint32_t participant) {
-  return dsm_space_control(space)->config.cluster_id + participant * 0x9E3779B97F4A7C15ull;
+  return space->config.cluster_id + participant * 0x9E3779B97F4A7C15ull;
 }
 
 void dsm_registry_knock(const dsm_space *space) {

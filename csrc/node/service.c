@@ -52,8 +52,12 @@ static void look(struct dsm_service *self, uint64_t now_ns) {
   dsm_space *space = &self->cluster->space;
   dsm_call call = brief(self);
   self->look_at_ns = now_ns + self->period_ns;
+  dsm_vigil_look(&self->cluster->vigil, space);
   dsm_peers_look(self->peers, space, now_ns);
-  if (dsm_keeper_judges(space, self->peers)) dsm_keeper_judge(&call, self->peers, &self->watch);
+  if (dsm_keeper_judges(space, self->peers))
+    dsm_keeper_judge(&call, self->peers, &self->watch);
+  else
+    dsm_keeper_hear(&call);
   bool serves = dsm_keeper_serves(space, self->peers);
   dsm_duties_tick(self->duties, serves);
   dsm_caretaker_serves(self->caretaker, serves);
@@ -122,7 +126,7 @@ dsm_status dsm_service_start(dsm_cluster *cluster, int node, int *stopping) {
   dsm_space *space = &cluster->space;
   self->cluster = cluster;
   self->node = node;
-  self->period_ns = (uint64_t)dsm_space_control(space)->config.detection.heartbeat_ms * 1000000u;
+  self->period_ns = (uint64_t)space->config.detection.heartbeat_ms * 1000000u;
   self->peers = dsm_peers_open(space, dsm_os_monotonic_ns());
   self->stopping = dsm_os_event_open();
   dsm_status status = dsm_watch_open(&self->watch, space);

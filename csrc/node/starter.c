@@ -121,7 +121,7 @@ static bool wanted(dsm_call *call, uint32_t node) {
   const dsm_space *space = call->space;
   dsm_node_entry entry;
   if (dsm_nodes_read(call, node, &entry) != DSM_OK || entry.state != DSM_NODE_UP) return false;
-  return dsm_space_control(space)->config.detection.recovery != DSM_RECOVERY_NONE ||
+  return space->config.detection.recovery != DSM_RECOVERY_NONE ||
          dsm_load_relaxed_u64(&dsm_space_participant(space, 1 + node)->died_ns) == 0;
 }
 

@@ -87,6 +87,9 @@ dsm_os_lock dsm_os_mutex_wait(dsm_os_mutex_shm *mutex, uint32_t wait_ms);
 /* After a repair: the mutex is an ordinary one again. Must precede the unlock. */
 void dsm_os_mutex_consistent(dsm_os_mutex_shm *mutex);
 void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex);
+/* Whether the mutex is held by nobody, or is not one, because its bytes were damaged; then it is made
+ * what it was, with an owner that died. One that a living thread may hold is left as it is. */
+bool dsm_os_mutex_mend(dsm_os_mutex_shm *mutex);
 
 /* Sleeps while the word holds `expected`, until a wake, at most wait_us microseconds; may return
  * early. Who changes the word wakes afterwards; the word tells what happened, the wake only when to
@@ -108,6 +111,8 @@ int dsm_os_process_watch(const dsm_os_process *process);
 void dsm_os_process_unwatch(int descriptor);
 /* The running thread's number, as the kernel counts threads. */
 uint32_t dsm_os_thread_number(void);
+/* Whether some thread of some process has that number; true if it cannot be told. */
+bool dsm_os_thread_exists(uint32_t number);
 /* A descriptor, closed by dsm_os_process_unwatch, that becomes readable when that thread of the
  * process ends; -1 if there is none, or where the kernel cannot tell (before Linux 6.9). */
 int dsm_os_thread_watch(const dsm_os_process *process, uint32_t thread);

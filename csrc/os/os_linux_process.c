@@ -95,6 +95,12 @@ uint32_t dsm_os_thread_number(void) {
   return (uint32_t)syscall(SYS_gettid);
 }
 
+bool dsm_os_thread_exists(uint32_t number) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%u", number);
+  return kill((pid_t)number, 0) == 0 || errno != ESRCH || access(path, F_OK) == 0;
+}
+
 int dsm_os_thread_watch(const dsm_os_process *process, uint32_t thread) {
   char path[48];
   int descriptor = (int)syscall(SYS_pidfd_open, (pid_t)thread, (unsigned)PIDFD_THREAD);

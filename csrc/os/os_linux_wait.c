@@ -79,6 +79,29 @@ void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex) {
   DSM_ASSERT(result == 0);
 }
 
+/* Since the kernel marks the locks of a thread before its number becomes free, the number of no
+ * thread in a lock means damage. glibc's layout; with another library nothing is mended. */
+bool dsm_os_mutex_mend(dsm_os_mutex_shm *mutex) {
+#ifdef __GLIBC__
+  dsm_os_mutex_shm whole = {0};
+  pthread_mutex_t *real = as_mutex(mutex);
+  dsm_atomic_u32 *word = (dsm_atomic_u32 *)(void *)&real->__data.__lock;
+  uint32_t seen = dsm_load_acquire_u32(word);
+  if (dsm_os_mutex_init(&whole) != DSM_OK) return false;
+  int kind = as_mutex(&whole)->__data.__kind;
+  bool sound = real->__data.__kind == kind;
+  /* A mutex of another kind has no number in its word, but beside it. */
+  uint32_t holder = sound ? seen & FUTEX_TID_MASK : (uint32_t)real->__data.__owner & FUTEX_TID_MASK;
+  bool idle = sound ? seen == 0 || seen & FUTEX_OWNER_DIED : seen != 0;
+  if (holder ? dsm_os_thread_exists(holder) : idle) return false;
+  real->__data.__kind = kind;
+  return dsm_cas_acq_rel_u32(word, &seen, (seen & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+#else
+  (void)mutex;
+  return false;
+#endif
+}
+
 void dsm_os_word_wait(const dsm_atomic_u32 *word, uint32_t expected, uint32_t wait_us) {
   struct timespec limit = {.tv_sec = wait_us / 1000000,
                            .tv_nsec = (long)(wait_us % 1000000) * 1000};

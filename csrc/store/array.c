@@ -14,7 +14,7 @@ static uint64_t page_round(uint64_t bytes) {
 }
 
 void dsm_array_segment_name(char *out, const dsm_space *space, uint64_t number, uint32_t copy) {
-  const dsm_config_shm *config = &dsm_space_control(space)->config;
+  const dsm_config_shm *config = &space->config;
   snprintf(out, DSM_ARRAY_SEGMENT_NAME_BYTES, "/dsm-%u-%.*s-a%016" PRIx64 "%" PRIx64 "-%" PRIu32,
            dsm_os_user(), (int)sizeof config->name, config->name, config->cluster_id, number, copy);
 }
@@ -94,7 +94,7 @@ dsm_status dsm_array_create(dsm_call *call, const dsm_array_geometry_shm *geomet
   *out = (dsm_array){.geometry = *geometry, .number = geometry->build, .entry = DSM_ARRAYS_MAX};
   for (uint32_t copy = 0; copy < DSM_ARRAY_COPIES_MAX; copy++) out->segments[copy].handle = -1;
   dsm_array_geometry_shm *made = &out->geometry;
-  made->cluster_id = dsm_space_control(call->space)->config.cluster_id;
+  made->cluster_id = call->space->config.cluster_id;
   made->copies = made->replicas == 1 && made->undo ? 2 : made->replicas;
   if (made->tile_bytes)
     made->tile_count = (made->data_bytes + made->tile_bytes - 1) / made->tile_bytes;

@@ -20,6 +20,12 @@ static void problem(const check *self, const char *what, uint64_t left, uint64_t
   self->tell(self->context, &fault);
 }
 
+static void repaired(const check *self, const char *what) {
+  dsm_fault told = {.what = what, .node = -1, .stripe = -1, .mended = true};
+  self->report->repaired++;
+  self->tell(self->context, &told);
+}
+
 /* False if the primary is not to be looked at. */
 static bool check_files(const check *self) {
   const dsm_array *array = self->array;
@@ -45,7 +51,7 @@ static void mend_session(const check *self, uint32_t session) {
   dsm_array_replicate(array);
   if (array->geometry.tile_count)
     dsm_array_release(array, session, 0, array->geometry.tile_count - 1);
-  self->report->repaired++;
+  repaired(self, "session was ended, the primary kept");
 }
 
 static void check_sessions(const check *self) {
@@ -85,7 +91,7 @@ static void check_words(const check *self, uint64_t tile) {
     if (self->repair) {
       dsm_store_seq_cst_u32(&words->lock, 0);
       dsm_os_word_wake(&words->lock, UINT32_MAX);
-      self->report->repaired++;
+      repaired(self, "lock of a tile was freed");
     }
   }
   uint64_t raw = dsm_load_acquire_u64(&words->stamp);
@@ -95,7 +101,7 @@ static void check_words(const check *self, uint64_t tile) {
   if (!self->repair) return;
   uint64_t stamp = (greatest_stamp(array) | 1) + 1;
   dsm_store_seq_cst_u64(&words->stamp, dsm_seal(stamp, dsm_array_tile_salt(array, tile)));
-  self->report->repaired++;
+  repaired(self, "stamp of a tile was made anew");
 }
 
 static void check_copies(const check *self, uint64_t tile) {
@@ -106,7 +112,8 @@ static void check_copies(const check *self, uint64_t tile) {
   dsm_call brief = dsm_call_make(self->call->space, 0);
   int best = -1;
   if (self->repair) {
-    self->report->repaired += dsm_array_tile_mend(&brief, array, tile, &best);
+    uint64_t mended = dsm_array_tile_mend(&brief, array, tile, &best);
+    for (uint64_t i = 0; i < mended; i++) repaired(self, "copy of a tile was made equal to the best");
   } else {
     if (dsm_array_read_begin(&brief, array, &block) == DSM_OK)
       best = dsm_array_tile_best(array, tile,

@@ -114,6 +114,13 @@ static bool in_use(const dsm_array_entry_shm *entry) {
          dsm_load_relaxed_u64(&entry->next) || dsm_load_relaxed_u64(&entry->last);
 }
 
+bool dsm_array_directory_holds(const dsm_space *space) {
+  bool ok;
+  const dsm_atomic_u64 *builds = &dsm_space_arrays(space)->builds;
+  dsm_unseal(dsm_load_acquire_u64(builds), word_salt(space, builds), &ok);
+  return ok;
+}
+
 uint32_t dsm_array_entries(const dsm_space *space) {
   uint32_t high = dsm_load_acquire_u32(&dsm_space_arrays(space)->high);
   return high < DSM_ARRAYS_MAX ? high : DSM_ARRAYS_MAX;
@@ -123,6 +130,7 @@ uint32_t dsm_array_entries(const dsm_space *space) {
 static dsm_status find_locked(dsm_call *call, const char *name, uint32_t name_bytes,
                               uint32_t *entry) {
   uint32_t high = dsm_array_entries(call->space);
+  if (!dsm_array_directory_holds(call->space)) return damaged(call, DSM_ARRAYS_MAX);
   *entry = high;
   for (uint32_t i = 0; i < high; i++) {
     const dsm_array_entry_shm *candidate = entry_of(call->space, i);
@@ -156,6 +164,11 @@ dsm_status dsm_array_find(dsm_call *call, const char *name, uint32_t name_bytes,
   dsm_status status = look_up(call, name, name_bytes, entry, build);
   dsm_registry_drop(call);
   return status;
+}
+
+void dsm_array_directory_init(const dsm_space *space) {
+  dsm_atomic_u64 *builds = &dsm_space_arrays(space)->builds;
+  dsm_store_relaxed_u64(builds, dsm_seal(0, word_salt(space, builds)));
 }
 
 static dsm_status next_build(dsm_call *call, uint64_t *build) {

@@ -42,6 +42,9 @@ static inline bool dsm_array_meant(const dsm_space *space, const dsm_array *arra
 }
 /* The name of an entry that means a build; false if it means none or is damaged. */
 bool dsm_array_entry_name(const dsm_space *space, uint32_t entry, char *name, uint32_t *name_bytes);
+/* For a new cluster; from then on a directory that was zeroed is none that was never used. */
+void dsm_array_directory_init(const dsm_space *space);
+bool dsm_array_directory_holds(const dsm_space *space);
 /* Number of entries to look at. */
 uint32_t dsm_array_entries(const dsm_space *space);
 /* A number that differs when any name means another build; with the registry lock, at one instant.

@@ -49,7 +49,7 @@ static bool tells(dsm_call *call, dsm_array *out, uint32_t copy, bool *told, uin
   if (!out->segments[copy].base || dsm_array_valid(call, out, copy) != DSM_OK) return false;
   const dsm_array_geometry_shm *geometry = &dsm_array_header(out, copy)->geometry;
   if (geometry->build > out->number || geometry->copies <= copy ||
-      geometry->cluster_id != dsm_space_control(call->space)->config.cluster_id)
+      geometry->cluster_id != call->space->config.cluster_id)
     return false;
   if (!*told) {
     out->geometry = *geometry;

@@ -32,6 +32,8 @@ typedef struct dsm_audit {
  */
 bool dsm_audit_problem(dsm_audit *audit, const char *what, unsigned node, uint64_t left,
                        uint64_t right);
+/* Counts and tells what was put right. */
+void dsm_audit_repaired(dsm_audit *audit, const char *what, int node, int64_t stripe);
 /* Reports the fault that the audit's call carries. */
 bool dsm_audit_fault(dsm_audit *audit);
 

@@ -15,6 +15,12 @@ bool dsm_audit_problem(dsm_audit *audit, const char *what, unsigned node, uint64
   return dsm_audit_fault(audit);
 }
 
+void dsm_audit_repaired(dsm_audit *audit, const char *what, int node, int64_t stripe) {
+  dsm_fault told = {.what = what, .node = node, .stripe = stripe, .mended = true};
+  audit->report->repaired++;
+  if (audit->tell) audit->tell(audit->context, &told);
+}
+
 bool dsm_audit_fault(dsm_audit *audit) {
   audit->report->problems++;
   if (audit->tell) audit->tell(audit->context, &audit->call->fault);

@@ -80,7 +80,8 @@ static dsm_status check_suspect(dsm_audit *audit, unsigned node, uint64_t page, 
       dsm_arena_look(audit->call, node, page, &run) == DSM_OK && run.stripe == stripe &&
       run.kind >= DSM_RUN_SLAB && run.kind <= DSM_RUN_COLD) {
     dsm_audit_problem(audit, "run is in use but nothing refers to it", node, page, run.pages);
-    if (audit->repair && dsm_mend_leak(audit, node, page)) audit->report->repaired++;
+    if (audit->repair && dsm_mend_leak(audit, node, page))
+      dsm_audit_repaired(audit, "memory that nothing referred to was given back", (int)node, stripe);
   }
   dsm_stripe_drop(audit->call, stripe, &audit->route);
   return DSM_OK;
@@ -101,7 +102,7 @@ static dsm_status check_node(dsm_audit *audit, unsigned node) {
       status = DSM_OK;
       broken = true;
       if (audit->repair && dsm_arena_rebuild(audit->call, node) == DSM_OK) {
-        audit->report->repaired++;
+        dsm_audit_repaired(audit, "lists and counters of the arena were made anew", (int)node, -1);
         found.count = 0;
         status = dsm_arena_valid(audit->call, node, suspect, &found);
         broken = status == DSM_CORRUPT;

@@ -22,7 +22,7 @@ typedef struct dsm_check_report {
       broken; /* arenas left damaged: the keeper is asked, who replaces what is beyond mending */
 } dsm_check_report;
 
-/* Called once per problem, without any lock held being released; must not call back into the store.
+/* Called once per problem, and with `mended` set per repair, without any lock held being released; must not call back into the store.
  */
 typedef void dsm_check_tell(void *context, const dsm_fault *problem);
 

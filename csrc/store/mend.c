@@ -127,7 +127,7 @@ bool dsm_mend_stripe(dsm_audit *audit, uint32_t unsound) {
   if (whole) mended |= recount_regions(audit, &mend);
   forget_keys(&mend);
   if (mended) {
-    audit->report->repaired++;
+    dsm_audit_repaired(audit, "mended from what its replicas tell", -1, audit->stripe);
     /* What was put back may have an old version: a move that compares by version begins again. */
     dsm_fetch_add_relaxed_u32(&dsm_space_lock(space, audit->stripe)->repairs, 1);
     dsm_fetch_add_relaxed_u64(&dsm_space_recovery(space)->stripes_mended, 1);

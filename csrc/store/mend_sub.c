@@ -339,5 +339,5 @@ void dsm_mend_stray(dsm_audit *audit, unsigned node) {
     give_up(audit, node);
   else
     dsm_strays_add(audit->call->space, audit->stripe, 1ull << node); /* the next move tidies it */
-  audit->report->repaired++;
+  dsm_audit_repaired(audit, "part that no route names was set apart", (int)node, audit->stripe);
 }

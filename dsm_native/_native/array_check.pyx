@@ -7,29 +7,15 @@ from dsm_native._native.array cimport (
     ArrayMap, Patience, dsm_array_check, dsm_array_find, dsm_array_heal, dsm_array_healed,
     dsm_array_look,
 )
+from dsm_native._native.check cimport Faults, keep_fault
 from dsm_native._native.core cimport (
     DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_NOT_FOUND, DSM_OK, DSM_RETRY,
-    dsm_call, dsm_call_make, dsm_check_report, dsm_fault, dsm_status, uint32_t, uint64_t,
+    dsm_call, dsm_call_make, dsm_check_report, dsm_status, uint32_t, uint64_t,
 )
 from dsm_native._native.faults cimport fault_error, fault_text, lost_error
 from dsm_native._native.handle cimport Handle
 
 from time import sleep
-
-cdef enum:
-    FAULTS_KEPT = 256
-
-
-cdef struct Faults:
-    uint32_t count
-    dsm_fault kept[FAULTS_KEPT]
-
-
-cdef void keep_fault(void *context, const dsm_fault *problem) noexcept nogil:
-    cdef Faults *faults = <Faults *>context
-    if faults.count < FAULTS_KEPT:
-        faults.kept[faults.count] = problem[0]
-        faults.count += 1
 
 
 cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t *build) except *:
@@ -42,7 +28,7 @@ cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t 
 
 
 def check_mapping(ArrayMap seen, bint repair):
-    """(problems, repaired, texts) of what is mapped, whatever is lost of it."""
+    """(problems, repaired, texts, texts of repairs) of what is mapped, whatever is lost of it."""
     cdef dsm_call call = dsm_call_make(&seen.cluster.space, 0)
     cdef dsm_check_report report
     cdef dsm_status status
@@ -50,7 +36,7 @@ def check_mapping(ArrayMap seen, bint repair):
     cdef uint32_t i
     if faults == NULL:
         raise MemoryError
-    faults.count = 0
+    faults.count = faults.repairs = 0
     memset(&report, 0, sizeof(report))
     try:
         with nogil:
@@ -59,7 +45,9 @@ def check_mapping(ArrayMap seen, bint repair):
             raise fault_error(status, &call.fault, seen.name, 0)
         return (report.problems, report.repaired,
                 [f"array {seen.name!r}: {fault_text(&faults.kept[i])}"
-                 for i in range(faults.count)])
+                 for i in range(faults.count)],
+                [f"array {seen.name!r}: {fault_text(&faults.repaired[i])}"
+                 for i in range(faults.repairs)])
     finally:
         free(faults)
 

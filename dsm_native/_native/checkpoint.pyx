@@ -35,9 +35,16 @@ cdef extern from "mem/space.h" nogil:
     ctypedef struct dsm_config_shm:
         uint64_t cluster_id
         uint64_t hash_seed
-    ctypedef struct dsm_control_shm:
-        dsm_config_shm config
-    dsm_control_shm *dsm_space_control(const dsm_space *space) noexcept
+
+
+cdef extern from *:
+    """
+    #include "mem/space.h"
+    static inline const dsm_config_shm *dsm__config(const dsm_space *space) {
+      return &space->config;
+    }
+    """
+    const dsm_config_shm *dsm__config(const dsm_space *space) noexcept nogil
 
 
 cdef extern from "store/walk.h" nogil:
@@ -168,7 +175,7 @@ cdef class Cut:
     @property
     def identity(self):
         """(number of the cluster, seed of its hashes)"""
-        config = dsm_space_control(&self.cluster.space).config
+        cdef const dsm_config_shm *config = dsm__config(&self.cluster.space)
         return config.cluster_id, config.hash_seed
 
     def check(self):

@@ -1,4 +1,5 @@
 # From a status and its fault to a typed exception whose message names both sides of the relation.
+from dsm_native._native.check cimport dsm__mended
 from dsm_native._native.core cimport (
     DSM_ABORTED, DSM_BROKEN, DSM_CLOSED, DSM_CORRUPT, DSM_EXISTS, DSM_FORKED, DSM_KEY_TOO_LONG,
     DSM_LAYOUT, DSM_LOCK_TIMEOUT, DSM_NO_CLUSTER, DSM_NO_REPLICAS,
@@ -37,7 +38,10 @@ cdef str where(const dsm_fault *fault):
 
 
 cdef str fault_text(const dsm_fault *fault):
+    # What is wrong; of a repair, what was put right.
     what = fault.what.decode() if fault.what != NULL else "unknown relation"
+    if dsm__mended(fault):
+        return f"{what} ({where(fault)})"
     return f"{what} ({where(fault)}: {fault.left:#x} against {fault.right:#x})"
 
 
@@ -79,6 +83,11 @@ cdef str full_text(const dsm_fault *fault, object subject):
 
 
 cdef object damage_error(dsm_status status, const dsm_fault *fault, object subject):
+    if status == DSM_CORRUPT and fault.node < 0 and fault.stripe < 0:
+        return exceptions.CorruptError(
+            f"{subject!r}: {fault_text(fault)}. What else is in the cluster is unaffected; if "
+            f"Cluster.check(repair=True) does not mend this, take another name for it, or save the "
+            f"rest with Cluster.checkpoint() and begin anew")
     if status == DSM_CORRUPT:
         return exceptions.CorruptError(
             f"{subject!r}: {fault_text(fault)}. Other stripes are unaffected; "

@@ -7,7 +7,7 @@ from dsm_native._native.core cimport (
     DSM_PARTICIPANTS_MAX,
     DSM_PARTICIPANT_DEAD, DSM_PARTICIPANT_FORKING, DSM_PARTICIPANT_NODE, DSM_PARTICIPANT_OWNER,
     DSM_REGIONS_MAX, DSM_REGION_NAME_BYTES, dsm_arena_usage, dsm_arena_usage_read, dsm_call,
-    dsm_call_make, dsm_check, dsm_check_report, dsm_cluster, dsm_cluster_attach,
+    dsm_call_make, dsm_cluster, dsm_cluster_attach,
     dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop, dsm_cluster_fork_adopt,
     dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold, dsm_cluster_ready,
     dsm_cluster_reveal,
@@ -19,7 +19,7 @@ from dsm_native._native.core cimport (
     dsm_region_name, dsm_region_open, dsm_region_settings, dsm_service_start, dsm_service_stop,
     dsm_status, uint32_t, uint64_t,
 )
-from dsm_native._native.faults cimport fault_error, fault_text
+from dsm_native._native.faults cimport fault_error
 from libc.string cimport memset
 from libcpp cimport bool as cbool
 
@@ -31,24 +31,6 @@ import weakref
 from dsm_native.exceptions import ClosedError, CorruptError, UsageError
 
 cdef object handles = weakref.WeakSet()
-
-# Problems are kept as faults while locks are held (I-4: no Python object is made then), and told
-# afterwards; beyond this many they are only counted.
-cdef enum:
-    FAULTS_KEPT = 256
-
-
-cdef struct Faults:
-    uint32_t count
-    dsm_fault kept[FAULTS_KEPT]
-
-
-cdef void keep_fault(void *context, const dsm_fault *problem) noexcept nogil:
-    cdef Faults *faults = <Faults *>context
-    if faults.count < FAULTS_KEPT:
-        faults.kept[faults.count] = problem[0]
-        faults.count += 1
-
 
 cdef bint ending = False
 
@@ -331,31 +313,11 @@ cdef class Handle:
                 "limbo_bytes": pages.limbo_pages * DSM_ARENA_PAGE_BYTES,
                 "reserved_bytes": pages.total_pages * DSM_ARENA_PAGE_BYTES}
 
-    def check(self, bint repair):
-        """Checks all: (stripes, objects, value bytes, problems, repaired, texts, broken arenas)."""
-        self.refuse()
-        cdef dsm_call call = dsm_call_make(self.space, <uint32_t>(self.lock_timeout * 1000))
-        cdef dsm_check_report report
-        cdef dsm_cluster *cluster = self.cluster
-        cdef dsm_status status
-        cdef Faults faults
-        cdef uint32_t i
-        faults.count = 0
-        dsm_cluster_hold(cluster)
-        with nogil:
-            status = dsm_check(&call, repair, keep_fault, &faults, &report)
-            dsm_cluster_drop(cluster)
-        if status != DSM_OK:
-            raise fault_error(status, &call.fault, self.name, self.lock_timeout)
-        texts = [fault_text(&faults.kept[i]) for i in range(faults.count)]
-        return (report.stripes, report.objects, report.value_bytes, report.problems,
-                report.repaired, texts, report.broken)
-
 
 def segment_alone(str segment):
     """Whether nobody holds the presence lock of a segment ("/dsm-…"); None if it is gone."""
     cdef cbool alone = False
-    encoded = segment.encode()
+    encoded = os.fsencode(segment)
     cdef dsm_status status = dsm_os_segment_alone(encoded, &alone)
     return bool(alone) if status == DSM_OK else None
 
@@ -363,7 +325,7 @@ def segment_alone(str segment):
 def segment_sweep(str segment):
     """Removes a segment that nobody holds; returns whether it did."""
     cdef cbool removed = False
-    encoded = segment.encode()
+    encoded = os.fsencode(segment)
     dsm_os_segment_sweep(encoded, &removed)
     return bool(removed)
 

@@ -30,7 +30,7 @@ cdef extern from *:
     """
     #include "mem/space.h"
     static inline const dsm_detection_shm *dsm__watching(const dsm_space *space) {
-      return &dsm_space_control(space)->config.detection;
+      return &space->config.detection;
     }
     static inline const dsm_layout *dsm__layout(const dsm_space *space) { return &space->layout; }
     """

@@ -6,10 +6,10 @@
 # adds what Python does as well: `with`, `await`, pickling.
 from cpython.exc cimport PyErr_CheckSignals
 from dsm_native._native.core cimport (
-    DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY,
+    DSM_CORRUPT, DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_OK, DSM_RETRY,
     dsm_call_make, dsm_cluster, dsm_cluster_drop, dsm_cluster_hold, dsm_os_monotonic_ns,
 )
-from dsm_native._native.faults cimport fault_error
+from dsm_native._native.faults cimport fault_error, fault_text
 from dsm_native._native.handle cimport handle_ready
 
 from dsm_native.exceptions import UsageError
@@ -166,3 +166,47 @@ cdef class SyncCore:
         """Wakes another one, for who was woken and does not go on."""
         handle_ready(self.handle)
         dsm_sync_wake(&self.sync, which & 1, 1)
+
+
+cdef extern from "mem/sync_valid.h" nogil:
+    dsm_status dsm_sync_valid(dsm_call *call, const dsm_sync *sync) noexcept
+    dsm_status dsm_sync_mend(dsm_call *call, const dsm_sync *sync) noexcept
+
+
+KINDS = ("", "lock", "semaphore", "barrier", "event", "condition", "queue", "counter", "atomic")
+
+
+def check_named(Handle handle, bint repair):
+    """(texts of problems, texts of repairs) of all objects of synchronisation, by kind and name."""
+    handle_ready(handle)
+    cdef dsm_call call = dsm_call_make(handle.space, <uint32_t>(handle.lock_timeout * 1000))
+    cdef dsm_sync sync
+    cdef dsm_status status
+    cdef uint32_t count = 0, index
+    problems, repairs = [], []
+    with nogil:
+        status = dsm_sync_count(&call, &count)
+    if status != DSM_OK:
+        raise fault_error(status, &call.fault, handle.name, handle.lock_timeout)
+    for index in range(count):
+        whom = f"object {index} of synchronisation"
+        with nogil:
+            status = dsm_sync_at(&call, index, &sync)
+        if status == DSM_OK:
+            name = sync.record.name[:sync.record.name_bytes].decode(errors="replace")
+            whom = f"{KINDS[sync.kind]} {name!r}"
+            with nogil:
+                status = dsm_sync_valid(&call, &sync)
+            if status == DSM_CORRUPT and repair:
+                problems.append(f"{whom}: {fault_text(&call.fault)}")
+                with nogil:
+                    status = dsm_sync_mend(&call, &sync)
+                if status == DSM_OK:
+                    repairs.append(f"{whom}: what follows from the rest was computed anew")
+                if status == DSM_CORRUPT:  # told already
+                    continue
+        if status == DSM_CORRUPT:
+            problems.append(f"{whom}: {fault_text(&call.fault)}")
+        elif status != DSM_OK:
+            raise fault_error(status, &call.fault, whom, handle.lock_timeout)
+    return problems, repairs
