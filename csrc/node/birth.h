@@ -7,8 +7,9 @@
  *   remove  its process has ended: the segment loses its name, the id is free for another build
  *
  * Each of the last four is one change of the table (mem/nodes.h) under the registry lock. A kill
- * within add leaves a segment that nobody holds, which the next add of the id removes, or a sweep after the cluster;
- * within remove, a node that is still leaving. All may be called by any participant.
+ * within add leaves a segment that nobody holds, which the next add of the id removes, or a sweep
+ * once the cluster has ended; within remove, a node that is still leaving. All may be called by any
+ * participant.
  */
 #ifndef DSM_NODE_BIRTH_H
 #define DSM_NODE_BIRTH_H
