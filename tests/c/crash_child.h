@@ -23,7 +23,7 @@ uint64_t crash_child_dies(pid_t child);
 bool crash_child_killed(pid_t child);
 /* Adds to fixture_story where the latest one was killed; `second`: its number, if it went on. */
 void crash_child_tell(unsigned second);
-/* No segment of the cluster has its name any more. */
+/* No segment of the cluster, an array's neither, has its name any more. */
 void crash_child_require_nothing_left(const char *cluster);
 /* How many were killed at points whose names begin so. */
 unsigned crash_child_deaths(const char *prefix);
