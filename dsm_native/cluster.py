@@ -4,44 +4,33 @@ The owner (who calls `Cluster(...)`) creates the segments and starts the nodes; 
 it. Other processes join by `attach(name)` or by unpickling a handle. All of them read and write the
 segments directly; the node processes serve as workers, watch for deaths and settle checksums.
 
-Longer than 400 lines: one class, the package's public face.
+The class is the package's public face; most of its methods come by kind, from files of their own.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dsm_native import sweep
 from dsm_native._native.handle import Handle, end_with_interpreter
 from dsm_native._native.nodes import node_table, set_pace
 from dsm_native._native.recovery import counters
-from dsm_native.arrays import Array, array_names, check_array, open_array
-from dsm_native.checking import check_objects, check_synchronisation
+from dsm_native.arrays import Array
 from dsm_native.detection import Detection, check_detection, check_recovery, packed
 from dsm_native.elastic import PACE_MAX, Elastic
 from dsm_native.exceptions import (
-    ClosedError,
     ClusterNotFoundError,
-    CorruptError,
-    ForkedError,
-    KeyNotFoundError,
-    NoReplicasAvailableError,
     UsageError,
 )
-from dsm_native.membership import Membership
 from dsm_native.named import NamedObjects
-from dsm_native.recovery import LossReport, accept_lost, find_lost
 from dsm_native.region import Region
-from dsm_native.reports import CheckReport
+from dsm_native.safekeeping import Safekeeping
 from dsm_native.settings import (
     NODES_MAX,
-    OWN_REGIONS,
     SCRUB_BYTES_PER_S,
     STRIPES,
     check_count,
@@ -50,16 +39,14 @@ from dsm_native.settings import (
     check_lock_timeout,
     check_name,
     check_recover_from,
-    check_region_name,
     scrub_pace,
 )
-from dsm_native.transaction import Result, Transaction
+from dsm_native.tasks import Tasks
 
 if TYPE_CHECKING:
-    from dsm_native.checkpoint import CheckpointReport
     from dsm_native.checkpoint_timer import CheckpointTimer
-    from dsm_native.executor import ClusterExecutor, TaskFuture
-    from dsm_native.filling import FillReport, LossFiller
+    from dsm_native.executor import ClusterExecutor
+    from dsm_native.filling import LossFiller
     from dsm_native.requester import Requester
     from dsm_native.scheduler import Scheduler
     from dsm_native.subscription import Subscription
@@ -70,7 +57,7 @@ _attached: weakref.WeakValueDictionary[str, Cluster]
 _current: Cluster | None = None
 
 
-class Cluster(NamedObjects, Membership, Elastic):
+class Cluster(NamedObjects, Elastic, Tasks, Safekeeping):
     """Starts `nodes` node processes and keeps replicated objects in shared memory.
 
     nodes: 1 to 63, default: the number of processors. replication_factor: copies of each object on
@@ -198,225 +185,7 @@ class Cluster(NamedObjects, Membership, Elastic):
         self._set_up(handle, lock_timeout)
         return self
 
-    # ---- objects --------------------------------------------------------------------------------
-
-    def region(
-        self,
-        name: str,
-        *,
-        consistency: str = "strong",
-        replication_factor: int | None = None,
-        allow_pickle: bool | None = None,
-    ) -> Region:
-        """Opens the region of that name, or creates it.
-
-        consistency: "strong", the one level of this version. replication_factor: at most the
-        cluster's, which is the default. allow_pickle: whether values of other types than `None`,
-        `bool`, `int`, `float`, `str`, `bytes` and arrays are accepted (default True). Settings that
-        differ from those of the existing region raise UsageError; left out, they are taken from it.
-        """
-        if consistency != "strong":
-            raise UsageError(f"consistency must be 'strong', not {consistency!r}")
-        check_region_name(name)
-        replicas = self._handle.replicas
-        known = self._regions.get(name)
-        if known is not None and replication_factor is None and allow_pickle is None:
-            return known
-        if replication_factor is not None:
-            check_count("replication_factor", replication_factor, 1, replicas)
-        index, actual, pickles = self._handle.open_region(
-            name,
-            replicas if replication_factor is None else replication_factor,
-            allow_pickle is not False,
-            False,
-        )
-        for label, asked, has in (
-            ("replication_factor", replication_factor, actual),
-            ("allow_pickle", allow_pickle, pickles),
-        ):
-            if asked is not None and asked != has:
-                raise UsageError(f"region {name!r} exists with {label}={has}, not {asked}")
-        region = Region(self._handle, name, index, actual, pickles)
-        self._regions[name] = region
-        return region
-
-    def array(
-        self,
-        name: str,
-        shape: int | Iterable[int] | None = None,
-        dtype: Any = None,
-        *,
-        order: str | None = None,
-        tile_rows: int | None = None,
-        replication_factor: int | None = None,
-        undo: bool | None = None,
-    ) -> Array:
-        """Opens the shared array of that name, or creates it, zeroed, if a shape is given.
-
-        shape: an int or a tuple of ints, which may be empty or hold zeros. dtype: any numpy dtype
-        of fixed size, structured ones included (default "f8"). order: "C" (default) or "F".
-        tile_rows: rows of a tile, the unit of locking; default: as many as make about 256 KiB.
-        replication_factor: copies, at most the cluster's, which is the default. undo: whether a
-        kill of a writer restores (default) or leaves its tiles torn. Settings that differ from
-        those of the existing array raise UsageError; left out, they are taken from it. All memory
-        is taken at once: StoreFullError. Waits while another process makes or resizes it.
-        """
-        check_region_name(name, "an array")
-        if order not in (None, "C", "F"):
-            raise UsageError(f"order must be 'C' or 'F', not {order!r}")
-        if tile_rows is not None:
-            check_count("tile_rows", tile_rows, 1, 1 << 40)
-        replicas = self._handle.replicas
-        if replication_factor is not None:
-            check_count("replication_factor", replication_factor, 1, replicas)
-        settings = {
-            "order": order,
-            "tile_rows": tile_rows,
-            "replication_factor": replication_factor,
-            "undo": undo,
-        }
-        return open_array(self._handle, replicas, name, shape, dtype, settings)
-
-    @property
-    def arrays(self) -> list[str]:
-        """Names of the arrays, sorted."""
-        return array_names(self._handle)
-
-    def _each_array(self) -> Iterable[Array]:
-        for name in self.arrays:
-            # It was deleted meanwhile, or it is damaged, which is for check() to tell.
-            with contextlib.suppress(KeyNotFoundError, CorruptError, NoReplicasAvailableError):
-                yield self.array(name)
-
-    @property
-    def regions(self) -> list[str]:
-        """Names of the regions, in order of creation."""
-        names = self._handle.region_names()
-        return [name for name in names if not name.startswith(OWN_REGIONS)]
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.default[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.default[key] = value
-
-    def __delitem__(self, key: Any) -> None:
-        del self.default[key]
-
-    def __contains__(self, key: Any) -> bool:
-        return key in self.default
-
-    __iter__ = None  # item access alone would make a cluster look iterable
-
-    def transaction(self, *, timeout: float | None = None) -> Transaction:
-        """One over `default` and, by its `region(other)`, over all. See Region.transaction."""
-        return self.default.transaction(timeout=timeout)
-
-    def transact(self, function: Callable[[Transaction], Result], **options: Any) -> Result:
-        """Runs function(transaction) and commits, again if it must. See Region.transact."""
-        return self.default.transact(function, **options)
-
-    # ---- work -----------------------------------------------------------------------------------
-
-    def executor(
-        self,
-        *,
-        retries: int = 1,
-        task_timeout: float | None = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-    ) -> ClusterExecutor:
-        """A `concurrent.futures.Executor` on the nodes; any number of them at once.
-
-        retries: how often a task runs again whose worker was lost; 0 for tasks that must not
-        repeat. task_timeout: seconds after which a task's worker is killed and replaced.
-        initializer(*initargs) runs once in each worker before the executor's first task there.
-        """
-        from dsm_native.executor import ClusterExecutor
-
-        backend = self._backend("executor()")
-        own = partial(_check_owner, self._owner_pid)
-        return ClusterExecutor(backend, own, retries, task_timeout, initializer, initargs)
-
-    def submit(
-        self,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        node: int | None = None,
-        near: Any = None,
-        region: Region | None = None,
-        retries: int = 1,
-        task_timeout: float | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture:
-        """Schedules function(*args, **kwargs) on a node; returns a `concurrent.futures.Future`.
-
-        node: on that node. near: on the node that holds the primary of that key, of the region
-        `region` (default: the cluster's default region). retries, task_timeout: see executor().
-        For keyword arguments of these names, use executor().
-        """
-        pool = self._pool("submit()", retries, task_timeout)
-        if near is not None and region is None:
-            region = self.default
-        return pool.submit_to(pool._backend.place(node, near, region), function, args, kwargs)
-
-    def map(
-        self,
-        function: Callable[[Any], Any],
-        items: Iterable[Any],
-        *,
-        retries: int = 1,
-        progress: Callable[[int], None] | bool | None = None,
-        task_timeout: float | None = None,
-    ) -> list[Any]:
-        """Runs function(item) for each item on the nodes; returns the results in order.
-
-        Functions travel by cloudpickle, so lambdas and functions of `__main__` work; in them,
-        `dsm_native.current()` is this cluster. An exception of a task is raised here, with the
-        remote traceback as its cause. If a worker is killed, it is replaced, and what it was
-        running runs again, up to `retries` times, then WorkerLostError: tasks should be idempotent.
-        `progress` is called with 1 for each finished task; True shows a bar on standard error.
-        task_timeout: see executor(). Blocks. Only the owner and tasks on nodes can run tasks.
-        """
-        from dsm_native.executor import run_map
-        from dsm_native.progress import Bar
-
-        pool = self._pool("map()", retries, task_timeout)
-        items = list(items)
-        if progress is not True:
-            return run_map(pool, function, items, progress or None)
-        with Bar(len(items)) as bar:
-            return run_map(pool, function, items, bar.advance)
-
-    def _backend(self, what: str) -> Scheduler | Requester:
-        _check_owner(self._owner_pid, what)
-        if self._handle.closed:
-            raise ClosedError(f"cluster {self.name!r} is closed")
-        if self._scheduler is None:
-            raise UsageError(
-                f"{what} is for the process that started the cluster and for tasks on its nodes; "
-                f"this process has attached itself"
-            )
-        return self._scheduler
-
-    def _pool(self, what: str, retries: int, task_timeout: float | None) -> ClusterExecutor:
-        backend = self._backend(what)
-        pool = self._pools.get((retries, task_timeout))
-        if pool is None:
-            from dsm_native.executor import ClusterExecutor
-
-            own = partial(_check_owner, self._owner_pid)
-            pool = ClusterExecutor(backend, own, retries, task_timeout, at_exit=False)
-            self._pools[retries, task_timeout] = pool
-        return pool
-
     # ---- state ----------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The name by which other processes attach."""
-        return self._handle.name
 
     @property
     def node_count(self) -> int:
@@ -436,91 +205,6 @@ class Cluster(NamedObjects, Membership, Elastic):
             "participants": handle.participants(),
             "recovery": counters(handle),
         }
-
-    def check(self, repair: bool = False) -> CheckReport:
-        """Verifies everything in the segments, while they are used; see CheckReport. Objects of
-        synchronisation by name too, but for bare numbers (counters, atomic arrays, owners of locks).
-
-        repair: mend what replicas still tell: damaged objects and tables are taken from a replica
-        that validates, counts are recomputed, memory that nothing refers to is freed, and a segment
-        that is beyond mending is replaced, for which it waits, at most lock_timeout. Blocks for one
-        stripe at a time; LockTimeoutError if a stopped process holds one.
-        """
-        report = check_objects(self._handle, repair, self.recovery != "none")
-        report = report.joined(*check_synchronisation(self._handle, repair))
-        for name in self.arrays:
-            report = report.joined(*check_array(self._handle, name, repair))
-        return report
-
-    def lost(self) -> LossReport:
-        """What no replica has any more; see LossReport. Looks at every key if there is anything.
-
-        Reading a lost key raises NoReplicasAvailableError until it is put, deleted or accepted;
-        so does reading an absent key of a stripe that has lost keys which nobody knows.
-        """
-        return find_lost(self._handle, self._all_regions())
-
-    def accept_loss(self) -> LossReport:
-        """Lets what is lost be absent from now on, and returns what that was.
-
-        Blocks for one stripe at a time; LockTimeoutError.
-        """
-        return accept_lost(self._handle, self._all_regions())
-
-    def recover_from(self, path: str | os.PathLike[str]) -> FillReport:
-        """Puts an older copy, from a checkpoint, in the place of each object that is lost.
-
-        path: a directory of `checkpoint`, or a file. Only what `lost` tells comes back, with new
-        versions: keys that are known to be lost, and in stripes with unknown losses all keys that
-        are absent, so also ones that were deleted since the checkpoint. What was put meanwhile
-        stays. What is in no checkpoint stays lost, until it is put or accepted. Recorded as an
-        event "filled" (see `failures`). Arrays are not touched.
-
-        From any attached process; may be called again, also after a kill. Blocks for as long as the
-        saved stripes take to be read. CorruptError or OSError of a checkpoint that was needed,
-        after the ones before it were tried; UsageError if it is not of this cluster;
-        LockTimeoutError, StoreFullError.
-        """
-        from dsm_native.checkpoint_directory import path_of
-        from dsm_native.filling import fill_now
-
-        return fill_now(self._handle, os.path.abspath(path_of(path)))
-
-    def _fill_first(self) -> None:
-        """Before a checkpoint: it should not lack what an earlier one could have given back."""
-        if self._filler is not None:
-            self._filler.attempt()
-
-    def _all_regions(self) -> list[Region]:
-        return [self.region(name) for name in self.regions]
-
-    def checkpoint(
-        self, path_or_file: Any, *, full: bool = False, timeout: float | None = None
-    ) -> CheckpointReport:
-        """Saves all objects and arrays as they are at one instant, while everybody goes on.
-
-        path_or_file: a directory (made if need be), which then keeps the two latest checkpoints
-        (and the latest that shares no file with them, if they share one), and into which only
-        changes are written when it can be (full: not even then); or anything with write(bytes),
-        which gets the whole as a stream. `dsm_native.restore` makes a cluster of
-        either. From any participant; one at a time: timeout, default lock_timeout, is how long to
-        wait for another one, then LockTimeoutError.
-
-        Writers of objects do not wait; writers of arrays do, while the latest changes are copied,
-        for milliseconds. Not saved: locks, queues, counters and the like by name. StoreFullError if
-        /dev/shm has no room for what is replaced meanwhile; OSError of the disk; TornWriteError and
-        CorruptError for what is damaged: the checkpoints before stay as they were.
-        """
-        check_flag("full", full)
-        if timeout is not None:
-            timeout = check_lock_timeout(timeout, "timeout")
-        if hasattr(path_or_file, "write"):
-            from dsm_native.checkpoint import stream_checkpoint
-
-            return stream_checkpoint(self._handle, path_or_file, timeout)
-        from dsm_native.checkpoint_directory import directory_checkpoint, path_of
-
-        return directory_checkpoint(self._handle, path_of(path_or_file), full, timeout)
 
     @property
     def closed(self) -> bool:
@@ -585,14 +269,6 @@ def fill_concealed(handle: Handle, fill: Callable[[Handle], None]) -> None:
         handle.unlink()
         handle.close()
         raise
-
-
-def _check_owner(owner_pid: int, what: str) -> None:
-    if owner_pid and os.getpid() != owner_pid:
-        raise ForkedError(
-            f"{what} is for process {owner_pid}, which started the cluster; this is its forked "
-            f"child {os.getpid()}"
-        )
 
 
 _attached = weakref.WeakValueDictionary()

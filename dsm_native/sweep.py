@@ -2,9 +2,10 @@
 
 A segment is ours if its name begins with "dsm-<uid>-". It is dead if nobody holds its presence
 lock; the kernel drops that lock with the last process that maps the segment, so nothing alive is
-removed. An array's segments may be mapped by nobody for a while: they live as long as their
-cluster's control segment does, and since their names carry the cluster's identity, a later cluster
-of the same name does not keep them.
+removed. Some segments may be mapped by nobody for a while and live as long as their cluster's
+control segment does: an array's, and that of a node whose maker was killed before others followed.
+The names of arrays carry the cluster's identity, so that a later cluster of the same name does not
+keep them; it makes its nodes' names its own when it begins.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dsm_native._native.handle import segment_alone, segment_sweep, user_number
 FOLDER = "/dev/shm"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,62}")
 IDENTITY_OFFSET = 16  # of cluster_id in the control segment, docs/segment-format.md
+NODE = re.compile(r"(?P<control>dsm-\d+-.+)-n\d+")
 ARRAY = re.compile(r"(?P<control>dsm-\d+-[^-]+)-a(?P<identity>[0-9a-f]{16})[0-9a-f]+-[0-9]+")
 
 
@@ -38,11 +40,11 @@ def clean() -> list[str]:
 
 
 def kept(segment: str) -> bool:
-    """Whether it is an array's segment of a cluster that somebody is attached to."""
-    found = re.fullmatch(ARRAY, segment)
+    """Whether it is a node's or an array's segment of a cluster that somebody is attached to."""
+    found = re.fullmatch(NODE, segment) or re.fullmatch(ARRAY, segment)
     if found is None or segment_alone("/" + found["control"]) is not False:
         return False
-    return identity(found["control"]) == int(found["identity"], 16)
+    return found.re is NODE or identity(found["control"]) == int(found["identity"], 16)
 
 
 def identity(control: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 
@@ -145,6 +146,19 @@ os.kill(os.getpid(), signal.SIGKILL)
         dsm.attach(name)
     assert {found.split("-", 2)[2].split("-")[0] for found in dsm.clean()} >= {name}
     assert not segments_of(name)
+
+
+def test_a_sweep_keeps_a_node_that_nobody_has_mapped_yet(name):
+    """Whoever adds a node may be killed before anybody else has its segment open."""
+    with dsm.Cluster(nodes=1, name=name, stripes=64) as cluster:
+        fresh = f"dsm-{os.getuid()}-{cluster.name}-n7"
+        with open(f"/dev/shm/{fresh}", "xb") as file:
+            file.truncate(4096)
+        assert fresh not in dsm.clean()
+        assert fresh in segments_of(name)
+    eventually(
+        lambda: dsm.clean() is not None and not segments_of(name), "it goes with its cluster"
+    )
 
 
 def test_current_is_for_nodes():

@@ -258,7 +258,7 @@ typedef struct dsm_arena_shm {
 /* Which nodes there are (mem/nodes.h), and a copy of it in each node's segment. */
 typedef struct dsm_node_table_shm {
   dsm_atomic_u64 epoch;                /* in a copy: of what it is one; unused in the original */
-  dsm_atomic_u64 nodes[DSM_NODES_MAX]; /* sealed: build 24 | weight 16 | state 4 */
+  dsm_atomic_u64 nodes[DSM_NODES_MAX]; /* sealed: build 24 | weight 16 | lent 1 | state 3 */
 } dsm_node_table_shm;
 _Static_assert(sizeof(dsm_node_table_shm) == 512, "eight lines");
 
@@ -273,8 +273,7 @@ typedef struct dsm_balance_shm {
   dsm_atomic_u64 blocked; /* stripes that the latest walk had to leave, 0: none */
   dsm_atomic_u64 blocked_stripe, blocked_status; /* one of them, and why */
   dsm_atomic_u64 blocked_pid, blocked_ticks;     /* … and whose process has it; 0: nobody's */
-  dsm_atomic_u64 helper; /* a node made for a rebuild's sake, + 1 (node/rebuild.h); 0: none */
-  uint64_t reserved[3];
+  uint64_t reserved[4];
 } dsm_balance_shm;
 _Static_assert(sizeof(dsm_balance_shm) == 192, "a line for the lock, two for the rest");
 

@@ -10,7 +10,8 @@
 #include "lock.h"
 
 #define TABLE_SALT 0x4E4F4445ull
-#define STATE_BITS 4
+#define STATE_BITS 3
+#define LENT_BITS 1
 #define WEIGHT_BITS 16
 
 void dsm_segment_name(char *out, const char *cluster, int node) {
@@ -22,8 +23,9 @@ void dsm_segment_name(char *out, const char *cluster, int node) {
 }
 
 static uint64_t entry_word(unsigned node, const dsm_node_entry *entry) {
-  uint64_t value = (uint64_t)entry->build << (STATE_BITS + WEIGHT_BITS) |
-                   (uint64_t)entry->weight << STATE_BITS | (uint64_t)entry->state;
+  uint64_t value = (uint64_t)entry->build << (STATE_BITS + LENT_BITS + WEIGHT_BITS) |
+                   (uint64_t)entry->weight << (STATE_BITS + LENT_BITS) |
+                   (uint64_t)entry->lent << STATE_BITS | (uint64_t)entry->state;
   return dsm_seal(value, TABLE_SALT + node);
 }
 
@@ -61,8 +63,9 @@ dsm_status dsm_nodes_read(dsm_call *call, unsigned node, dsm_node_entry *out) {
     value = dsm_unseal(restore(call->space, node, word), TABLE_SALT + node, &ok);
   *out = (dsm_node_entry){
       .state = (dsm_node_state)(value & ((1u << STATE_BITS) - 1)),
-      .weight = (uint32_t)(value >> STATE_BITS) & ((1u << WEIGHT_BITS) - 1),
-      .build = (uint32_t)(value >> (STATE_BITS + WEIGHT_BITS)),
+      .weight = (uint32_t)(value >> (STATE_BITS + LENT_BITS)) & ((1u << WEIGHT_BITS) - 1),
+      .build = (uint32_t)(value >> (STATE_BITS + LENT_BITS + WEIGHT_BITS)),
+      .lent = value >> STATE_BITS & 1,
   };
   if (DSM_LIKELY(ok && out->state <= DSM_NODE_LOST)) return DSM_OK;
   return dsm_fail(call, DSM_CORRUPT, "entry of the node table does not verify", (int)node, -1, word,
@@ -102,8 +105,9 @@ void dsm_nodes_write(dsm_space *space, unsigned node, const dsm_node_entry *entr
 void dsm_nodes_init(const dsm_space *space, uint32_t count) {
   dsm_node_table_shm *table = dsm_space_node_table(space);
   for (unsigned node = 0; node < DSM_NODES_MAX; node++) {
-    dsm_node_entry entry = {DSM_NODE_FREE, 0, 0};
-    if (node < count) entry = (dsm_node_entry){DSM_NODE_UP, DSM_NODE_WEIGHT_ONE, 1};
+    dsm_node_entry entry = {.state = DSM_NODE_FREE};
+    if (node < count)
+      entry = (dsm_node_entry){.state = DSM_NODE_UP, .weight = DSM_NODE_WEIGHT_ONE, .build = 1};
     dsm_store_relaxed_u64(&table->nodes[node], entry_word(node, &entry));
   }
 }

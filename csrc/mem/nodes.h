@@ -39,6 +39,7 @@ typedef struct dsm_node_entry {
   dsm_node_state state;
   uint32_t weight; /* thousandths */
   uint32_t build;
+  bool lent; /* made for the time being, since no other node was whole (node/rebuild.h) */
 } dsm_node_entry;
 
 #define DSM_SEGMENT_NAME_BYTES 112

@@ -105,7 +105,7 @@ static dsm_status bring_next(dsm_call *call, unsigned node, const dsm_node_entry
   return status;
 }
 
-static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
+static dsm_status add_locked(dsm_call *call, uint32_t weight, bool lent, unsigned *node) {
   dsm_node_entry entry;
   bool named;
   dsm_nodes_catch_up(call);
@@ -114,7 +114,7 @@ static dsm_status add_locked(dsm_call *call, uint32_t weight, unsigned *node) {
   dsm_participant_shm *slot = dsm_space_participant(call->space, 1 + *node);
   dsm_store_relaxed_u64(&slot->died_ns, 0);
   dsm_store_relaxed_u32(&slot->ready, 0); /* of a former node of this id */
-  entry = (dsm_node_entry){DSM_NODE_UP, weight, entry.build + 1};
+  entry = (dsm_node_entry){DSM_NODE_UP, weight, entry.build + 1, lent};
   return bring_next(call, *node, &entry, &named);
 }
 
@@ -123,12 +123,20 @@ static dsm_status check_weight(dsm_call *call, uint32_t weight) {
   return dsm_fail(call, DSM_USAGE, "weight of a node", -1, -1, weight, DSM_NODE_WEIGHT_MAX);
 }
 
-dsm_status dsm_node_add(dsm_call *call, uint32_t weight, unsigned *node) {
-  DSM_TRY(check_weight(call, weight));
+static dsm_status add(dsm_call *call, uint32_t weight, bool lent, unsigned *node) {
   DSM_TRY(dsm_registry_take(call));
-  dsm_status status = add_locked(call, weight, node);
+  dsm_status status = add_locked(call, weight, lent, node);
   dsm_registry_drop(call);
   return status;
+}
+
+dsm_status dsm_node_add(dsm_call *call, uint32_t weight, unsigned *node) {
+  DSM_TRY(check_weight(call, weight));
+  return add(call, weight, false, node);
+}
+
+dsm_status dsm_node_lend(dsm_call *call, unsigned *node) {
+  return add(call, DSM_NODE_WEIGHT_ONE, true, node);
 }
 
 static dsm_status no_such_node(dsm_call *call, unsigned node) {
@@ -167,10 +175,23 @@ static dsm_status drain_locked(dsm_call *call, unsigned node) {
   return DSM_OK;
 }
 
-dsm_status dsm_node_drain(dsm_call *call, unsigned node) {
+static dsm_status return_locked(dsm_call *call, unsigned node) {
+  dsm_node_entry entry;
+  DSM_TRY(read_entry(call, node, &entry));
+  if (entry.state != DSM_NODE_UP || !entry.lent) return DSM_OK;
+  dsm_status status = drain_locked(call, node);
+  if (status == DSM_USAGE) {
+    entry.lent = false;
+    dsm_nodes_write(call->space, node, &entry);
+  }
+  return status;
+}
+
+static dsm_status drain(dsm_call *call, unsigned node,
+                        dsm_status (*locked)(dsm_call *call, unsigned node)) {
   DSM_TRY(dsm_registry_take(call));
   uint64_t epoch = dsm_load_relaxed_u64(&dsm_space_control(call->space)->epoch);
-  dsm_status status = drain_locked(call, node);
+  dsm_status status = locked(call, node);
   bool begun = dsm_load_relaxed_u64(&dsm_space_control(call->space)->epoch) != epoch;
   dsm_registry_drop(call);
   if (status == DSM_OK && begun) {
@@ -179,6 +200,14 @@ dsm_status dsm_node_drain(dsm_call *call, unsigned node) {
     dsm_event_post(call, &event); /* told or not, it drains */
   }
   return status;
+}
+
+dsm_status dsm_node_drain(dsm_call *call, unsigned node) {
+  return drain(call, node, drain_locked);
+}
+
+dsm_status dsm_node_return(dsm_call *call, unsigned node) {
+  return drain(call, node, return_locked);
 }
 
 static dsm_status weigh_locked(dsm_call *call, unsigned node, uint32_t weight) {
@@ -292,6 +321,7 @@ static dsm_status remove_locked(dsm_call *call, unsigned node) {
   dsm_report_left(call, node, entry.build); /* told or not, it goes */
   entry.state = DSM_NODE_FREE;
   entry.weight = 0;
+  entry.lent = false;
   dsm_nodes_write(space, node, &entry);
   return DSM_OK;
 }

@@ -7,8 +7,9 @@
  *   remove  its process has ended: the segment loses its name, the id is free for another build
  *
  * Each of the last four is one change of the table (mem/nodes.h) under the registry lock. A kill
- * within add leaves a segment that nobody holds, which the next add of the id or any sweep removes;
- * within remove, a node that is still leaving. All may be called by any participant.
+ * within add leaves a segment that nobody holds, which the next add of the id removes, or a sweep
+ * once the cluster has ended; within remove, a node that is still leaving. All may be called by any
+ * participant.
  */
 #ifndef DSM_NODE_BIRTH_H
 #define DSM_NODE_BIRTH_H
@@ -20,6 +21,11 @@ dsm_status dsm_node_make(dsm_call *call, unsigned node, uint32_t build);
 
 /* DSM_TOO_MANY if all ids are in use, DSM_USAGE for a weight out of range, DSM_STORE_FULL. */
 dsm_status dsm_node_add(dsm_call *call, uint32_t weight, unsigned *node);
+/* A node for the time being, of weight 1: the table itself says so, from its first instant. */
+dsm_status dsm_node_lend(dsm_call *call, unsigned *node);
+/* It goes again, as if drained; or, where too few others would be left, it stays like any other.
+ * Nothing if the node is not a lent one. */
+dsm_status dsm_node_return(dsm_call *call, unsigned node);
 /* DSM_USAGE: no such node, or fewer nodes would be left on the ring than there are to be copies;
  * then the fault's right side is how many there are to be. Nothing if it is draining already. */
 dsm_status dsm_node_drain(dsm_call *call, unsigned node);

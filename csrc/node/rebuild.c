@@ -147,26 +147,25 @@ static uint64_t lost_nodes(dsm_call *call, unsigned node, dsm_loss loss) {
   return lost;
 }
 
-/* A node for the time being, if there is no other that could take the stripes. Killed between its
- * coming and the note, the next keeper makes another, and one node more is left than there was. */
+/* A node for the time being, if there is no other that could take the stripes. The node table says
+ * what it is for, so that whoever goes on after a kill finds it, and sends it away in the end. */
 static dsm_status call_helper(dsm_call *call, unsigned node, uint64_t lost) {
-  dsm_atomic_u64 *helper = &dsm_space_balance(call->space)->helper;
   unsigned other;
   for (other = 0; other < call->space->node_count; other++)
     if (takes_stripes(call, other, lost | 1ull << node)) return DSM_OK;
-  DSM_TRY(dsm_node_add(call, DSM_NODE_WEIGHT_ONE, &other));
-  dsm_store_release_u64(helper, other + 1);
+  DSM_TRY(dsm_node_lend(call, &other));
   DSM_CRASH_POINT("rebuild.helped");
   return dsm_nodes_follow(call);
 }
 
 void dsm_rebuild_dismiss(dsm_call *call) {
-  dsm_atomic_u64 *helper = &dsm_space_balance(call->space)->helper;
-  uint64_t node = dsm_load_acquire_u64(helper);
-  if (node == 0) return;
-  dsm_status status = node > DSM_NODES_MAX ? DSM_USAGE : dsm_node_drain(call, (unsigned)node - 1);
-  DSM_CRASH_POINT("rebuild.dismissed");
-  if (status == DSM_OK || status == DSM_USAGE) dsm_cas_acq_rel_u64(helper, &node, 0);
+  for (unsigned node = 0; node < DSM_NODES_MAX; node++) {
+    dsm_node_entry entry;
+    if (dsm_nodes_read(call, node, &entry) != DSM_OK || entry.state != DSM_NODE_UP || !entry.lent)
+      continue;
+    dsm_node_return(call, node); /* or at the next look */
+    DSM_CRASH_POINT("rebuild.dismissed");
+  }
 }
 
 dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss) {

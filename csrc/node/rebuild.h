@@ -32,7 +32,7 @@ dsm_loss dsm_loss_look(dsm_call *call, unsigned node, bool deep);
 /* DSM_LOCK_TIMEOUT or DSM_RETRY: go on later; whatever was moved stays so. */
 dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss);
 
-/* No segment is lost any more: the node that was made for want of another goes again. */
+/* No segment is lost any more: nodes that were made for want of another go again. */
 void dsm_rebuild_dismiss(dsm_call *call);
 
 #endif

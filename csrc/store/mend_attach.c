@@ -84,7 +84,13 @@ static void keep(finds *self, uint64_t offset, uint64_t room) {
 
 uint64_t dsm_mend_orphans(dsm_audit *audit, unsigned node, dsm_mend_orphan **found) {
   finds self = {.audit = audit, .node = node};
-  dsm_arena_valid(audit->call, node, visit, &self); /* as far as it goes */
+  /* A damaged counter or list of the arena must not hide what its runs hold; where the runs
+   * themselves are broken, as far as they go. */
+  if (dsm_arena_valid(audit->call, node, visit, &self) == DSM_CORRUPT &&
+      dsm_arena_rebuild(audit->call, node) == DSM_OK) {
+    self.run_count = 0;
+    dsm_arena_valid(audit->call, node, visit, &self);
+  }
   for (uint64_t i = 0; i < self.run_count; i++) {
     uint64_t start = self.runs[i].page * DSM_ARENA_PAGE_BYTES;
     if (self.runs[i].run.kind == DSM_RUN_VALUE) {

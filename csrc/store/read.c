@@ -101,9 +101,10 @@ dsm_status dsm_read_look(dsm_call *call, const dsm_key *key, uint32_t replica, d
   dsm_route route;
   out->epoch = dsm_space_epoch(call->space);
   out->route_word = dsm_load_acquire_u64(dsm_space_route(call->space, out->stripe));
-  if (!dsm_route_unseal(call->space, out->route_word, out->stripe, &route))
-    return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, out->route_word,
-                    0);
+  if (!dsm_route_unseal(call->space, out->route_word, out->stripe, &route)) {
+    DSM_TRY(dsm_route_read(call, out->stripe, &route));
+    return DSM_RETRY;
+  }
   if (replica >= route.count) return DSM_RETRY;
   out->node = route.nodes[replica];
   return look(call, key, false, out);
@@ -124,9 +125,9 @@ dsm_status dsm_read_begin(dsm_call *call, const dsm_key *key, dsm_read *out) {
     out->route_word = dsm_load_acquire_u64(dsm_space_route(space, out->stripe));
     int primary = dsm_route_primary(space, out->route_word, out->stripe);
     if (DSM_UNLIKELY(primary < 0)) {
-      if (dsm_nodes_catch_up(call) || dsm_route_restore(space, out->stripe)) continue;
-      return dsm_fail(call, DSM_CORRUPT, "neither the route nor a copy of it verifies", -1,
-                      out->stripe, out->route_word, 0);
+      dsm_route route;
+      DSM_TRY(dsm_route_read(call, out->stripe, &route));
+      continue;
     }
     out->node = (unsigned)primary;
     dsm_status status = look(call, key, space->replicas == 1, out);

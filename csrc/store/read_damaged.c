@@ -3,6 +3,7 @@
 #include "heal.h"
 #include "read.h"
 #include "region_record.h"
+#include "route_restore.h"
 #include "stripe.h"
 
 #define HEALED (1u << 31) /* in `tried`: the stripe was mended, or could not be, for this read */
@@ -45,10 +46,8 @@ static dsm_status believed_absent(dsm_call *call, const dsm_read *read) {
 static dsm_status read_elsewhere(dsm_call *call, const dsm_key *key, dsm_read *out) {
   dsm_route route;
   bool sure, absent = false;
-  uint64_t word = dsm_load_acquire_u64(dsm_space_route(call->space, out->stripe));
   dsm_heal_ask(call->space, out->stripe);
-  if (!dsm_route_unseal(call->space, word, out->stripe, &route))
-    return dsm_fail(call, DSM_CORRUPT, "route does not verify", -1, out->stripe, word, 0);
+  DSM_TRY(dsm_route_read(call, out->stripe, &route));
   uint32_t copies = copies_of(call->space, key, route.count, &sure);
   for (uint32_t i = 0; i < copies; i++) {
     if (out->tried >> i & 1) continue;

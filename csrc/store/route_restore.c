@@ -2,6 +2,7 @@
 #include "route_restore.h"
 
 #include "../base/crash.h"
+#include "../mem/nodes.h"
 
 /* The verified copy that most nodes agree on; 0 if there is none. */
 static uint64_t vote(const dsm_space *space, uint32_t stripe) {
@@ -26,7 +27,9 @@ bool dsm_route_restore(const dsm_space *space, uint32_t stripe) {
   dsm_atomic_u64 *word = dsm_space_route(space, stripe);
   uint64_t damaged = dsm_load_acquire_u64(word);
   dsm_route route;
-  if (dsm_route_unseal(space, damaged, stripe, &route)) return true;
+  /* Of nodes that we do not have, but whole: a copy of it may be older. */
+  if (dsm_route_decode(damaged, stripe, &route))
+    return dsm_route_unseal(space, damaged, stripe, &route);
   uint64_t told = vote(space, stripe);
   if (told == 0) return false;
   dsm_cas_acq_rel_u64(word, &damaged, told);
@@ -36,11 +39,14 @@ bool dsm_route_restore(const dsm_space *space, uint32_t stripe) {
 
 dsm_status dsm_route_read(dsm_call *call, uint32_t stripe, dsm_route *out) {
   const dsm_space *space = call->space;
-  uint64_t word = dsm_load_acquire_u64(dsm_space_route(space, stripe));
-  if (DSM_LIKELY(dsm_route_unseal(space, word, stripe, out))) return DSM_OK;
-  if (dsm_route_restore(space, stripe) &&
-      dsm_route_unseal(space, dsm_load_acquire_u64(dsm_space_route(space, stripe)), stripe, out))
-    return DSM_OK;
-  return dsm_fail(call, DSM_CORRUPT, "neither the route nor a copy of it verifies", -1, stripe,
-                  word, 0);
+  for (;;) {
+    uint64_t epoch = dsm_space_epoch(space);
+    uint64_t word = dsm_load_acquire_u64(dsm_space_route(space, stripe));
+    if (DSM_LIKELY(dsm_route_unseal(space, word, stripe, out))) return DSM_OK;
+    /* It may name a node that has come since this process last looked, or come just now. */
+    if (!dsm_nodes_catch_up(call) && !dsm_route_restore(space, stripe) &&
+        dsm_space_current(space, epoch))
+      return dsm_fail(call, DSM_CORRUPT, "neither the route nor a copy of it verifies", -1, stripe,
+                      word, 0);
+  }
 }

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../../csrc/base/crash.h"
@@ -33,19 +34,19 @@ bool crash_jump(unsigned at, void (*action)(void *), void *context) {
   return left;
 }
 
-static dsm_atomic_u64 *died_ns;
+static crash_death *death_noted;
 
 static void end_process(const char *name) {
-  (void)name;
   if (++met != wanted) return;
-  dsm_store_release_u64(died_ns, dsm_os_monotonic_ns());
+  strncpy(death_noted->point, name, sizeof death_noted->point - 1);
+  dsm_store_release_u64(&death_noted->at_ns, dsm_os_monotonic_ns());
   kill(getpid(), SIGKILL);
 }
 
-void crash_kill_at(unsigned at, dsm_atomic_u64 *now_ns) {
+void crash_kill_at(unsigned at, crash_death *death) {
   met = 0;
   wanted = at;
-  died_ns = now_ns;
+  death_noted = death;
   dsm_crash_hook = end_process;
 }
 

@@ -10,8 +10,13 @@
 
 /* Runs the action; true if it was left at its point number `at` (from 1; 0: never). */
 bool crash_jump(unsigned at, void (*action)(void *), void *context);
-/* From now on: SIGKILL at point number `at`; the time just before is stored. */
-void crash_kill_at(unsigned at, dsm_atomic_u64 *now_ns);
+/* A death: the point's name, then the time just before. */
+typedef struct crash_death {
+  dsm_atomic_u64 at_ns;
+  char point[56];
+} crash_death;
+/* From now on: SIGKILL at point number `at`, which is noted. */
+void crash_kill_at(unsigned at, crash_death *death);
 /* Points met by the latest crash_jump, and the name of the last of them. */
 unsigned crash_points(void);
 const char *crash_point_name(void);

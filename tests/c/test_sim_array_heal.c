@@ -6,31 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../csrc/base/crash.h"
 #include "../../csrc/os/os_sim.h"
-#include "../../csrc/store/array_check.h"
 #include "../../csrc/store/array_directory.h"
-#include "../../csrc/store/array_heal.h"
-#include "../../csrc/store/array_read.h"
-#include "../../csrc/store/array_scrub.h"
-#include "../../csrc/store/array_session.h"
 #include "check_main.h"
 #include "crash_hook.h"
-#include "fixture.h"
+#include "heal_story.h"
+#include "leaks_ignored.h"
 
 #define CLUSTER "ctest-heal"
 #define NODES 3u
-#define PAGES 8u
-#define WORDS (PAGES * DSM_PAGE_BYTES / 8)
-#define TILE_PAGES 2u
-#define BEFORE 11u
 #define AFTER 22u
 #define RESCUE 33u
-
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-  return "detect_leaks=0"; /* a killed process's private memory is freed by nobody */
-}
 
 typedef enum hurt {
   HURT_UNLINKED, /* … while somebody has it open */
@@ -51,58 +37,12 @@ typedef struct trial {
 
 static unsigned deaths, writers_deaths, scrubbers;
 
-static dsm_status make(trial *self) {
-  uint32_t entry;
-  uint64_t build;
-  dsm_array array;
-  dsm_call *call = &self->owner.call;
-  DSM_TRY(dsm_array_reserve_new(call, "grid", 4, &entry, &build));
-  dsm_array_geometry_shm geometry = {.build = build,
-                                     .data_bytes = WORDS * 8,
-                                     .item_bytes = 8,
-                                     .tile_bytes = TILE_PAGES * DSM_PAGE_BYTES,
-                                     .replicas = self->replicas,
-                                     .undo = self->undo,
-                                     .dimensions = 1,
-                                     .description_bytes = 5,
-                                     .shape = {WORDS}};
-  DSM_TRY(dsm_array_create(call, &geometry, "'<u8'", &array));
-  uint64_t *words = (uint64_t *)(void *)dsm_array_data(&array, 0);
-  for (unsigned i = 0; i < WORDS; i++) words[i] = BEFORE;
-  dsm_array_replicate(&array);
-  dsm_array_close(&array);
-  DSM_TRY(dsm_array_publish(call, entry, build));
-  return dsm_array_settle(call, entry);
-}
-
-static dsm_status find(fixture *by, uint32_t *entry, uint64_t *number) {
-  dsm_status status = dsm_array_find(&by->call, "grid", 4, entry, number);
-  fixture_require(status == DSM_OK, "the array has its name");
-  return status;
-}
-
-/* As find_array does it. */
-static dsm_status open_array(fixture *by, dsm_array *array) {
-  uint32_t entry;
-  uint64_t number;
-  dsm_array_healed done;
-  for (unsigned tries = 0; tries < 3; tries++) {
-    find(by, &entry, &number);
-    dsm_status status = dsm_array_open(&by->call, entry, number, array);
-    if (status == DSM_OK && array->unnamed == 0) return DSM_OK;
-    if (status == DSM_OK) dsm_array_close(array);
-    status = dsm_array_heal(&by->call, entry, number, &done);
-    if (status != DSM_OK && status != DSM_RETRY) return status;
-  }
-  return DSM_RETRY;
-}
-
 static void hurt_file(trial *self) {
   char name[DSM_ARRAY_SEGMENT_NAME_BYTES];
   uint32_t entry;
   uint64_t number;
   dsm_os_segment file;
-  find(&self->owner, &entry, &number);
+  heal_story_find(&self->owner, &entry, &number);
   dsm_array_segment_name(name, self->owner.call.space, number, self->copy);
   fixture_require(dsm_os_segment_open(name, &file) == DSM_OK, "the file is there");
   if (self->how == HURT_UNLINKED || self->how == HURT_GONE) {
@@ -127,50 +67,13 @@ static bool healable(const trial *self) {
          (self->how == HURT_HEADER && self->undo);
 }
 
-static void write_all(fixture *by, uint64_t value) {
-  dsm_array array;
-  uint64_t pages;
-  dsm_status status = open_array(by, &array);
-  fixture_require(status == DSM_OK, "the array can be opened");
-  dsm_array_block block = dsm_array_block_make(&array, 0, WORDS * 8);
-  status = dsm_array_write_begin(&by->call, &array, &block);
-  fixture_require(status == DSM_OK, "the tiles are taken");
-  uint64_t *words = (uint64_t *)(void *)dsm_array_data(&array, 0);
-  for (unsigned i = 0; i < WORDS; i++) {
-    words[i] = value;
-    if (i % (WORDS / 2) == 5) DSM_CRASH_POINT("user.store");
-  }
-  status = dsm_array_write_publish(&by->call, &array, &block, &pages);
-  fixture_require(status == DSM_OK, "the block is published");
-  dsm_array_close(&array);
-}
-
-static uint64_t shown(fixture *by) {
-  static uint64_t words[WORDS];
-  dsm_array array;
-  dsm_status status = open_array(by, &array);
-  fixture_require(status == DSM_OK, "the array can be opened to be read");
-  status = dsm_array_snapshot_try(&by->call, &array, 0, WORDS * 8, words);
-  dsm_array_close(&array);
-  if (status == DSM_TORN) return 0;
-  fixture_require(status == DSM_OK, "a snapshot waits for nobody");
-  for (unsigned i = 0; i < WORDS; i++) fixture_require(words[i] == words[0], "the block is whole");
-  return words[0];
-}
-
-static void tell(void *context, const dsm_fault *problem) {
-  (void)context;
-  fprintf(stderr, "%s: %s\n", fixture_story, problem->what);
-}
-
 static void judge(trial *self, fixture *by, uint64_t expected, bool other, bool torn) {
   uint32_t entry;
   uint64_t number;
   dsm_array array;
-  dsm_check_report report = {0};
   if (!healable(self)) {
-    fixture_require(open_array(by, &array) == DSM_NO_REPLICAS, "a loss is told as such");
-    find(by, &entry, &number);
+    fixture_require(heal_story_open(by, &array) == DSM_NO_REPLICAS, "a loss is told as such");
+    heal_story_find(by, &entry, &number);
     fixture_require(dsm_array_reserve(&by->call, entry, number, &number) == DSM_OK &&
                         dsm_array_publish(&by->call, entry, 0) == DSM_OK &&
                         dsm_array_settle(&by->call, entry) == DSM_OK,
@@ -178,17 +81,14 @@ static void judge(trial *self, fixture *by, uint64_t expected, bool other, bool 
     CHECK_EQUAL(dsm_sim_named_segments(), 1 + NODES);
     return;
   }
-  uint64_t value = shown(by);
+  uint64_t value = heal_story_shown(by);
   fixture_require(value == expected || (other && value == AFTER) || (torn && value == 0),
                   "nothing is lost that was acknowledged");
   fixture_retire_dead(by);
-  if (torn && shown(by) == 0) return; /* accept() is for its user */
-  write_all(by, RESCUE);
-  fixture_require(shown(by) == RESCUE, "the survivor's block is there");
-  fixture_require(open_array(by, &array) == DSM_OK, "it is open");
-  dsm_array_check(&by->call, &array, false, tell, NULL, &report);
-  fixture_require(report.problems == 0, "check finds nothing");
-  dsm_array_close(&array);
+  if (torn && heal_story_shown(by) == 0) return; /* accept() is for its user */
+  heal_story_write(by, RESCUE);
+  fixture_require(heal_story_shown(by) == RESCUE, "the survivor's block is there");
+  heal_story_require_sound(by);
   uint32_t copies = self->replicas == 1 && self->undo ? 2 : self->replicas;
   CHECK_EQUAL(dsm_sim_named_segments(), 1 + NODES + copies);
 }
@@ -196,12 +96,12 @@ static void judge(trial *self, fixture *by, uint64_t expected, bool other, bool 
 static void heal(void *context) {
   trial *self = context;
   dsm_array array;
-  if (open_array(&self->victim, &array) == DSM_OK) dsm_array_close(&array);
+  if (heal_story_open(&self->victim, &array) == DSM_OK) dsm_array_close(&array);
 }
 
 static void write_after(void *context) {
   trial *self = context;
-  write_all(&self->victim, AFTER);
+  heal_story_write(&self->victim, AFTER);
 }
 
 static void try_healers(trial *self, const dsm_sim_picture *picture) {
@@ -219,7 +119,7 @@ static void try_healers(trial *self, const dsm_sim_picture *picture) {
     deaths += left;
     dsm_sim_process_run(self->survivor_pid);
     if (at % 2) fixture_retire_dead(&self->survivor);
-    judge(self, &self->survivor, BEFORE, false, false);
+    judge(self, &self->survivor, HEAL_BEFORE, false, false);
     fixture_story[told] = 0;
   }
 }
@@ -242,28 +142,16 @@ static void try_writers(trial *self, const dsm_sim_picture *picture) {
     hurt_file(self);
     dsm_sim_process_run(self->survivor_pid);
     bool image_lost = self->copy == 1 && self->replicas < 3;
-    judge(self, &self->survivor, left ? BEFORE : AFTER, true,
+    judge(self, &self->survivor, left ? HEAL_BEFORE : AFTER, true,
           !self->undo || image_lost || (half && self->copy == 0 && self->replicas == 2));
     writers_deaths += left;
     fixture_story[told] = 0;
   }
 }
 
-static bool scrub_all(fixture *by) {
-  dsm_array array;
-  bool any = false, mended;
-  fixture_require(open_array(by, &array) == DSM_OK, "it is open");
-  for (uint64_t tile = 0; tile < array.geometry.tile_count; tile++) {
-    dsm_array_scrub_tile(&by->call, &array, tile, &mended);
-    any |= mended;
-  }
-  dsm_array_close(&array);
-  return any;
-}
-
 static void scrub(void *context) {
   trial *self = context;
-  scrub_all(&self->victim);
+  heal_story_scrub(&self->victim);
 }
 
 /* A flipped bit of an element, after a scrub has seen the elements whole: the flipped copy is told
@@ -274,8 +162,8 @@ static void try_scrubs(trial *self, const dsm_sim_picture *picture) {
     dsm_array array;
     dsm_sim_picture_restore(picture);
     dsm_sim_process_run(self->owner_pid);
-    fixture_require(!scrub_all(&self->owner), "nothing is damaged");
-    fixture_require(open_array(&self->owner, &array) == DSM_OK, "it is open");
+    fixture_require(!heal_story_scrub(&self->owner), "nothing is damaged");
+    fixture_require(heal_story_open(&self->owner, &array) == DSM_OK, "it is open");
     dsm_array_data(&array, self->copy)[3 * DSM_PAGE_BYTES + 100] ^= 4;
     dsm_array_close(&array);
     dsm_sim_process_run(self->victim_pid);
@@ -283,9 +171,9 @@ static void try_scrubs(trial *self, const dsm_sim_picture *picture) {
     dsm_sim_process_kill(self->victim_pid);
     dsm_sim_process_run(self->survivor_pid);
     fixture_retire_dead(&self->survivor); /* what it held is left alone until then */
-    scrub_all(&self->survivor);
-    fixture_require(!scrub_all(&self->survivor), "all is mended");
-    judge(self, &self->survivor, BEFORE, false, false);
+    heal_story_scrub(&self->survivor);
+    fixture_require(!heal_story_scrub(&self->survivor), "all is mended");
+    judge(self, &self->survivor, HEAL_BEFORE, false, false);
     scrubbers += left;
   }
 }
@@ -304,7 +192,8 @@ static void try_trial(trial *self) {
            self->copy, self->replicas, self->undo);
   self->owner_pid = dsm_sim_process_pid();
   self->owner = fixture_create(&shape);
-  fixture_require(make(self) == DSM_OK, "the array is made");
+  fixture_require(heal_story_make(&self->owner, self->replicas, self->undo) == DSM_OK,
+                  "the array is made");
   self->victim = attach_new(&self->victim_pid);
   self->survivor = attach_new(&self->survivor_pid);
   dsm_sim_picture *picture = dsm_sim_picture_take();

@@ -220,7 +220,7 @@ static void test_owner_dies(bool detached) {
   dsm_sim_start(5);
   fixture owner = fixture_create(&shape);
   dsm_store_release_u32(&dsm_space_control(owner.call.space)->detached,
-                        detached ? DSM_DETACHED : 1);
+                        detached ? DSM_DETACHED : DSM_OWNED);
   uint32_t owner_pid = dsm_sim_process_pid(), node_pid = dsm_sim_process_new();
   dsm_sim_process_run(node_pid);
   dsm_cluster *node;

@@ -8,27 +8,17 @@
  * nothing is kept: no saved memory, no pin, no run in limbo, no page.
  */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "../../csrc/node/registry.h"
 #include "../../csrc/os/os_sim.h"
-#include "../../csrc/store/move.h"
-#include "../../csrc/store/route.h"
 #include "check_main.h"
 #include "crash_hook.h"
 #include "crash_story.h"
-#include "cut_sink.h"
+#include "cut_story.h"
 #include "leaks_ignored.h"
-#include "tale.h"
 
 #define CLUSTER "ctest-cut"
-#define NODES 3u
-#define STRIPES 4u
 #define STEPS 14u
-
-static const uint64_t sizes[] = {5, 0, 64, 300, 900, 3000, 9000, 70000, 200000};
-#define SIZES (sizeof sizes / sizeof *sizes)
 
 typedef struct trial {
   uint32_t replicas;
@@ -39,67 +29,8 @@ typedef struct trial {
 } trial;
 
 /* Static, since deaths jump out of what uses them. */
-static cut_taker taken, later;
-static workspace work;
+static cut_taker taken;
 static unsigned taker_deaths, writer_deaths;
-
-static void look(fixture *by, item *items) {
-  for (uint64_t key = 0; key < CUT_KEYS; key++) items[key] = fixture_get(by, key);
-}
-
-static void require_same(const item *found, const item *expected, const char *what) {
-  for (uint64_t key = 0; key < CUT_KEYS; key++) {
-    if (!item_equal(found[key], expected[key]))
-      fprintf(stderr, "%s: key %u: kind %d, %u bytes, seed %u against kind %d, %u bytes, seed %u\n",
-              fixture_story, (unsigned)key, found[key].kind, (unsigned)found[key].bytes,
-              (unsigned)found[key].seed, expected[key].kind, (unsigned)expected[key].bytes,
-              (unsigned)expected[key].seed);
-    fixture_require(item_equal(found[key], expected[key]), what);
-  }
-}
-
-/* Keys up to TALE_KEYS are the transaction's; the last one is a counter, some are absent. */
-static void fill(fixture *by) {
-  int64_t result;
-  for (uint64_t key = 0; key + 1 < CUT_KEYS; key++)
-    if (key % 7 != 6)
-      fixture_require(fixture_put(by, key, 100 + key, sizes[key % SIZES]) == DSM_OK, "put");
-  fixture_require(fixture_add(by, CUT_KEYS - 1, 5, &result) == DSM_OK, "add");
-}
-
-/* Moves a stripe so many places on: the primary goes to the back, or a node comes in for it. With 0
- * it stays, and what an unfinished move has left is tidied. */
-static void move(fixture *by, uint32_t stripe, uint32_t places) {
-  const dsm_space *space = by->call.space;
-  dsm_route route;
-  uint64_t word = dsm_load_acquire_u64(dsm_space_route(space, stripe));
-  fixture_require(dsm_route_unseal(space, word, stripe, &route), "route");
-  uint8_t nodes[DSM_REPLICAS_MAX];
-  for (uint32_t i = 0; i < route.count; i++)
-    nodes[i] = route.count == NODES ? route.nodes[(i + places) % NODES]
-                                    : (uint8_t)((route.nodes[i] + places) % NODES);
-  dsm_move going;
-  bool done = false;
-  dsm_move_begin(&going, stripe, nodes, route.count, 0);
-  going.step_objects = 3;
-  while (!done) fixture_require(dsm_move_step(&by->call, &going, &done) == DSM_OK, "a move");
-}
-
-/* One change, another one with each step. */
-static void change(fixture *by, uint32_t step) {
-  int64_t result;
-  uint64_t key = TALE_KEYS + step * 5 % (CUT_KEYS - TALE_KEYS - 1);
-  dsm_status status = DSM_OK;
-  if (step % 5 == 1) move(by, step / 5 % STRIPES, 1);
-  /* Large values one after another, so that runs that are free are used at once. */
-  for (uint64_t seed = 1; step % 3 == 2 && seed <= 3 && status == DSM_OK; seed++)
-    status = fixture_put(by, 17, 7000 + seed, 200000);
-  if (step % 4 == 0) status = fixture_put(by, key, 9000 + step, sizes[(key + step) % SIZES]);
-  if (step % 4 == 1) status = fixture_add(by, CUT_KEYS - 1, 1, &result);
-  if (step % 4 == 2) status = fixture_delete(by, key);
-  if (step % 4 == 3) status = tale_bring(by, &work, tales[step / 4 % tale_count].after);
-  fixture_require(status == DSM_OK || status == DSM_NOT_FOUND, "a change");
-}
 
 /* A checkpoint from where it stands to its end, with changes between its steps. */
 static void go_on(void *context) {
@@ -112,8 +43,8 @@ static void go_on(void *context) {
     if (self->step < STEPS) {
       dsm_sim_process_run(self->writer_pid);
       uint32_t step = self->step++;
-      change(&self->writer, step);
-      change(&self->writer, step + 2);
+      cut_story_change(&self->writer, step);
+      cut_story_change(&self->writer, step + 2);
       dsm_sim_process_run(self->taker_pid);
     }
     cut_step(&taken, &self->taker);
@@ -121,32 +52,9 @@ static void go_on(void *context) {
   cut_close(&taken, &self->taker);
 }
 
-static void require_nothing_kept(fixture *by) {
-  const dsm_space *space = by->call.space;
-  const dsm_cut_shm *cut = dsm_space_cut(space);
-  fixture_require(dsm_load_relaxed_u64(&dsm_space_control(space)->cut) == 0, "no cut is open");
-  fixture_require(dsm_load_relaxed_u64(&cut->owner) == 0, "nobody takes a checkpoint");
-  fixture_require(dsm_load_relaxed_u64(&cut->saved_bytes) == 0, "nothing is saved");
-  fixture_require(dsm_load_relaxed_u64(&cut->pin_count) == 0, "nothing is pinned");
-}
-
 static void judge(trial *self, bool retire) {
-  item now[CUT_KEYS];
   dsm_sim_process_run(self->owner_pid);
-  fixture *by = &self->owner;
-  if (retire) fixture_retire_dead(by);
-  fixture_require(fixture_put(by, 8, 5555, 70000) == DSM_OK, "writes go on");
-  cut_take(&later, by);
-  look(by, now);
-  require_same(later.sink.items, now, "the next checkpoint holds what there is");
-  require_nothing_kept(by);
-  fixture_retire_dead(by);
-  for (uint32_t stripe = 0; stripe < STRIPES; stripe++) move(by, stripe, 0);
-  fixture_check_clean(by);
-  for (uint64_t key = 0; key < CUT_KEYS; key++) fixture_delete(by, key);
-  fixture_require(fixture_limbo_pages(by) == 0, "nothing stays in limbo");
-  fixture_require(fixture_used_pages(by) == 0, "no page is lost");
-  fixture_check_clean(by);
+  cut_story_judge(&self->owner, retire);
 }
 
 static void after_death(trial *self, unsigned at) {
@@ -158,11 +66,12 @@ static void after_death(trial *self, unsigned at) {
     if (at % 2) fixture_retire_dead(&self->taker);
     self->step = STEPS; /* nobody writes any more */
     go_on(self);
-    require_same(taken.sink.items, self->expected, "the checkpoint is the instant of its cut");
+    cut_story_require_same(taken.sink.items, self->expected,
+                           "the checkpoint is the instant of its cut");
   } else {
     taker_deaths++;
     dsm_sim_process_run(self->writer_pid);
-    change(&self->writer, at % STEPS);
+    cut_story_change(&self->writer, at % STEPS);
   }
   judge(self, at % 3 == 0);
 }
@@ -173,15 +82,16 @@ static bool try_death(void *context, unsigned at) {
   self->step = self->dead = 0;
   self->writer = crash_attach(CLUSTER, &self->writer_pid);
   self->taker = crash_attach(CLUSTER, &self->taker_pid);
-  look(&self->taker, self->expected);
+  cut_story_look(&self->taker, self->expected);
   bool left = crash_jump(at, go_on, self);
   snprintf(fixture_story, sizeof fixture_story, "replication %u, point %u %s, %s", self->replicas,
            at, crash_point_name(), dsm_sim_process_pid() == self->writer_pid ? "writer" : "taker");
   if (left) {
     after_death(self, at);
   } else {
-    require_same(taken.sink.items, self->expected, "the checkpoint is the instant of its cut");
-    require_nothing_kept(&self->taker);
+    cut_story_require_same(taken.sink.items, self->expected,
+                           "the checkpoint is the instant of its cut");
+    cut_story_require_nothing_kept(&self->taker);
     judge(self, true);
   }
   if (self->dead != self->writer_pid) dsm_sim_process_kill(self->writer_pid);
@@ -194,9 +104,9 @@ static bool try_death(void *context, unsigned at) {
 static void try_deaths(uint32_t replicas) {
   dsm_sim_start(replicas);
   trial self = {.replicas = replicas, .owner_pid = dsm_sim_process_pid()};
-  fixture_shape shape = {CLUSTER, NODES, replicas, STRIPES, 4u << 20};
+  fixture_shape shape = {CLUSTER, CUT_NODES, replicas, CUT_STRIPES, 4u << 20};
   self.owner = fixture_create(&shape);
-  fill(&self.owner);
+  cut_story_fill(&self.owner);
   crash_each(1 + replicas, rounds_all() ? 1 : 7, try_death, &self);
   fixture_close(&self.owner, true);
   CHECK_EQUAL(dsm_sim_named_segments(), 0);
@@ -207,11 +117,11 @@ static void try_deaths(uint32_t replicas) {
 /* What a bit was flipped in at the primary is taken from a backup; without one it is damage. */
 static void try_damage(uint32_t replicas) {
   dsm_sim_start(9);
-  fixture_shape shape = {CLUSTER, NODES, replicas, 1, 4u << 20};
+  fixture_shape shape = {CLUSTER, CUT_NODES, replicas, 1, 4u << 20};
   fixture by = fixture_create(&shape);
   item expected[CUT_KEYS];
-  fill(&by);
-  look(&by, expected);
+  cut_story_fill(&by);
+  cut_story_look(&by, expected);
   for (uint64_t key = 1; key < CUT_KEYS; key++) {
     fixture_key name;
     dsm_read read;
@@ -226,7 +136,7 @@ static void try_damage(uint32_t replicas) {
                (unsigned)key, place);
       if (replicas > 1) {
         cut_take(&taken, &by);
-        require_same(taken.sink.items, expected, "a backup tells what the primary held");
+        cut_story_require_same(taken.sink.items, expected, "a backup tells what the primary held");
       } else {
         bool done = false;
         cut_open(&taken, &by);
@@ -249,9 +159,9 @@ static void try_damage(uint32_t replicas) {
 /* A writer that has no room to save goes on; the checkpoint is told. */
 static void try_full(void) {
   dsm_sim_start(3);
-  fixture_shape shape = {CLUSTER, NODES, 2, 1, 4u << 20};
+  fixture_shape shape = {CLUSTER, CUT_NODES, 2, 1, 4u << 20};
   fixture by = fixture_create(&shape);
-  fill(&by);
+  cut_story_fill(&by);
   cut_open(&taken, &by);
   CHECK(!dsm_cut_spoiled(by.call.space, taken.number));
   dsm_cut_shm *cut = dsm_space_cut(by.call.space);
@@ -262,9 +172,9 @@ static void try_full(void) {
   dsm_cut_end(&by.call, taken.number, false);
   cut_take(&taken, &by);
   item now[CUT_KEYS];
-  look(&by, now);
-  require_same(taken.sink.items, now, "the next one is whole");
-  require_nothing_kept(&by);
+  cut_story_look(&by, now);
+  cut_story_require_same(taken.sink.items, now, "the next one is whole");
+  cut_story_require_nothing_kept(&by);
   fixture_close(&by, true);
   dsm_sim_stop();
 }

@@ -10,6 +10,7 @@
 #include "../../csrc/os/os_sim.h"
 #include "../../csrc/store/move.h"
 #include "../../csrc/store/route.h"
+#include "../../csrc/store/route_restore.h"
 #include "../../csrc/store/scan.h"
 #include "../../csrc/store/snapshot.h"
 #include "check_main.h"
@@ -157,6 +158,34 @@ static void an_id_is_used_again(void) {
   fixture_close(&reader, false);
   dsm_sim_process_run(writer_pid);
   fixture_close(&writer, false);
+  dsm_sim_process_run(owner_pid);
+  end(&owner);
+}
+
+/* The mover died between a new route and its copies. Who has never seen the new node takes neither
+ * the new word for damage nor an old copy for the truth, also when the first thing it does is scan.
+ */
+static void a_route_to_an_unknown_node_is_whole(void) {
+  fixture owner = begin(2, 1);
+  uint32_t owner_pid = dsm_sim_process_pid(), scanner_pid = run_new();
+  fixture scanner = fixture_attach(CLUSTER);
+  const dsm_space *space = scanner.call.space;
+  dsm_sim_process_run(owner_pid);
+  uint64_t before = dsm_load_relaxed_u64(dsm_space_route(owner.call.space, 0));
+  CHECK_EQUAL(add(&owner), 2);
+  move_all(&owner, (const uint8_t[]){2}, 1);
+  for (unsigned node = 0; node < 3; node++)
+    dsm_store_relaxed_u64(dsm_space_node_route(owner.call.space, node, 0), before);
+  uint64_t moved = dsm_load_relaxed_u64(dsm_space_route(owner.call.space, 0));
+  dsm_sim_process_run(scanner_pid);
+  CHECK(!dsm_route_restore(space, 0));
+  CHECK(dsm_load_relaxed_u64(dsm_space_route(space, 0)) == moved);
+  CHECK_EQUAL(scan(&scanner), KEYS);
+  expect_keys(&scanner, 0);
+  CHECK(dsm_load_relaxed_u64(dsm_space_route(space, 0)) == moved);
+  dsm_route_copy(space, 0, moved);
+  fixture_check_clean(&scanner);
+  fixture_close(&scanner, false);
   dsm_sim_process_run(owner_pid);
   end(&owner);
 }
@@ -327,6 +356,7 @@ static void killed_anywhere(bool removes) {
 
 int main(void) {
   an_id_is_used_again();
+  a_route_to_an_unknown_node_is_whole();
   what_is_refused();
   a_stopped_mover_blocks_its_stripe_alone();
   a_lost_node_is_left_out();

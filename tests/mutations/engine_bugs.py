@@ -138,7 +138,7 @@ BUGS = (
         "runs that are kept for a checkpoint are used again",
         "engine",
         "mem/pin.c",
-        "  if (cut_holds(space, word)) return true;",
+        "  if (cut_holds(space, word, mask)) return true;",
         "  (void)cut_holds;",
     ),
 )

@@ -34,7 +34,7 @@ PYTHON_ORDER = [
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "callbacks", "requester", "node",
     "workers", "elastic", "losses", "backlog", "upkeep", "leadership", "scheduler", "executor",
-    "cluster",
+    "contents", "safekeeping", "tasks", "cluster",
     "restore_arrays", "restore",
     "joblib_backend", "top", "demo", "chaos", "cli", "__main__", "__init__",
 ]  # fmt: skip
