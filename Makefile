@@ -62,6 +62,7 @@ crash: build
 	$(MAKE) -C tests/kill crash
 	DSM_KILL_SECONDS=60 $(BIN)/python -m pytest -q tests/test_kills.py \
 	  tests/test_executor_kills.py --timeout 900
+	$(BIN)/python tests/control_damage.py
 	DSM_CHAOS_SECONDS=3600 DSM_CHAOS_ROUNDS=170 $(BIN)/python -m pytest -q tests/test_chaos.py \
 	  -k every_promise --timeout 900
 

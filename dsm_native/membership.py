@@ -25,7 +25,7 @@ _NOBODY: Any = {"pid": 0, "incarnation": 0, "alive": False, "unserved": True, "b
 _NOTHING: Any = {"objects": 0, "used_bytes": 0}
 
 
-def _unheard(entries: list[dict[str, Any]], suspect_s: float) -> bool:
+def _unheard(entries: list[Any], suspect_s: float) -> bool:
     """Whether nobody is left who could say of whom nothing is heard: all who would are silent."""
     judges = [entry for entry in entries if entry["kind"] in ("owner", "node") and entry["alive"]]
     return all(entry["beat_age_s"] >= suspect_s for entry in judges)

@@ -27,8 +27,9 @@ class Safekeeping(Contents, Membership):
     _filler: LossFiller | None
 
     def check(self, repair: bool = False) -> CheckReport:
-        """Verifies everything in the segments, while they are used; see CheckReport. Objects of
-        synchronisation by name too, but for bare numbers (counters, atomic arrays, owners of locks).
+        """Verifies everything in the segments, while they are used; see CheckReport.
+        Objects of synchronisation too, but for bare numbers (counters, atomic arrays, who has a
+        lock).
 
         repair: mend what replicas still tell: damaged objects and tables are taken from a replica
         that validates, counts are recomputed, memory that nothing refers to is freed, and a segment
@@ -37,7 +38,7 @@ class Safekeeping(Contents, Membership):
         """
         report = check_objects(self._handle, repair, self.recovery != "none")
         report = report.joined(*check_synchronisation(self._handle, repair))
-        for name in array_names(self._handle):
+        for name in self.arrays:
             report = report.joined(*check_array(self._handle, name, repair))
         return report
 

@@ -1,10 +1,10 @@
 """Damages one area of a control segment, and looks at what processes make of it.
 
-usage: python control_damage.py [AREA ...] sweeps all areas of docs/segment-format.md (or these;
-"file" for the file as a whole), for a cluster with its owner and for one whose owner was killed, and
-prints what was not as it must be: no process ends, none hangs, no value is wrong. What a process
-is refused by a typed error is shown. A truncated file ends who touches it (docs/guarantees.md):
-there it is the newcomer that counts.
+usage: python control_damage.py [AREA ...] sweeps all areas of docs/segment-format.md (or these,
+"file" being the file as a whole), with an owner and with one that was killed, and prints what was
+not as it must be: no process ends, none hangs, no value is wrong. What a process is refused by a
+typed error is shown. A truncated file ends who touches it (docs/guarantees.md): there it is the
+newcomer that counts.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@
 static void heal(dsm_array_seen *seen, dsm_call *call, uint32_t entry, uint64_t number) {
   dsm_array_healed done;
   uint64_t began_ns = dsm_os_monotonic_ns();
-  if (began_ns < seen->again_ns ||
-      call->space->config.detection.recovery == DSM_RECOVERY_NONE)
+  if (began_ns < seen->again_ns || call->space->config.detection.recovery == DSM_RECOVERY_NONE)
     return;
   dsm_status status = dsm_array_heal(call, entry, number, &done);
   uint64_t now_ns = dsm_os_monotonic_ns();

@@ -60,9 +60,7 @@ static void look_at_segments(dsm_caretaker *self) {
     dsm_call call = dsm_call_make(space, DSM_LOCK_SLICE_MS);
     dsm_nodes_catch_up(&call);
     dsm_loss loss = dsm_loss_look(&call, node, deep);
-    if (loss == DSM_LOSS_NONE ||
-        space->config.detection.recovery == DSM_RECOVERY_NONE)
-      continue;
+    if (loss == DSM_LOSS_NONE || space->config.detection.recovery == DSM_RECOVERY_NONE) continue;
     whole = false;
     if (dsm_rebuild(&call, node, loss) != DSM_OK) self->deep |= deep; /* again at the next look */
     mend_asked(self);

@@ -87,8 +87,8 @@ dsm_os_lock dsm_os_mutex_wait(dsm_os_mutex_shm *mutex, uint32_t wait_ms);
 /* After a repair: the mutex is an ordinary one again. Must precede the unlock. */
 void dsm_os_mutex_consistent(dsm_os_mutex_shm *mutex);
 void dsm_os_mutex_unlock(dsm_os_mutex_shm *mutex);
-/* Whether the mutex is held by nobody, or is not one, because its bytes were damaged; then it is made
- * what it was, with an owner that died. One that a living thread may hold is left as it is. */
+/* Whether its bytes were damaged: nobody holds it, or it is of no kind. Then it is made what it
+ * was, with an owner that died. One that a living thread may hold is left as it is. */
 bool dsm_os_mutex_mend(dsm_os_mutex_shm *mutex);
 
 /* Sleeps while the word holds `expected`, until a wake, at most wait_us microseconds; may return

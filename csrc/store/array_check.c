@@ -112,8 +112,8 @@ static void check_copies(const check *self, uint64_t tile) {
   dsm_call brief = dsm_call_make(self->call->space, 0);
   int best = -1;
   if (self->repair) {
-    uint64_t mended = dsm_array_tile_mend(&brief, array, tile, &best);
-    for (uint64_t i = 0; i < mended; i++) repaired(self, "copy of a tile was made equal to the best");
+    bool mended = dsm_array_tile_mend(&brief, array, tile, &best);
+    if (mended) repaired(self, "copies of a tile were made equal");
   } else {
     if (dsm_array_read_begin(&brief, array, &block) == DSM_OK)
       best = dsm_array_tile_best(array, tile,

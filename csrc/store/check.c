@@ -81,7 +81,7 @@ static dsm_status check_suspect(dsm_audit *audit, unsigned node, uint64_t page, 
       run.kind >= DSM_RUN_SLAB && run.kind <= DSM_RUN_COLD) {
     dsm_audit_problem(audit, "run is in use but nothing refers to it", node, page, run.pages);
     if (audit->repair && dsm_mend_leak(audit, node, page))
-      dsm_audit_repaired(audit, "memory that nothing referred to was given back", (int)node, stripe);
+      dsm_audit_repaired(audit, "unclaimed memory was given back", (int)node, stripe);
   }
   dsm_stripe_drop(audit->call, stripe, &audit->route);
   return DSM_OK;

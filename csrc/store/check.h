@@ -22,8 +22,8 @@ typedef struct dsm_check_report {
       broken; /* arenas left damaged: the keeper is asked, who replaces what is beyond mending */
 } dsm_check_report;
 
-/* Called once per problem, and with `mended` set per repair, without any lock held being released; must not call back into the store.
- */
+/* Called once per problem, and with `mended` set per repair, without any lock held being released;
+ * must not call back into the store. */
 typedef void dsm_check_tell(void *context, const dsm_fault *problem);
 
 /* DSM_OK if the check ran, whatever it found; DSM_LOCK_TIMEOUT if a stripe could not be taken. */

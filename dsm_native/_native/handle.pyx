@@ -9,7 +9,7 @@ from dsm_native._native.core cimport (
     DSM_REGIONS_MAX, DSM_REGION_NAME_BYTES, dsm_arena_usage, dsm_arena_usage_read, dsm_call,
     dsm_call_make, dsm_cluster, dsm_cluster_attach,
     dsm_cluster_create, dsm_cluster_detach, dsm_cluster_drop, dsm_cluster_fork_adopt,
-    dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_hold, dsm_cluster_ready,
+    dsm_cluster_fork_prepare, dsm_cluster_forked, dsm_cluster_ready,
     dsm_cluster_reveal,
     dsm_cluster_running, dsm_cluster_stop, dsm_cluster_stopping, dsm_cluster_unlink_own,
     DSM_NODES_MAX, dsm_fault, dsm_node_objects, dsm_nodes_catch_up, dsm_nodes_epoch,

@@ -25,12 +25,12 @@ C_HEADERS = {
 PURE_HEADERS = C_HEADERS - {"stdio.h", "stdlib.h", "stdatomic.h"}
 # Which of our own modules a Python module may import. Later ones may import earlier ones.
 PYTHON_ORDER = [
-    "exceptions", "_native", "testing", "sweep", "settings", "waiting", "sync", "barriers",
-    "atomics", "transaction", "key_wait", "key_lock", "region",
+    "exceptions", "_native", "testing", "sweep", "settings", "reports", "waiting", "sync",
+    "barriers", "atomics", "transaction", "key_wait", "key_lock", "region",
     "recovery", "checking", "array_geometry", "array_blocks",
     "arrays", "checkpoint_frames", "checkpoint_arrays", "checkpoint", "checkpoint_file",
     "checkpoint_directory", "checkpoint_chain", "saved", "filling", "checkpoint_timer", "queues",
-    "named", "reports",
+    "named",
     "detection", "failures", "subscription", "injection", "membership", "progress",
     "outcomes", "parcels", "functions", "placement", "nesting", "callbacks", "requester", "node",
     "workers", "elastic", "losses", "backlog", "upkeep", "leadership", "scheduler", "executor",
