@@ -38,7 +38,7 @@ bench: $(VENV)/bench
 	$(BIN)/python benches/compare.py
 
 $(VENV)/lint: $(VENV)/built
-	$(BIN)/python -m pip install -q -e '.[test,lint]'
+	$(BIN)/python -m pip install -q --group lint
 	@touch $@
 
 lint: $(VENV)/lint

@@ -34,7 +34,7 @@ static bool try_death(const mend_story *story, uint32_t replicas, unsigned at) {
   bool killed = crash_child_killed(crash_child_start(at, cluster_name, act, (void *)story));
   crash_child_tell(0);
   deaths += killed;
-  if (killed && at % 2) {
+  if (killed && at % 2 == 0) {
     unsigned second = 1 + at * 7919u % 150;
     second_deaths += crash_child_killed(crash_child_fork(second, &owner, go_on, (void *)story));
     crash_child_tell(second);
