@@ -32,7 +32,7 @@ def test_a_damaged_header_is_written_back_by_who_knows_it(name, how, owned):
 
 
 def test_a_damaged_area_leads_to_no_wrong_value(name):
-    # A node whose mailbox is damaged may end, and is replaced: that takes too long to be awaited here.
+    # A node whose mailbox is damaged may end, and is replaced: too long to be awaited here.
     seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
     area, how = (
