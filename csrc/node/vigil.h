@@ -4,9 +4,9 @@
  * words beside it, and of its own participant's slot, it keeps what it last saw whole. The service
  * thread looks every heartbeat_ms; who meets a damaged state does not wait for that.
  *
- *   I  what is whole is never written: words are compared and swapped with the damaged value, a
- * slot is written under the registry's lock and only while nobody else has taken it I  a word that
- * nobody knows is taken for the one that keeps the data: running, detached
+ *   I  what is whole is never written: a word is swapped with its damaged value only
+ *   I  a slot is written under the registry's lock, and only while nobody else has taken it
+ *   I  a word that nobody knows is taken for the one that keeps the data: running, detached
  *
  * dsm_vigil_look is for the service thread alone, the others for any thread.
  */
