@@ -134,6 +134,7 @@ static dsm_status find_locked(dsm_call *call, const char *name, uint32_t name_by
   *entry = high;
   for (uint32_t i = 0; i < high; i++) {
     const dsm_array_entry_shm *candidate = entry_of(call->space, i);
+    if (candidate->name_bytes == 0) return damaged(call, i); /* one that was ever used keeps it */
     if (!in_use(candidate)) {
       if (*entry == high) *entry = i;
       continue;

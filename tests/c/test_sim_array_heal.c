@@ -204,7 +204,28 @@ static void try_trial(trial *self) {
   dsm_sim_stop();
 }
 
+/* A zeroed entry is damage, not the absence of its array. */
+static void try_directory(void) {
+  dsm_sim_start(3);
+  fixture_shape shape = {CLUSTER, NODES, 3, 2, 1ull << 20};
+  fixture owner = fixture_create(&shape);
+  uint32_t entry;
+  uint64_t number;
+  CHECK_EQUAL(heal_story_make(&owner, 2, true), DSM_OK);
+  CHECK_EQUAL(dsm_array_find(&owner.call, "other", 5, &entry, &number), DSM_NOT_FOUND);
+  dsm_array_directory_shm *directory = dsm_space_arrays(owner.call.space);
+  dsm_array_entry_shm kept = directory->entries[0];
+  memset(&directory->entries[0], 0, sizeof kept);
+  CHECK_EQUAL(dsm_array_find(&owner.call, "grid", 4, &entry, &number), DSM_CORRUPT);
+  CHECK_EQUAL(dsm_array_find(&owner.call, "other", 5, &entry, &number), DSM_CORRUPT);
+  directory->entries[0] = kept;
+  CHECK_EQUAL(dsm_array_find(&owner.call, "grid", 4, &entry, &number), DSM_OK);
+  fixture_close(&owner, true);
+  dsm_sim_stop();
+}
+
 int main(void) {
+  try_directory();
   for (uint32_t replicas = 1; replicas <= 3; replicas++)
     for (unsigned undo = 0; undo < 2; undo++)
       for (uint32_t copy = 0; copy < (replicas == 1 && undo ? 2 : replicas) && copy < 2; copy++)
