@@ -42,6 +42,7 @@ class Subscription:
 
     def _deliver(self) -> None:
         reader = self._reader
+        reader.begin()
         try:
             while not reader.over:
                 sequence = reader.next

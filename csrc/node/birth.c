@@ -342,16 +342,17 @@ static dsm_status clear_arena(dsm_call *call, unsigned node) {
   return DSM_OK;
 }
 
-/* The memory of the segment that a node had; who still looks at it is behind in its epoch. */
-static void give_old_memory_back(dsm_call *call, unsigned node, const dsm_os_segment *old) {
+/* Who still looks at the old segment is behind in its epoch, so that no lock is needed. */
+void dsm_node_give_back(dsm_call *call, unsigned node, const dsm_os_segment *old) {
   dsm_space draft = *call->space;
   dsm_call own = dsm_call_make(&draft, call->wait_ms);
   if (!old->base || dsm_os_segment_truncated(old)) return;
   draft.nodes[node] = *old;
   give_memory_back(&own, node);
+  DSM_CRASH_POINT("replace.given");
 }
 
-static dsm_status replace_locked(dsm_call *call, unsigned node) {
+static dsm_status replace_locked(dsm_call *call, unsigned node, dsm_os_segment *old) {
   dsm_space *space = call->space;
   dsm_lock_shm *lock = dsm_space_node_lock(space, node);
   dsm_node_entry entry;
@@ -363,11 +364,9 @@ static dsm_status replace_locked(dsm_call *call, unsigned node) {
     return dsm_fail(call, DSM_RETRY, "a checkpoint is being taken", (int)node, -1, 0, 0);
   DSM_TRY(clear_arena(call, node));
   entry.build++;
-  dsm_os_segment old = space->nodes[node];
+  *old = space->nodes[node];
   dsm_status status = bring_next(call, node, &entry, &named);
   if (named) {
-    if (status == DSM_OK) give_old_memory_back(call, node, &old);
-    DSM_CRASH_POINT("replace.given");
     dsm_store_release_u32(&lock->quarantined, 0);
     dsm_lock_repaired(lock, DSM_OK);
     DSM_CRASH_POINT("replace.repaired");
@@ -376,10 +375,10 @@ static dsm_status replace_locked(dsm_call *call, unsigned node) {
   return status;
 }
 
-dsm_status dsm_node_replace(dsm_call *call, unsigned node) {
+dsm_status dsm_node_replace(dsm_call *call, unsigned node, dsm_os_segment *old) {
   DSM_TRY(unnamed(call, node));
   DSM_TRY(dsm_registry_take(call));
-  dsm_status status = replace_locked(call, node);
+  dsm_status status = replace_locked(call, node, old);
   dsm_registry_drop(call);
   return status;
 }

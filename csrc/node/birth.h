@@ -38,8 +38,11 @@ dsm_status dsm_node_remove(dsm_call *call, unsigned node);
 dsm_status dsm_node_weigh(dsm_call *call, unsigned node, uint32_t weight);
 
 /* Gives a node that no route names another segment: a new file and a new build. DSM_RETRY if a
- * route names it or a checkpoint is being taken. The old one's memory goes back, but for runs that
- * are pinned. A kill leaves the old segment in the table, or the new. */
-dsm_status dsm_node_replace(dsm_call *call, unsigned node);
+ * route names it or a checkpoint is being taken. A kill leaves the old segment in the table, or the
+ * new. */
+dsm_status dsm_node_replace(dsm_call *call, unsigned node, dsm_os_segment *old);
+/* Afterwards: the old one's memory goes back, but for runs that are pinned. Takes about as long as
+ * a copy of it would, and holds nothing. */
+void dsm_node_give_back(dsm_call *call, unsigned node, const dsm_os_segment *old);
 
 #endif

@@ -70,6 +70,7 @@ static uint32_t serve(dsm_duties *self) {
 static void run(void *argument) {
   dsm_duties *self = argument;
   bool last;
+  dsm_os_thread_prompt();
   dsm_registry_lives(&self->cluster->space, 1);
   do {
     last = dsm_background_stopping(&self->background);

@@ -126,7 +126,7 @@ static void tell(dsm_call *call, dsm_event_kind kind, dsm_fact fact, uint64_t va
 }
 
 static dsm_status rebuild(dsm_call *call, unsigned node, dsm_loss loss, uint64_t lost,
-                          dsm_event *done) {
+                          dsm_event *done, dsm_os_segment *old) {
   dsm_space *space = call->space;
   dsm_status first = DSM_OK;
   for (uint32_t stripe = 0; stripe < space->stripe_count; stripe++) {
@@ -135,7 +135,7 @@ static dsm_status rebuild(dsm_call *call, unsigned node, dsm_loss loss, uint64_t
   }
   DSM_CRASH_POINT("rebuild.vacated");
   DSM_TRY(first);
-  return dsm_node_replace(call, node);
+  return dsm_node_replace(call, node, old);
 }
 
 /* Nodes that are neither sources nor targets. */
@@ -175,6 +175,7 @@ dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss) {
   uint64_t build = space->builds[node], began_ns = dsm_os_monotonic_ns();
   uint64_t dead = dsm_event_known(space, DSM_FACT_DEATH, 1 + node);
   dsm_event done = {0};
+  dsm_os_segment old;
   bool must_repair;
   tell(call, DSM_EVENT_SEGMENT_LOST, DSM_FACT_LOST, build, node, &done);
   uint64_t lost = lost_nodes(call, node, loss);
@@ -182,12 +183,13 @@ dsm_status dsm_rebuild(dsm_call *call, unsigned node, dsm_loss loss) {
   DSM_TRY(dsm_lock_take(call, journal, &must_repair));
   if (must_repair) dsm_lock_repaired(journal, DSM_OK);
   tell(call, DSM_EVENT_REBUILD_STARTED, DSM_FACT_REBUILD, build << 1, node, &done);
-  dsm_status status = rebuild(call, node, loss, lost, &done);
+  dsm_status status = rebuild(call, node, loss, lost, &done, &old);
   dsm_lock_drop(journal);
   DSM_TRY(status);
   dsm_store_release_u64(&record->rebuilt, dead);
   dsm_fetch_add_relaxed_u64(&record->rebuilds, 1);
   done.recovery_ns = dsm_os_monotonic_ns() - began_ns;
   tell(call, DSM_EVENT_REBUILD_DONE, DSM_FACT_REBUILD, build << 1 | 1, node, &done);
+  dsm_node_give_back(call, node, &old);
   return DSM_OK;
 }

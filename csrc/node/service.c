@@ -92,6 +92,7 @@ static bool dismissed(const struct dsm_service *self) {
 static void run(void *argument) {
   struct dsm_service *self = argument;
   dsm_space *space = &self->cluster->space;
+  dsm_os_thread_prompt();
   dsm_registry_lives(space, 0);
   dsm_registry_knock(space);
   do {

@@ -109,6 +109,9 @@ uint64_t dsm_os_pid_namespace(void);
 /* A descriptor that becomes readable when the process ends, or -1. */
 int dsm_os_process_watch(const dsm_os_process *process);
 void dsm_os_process_unwatch(int descriptor);
+/* Asks the kernel to run this thread soon after it wakes, in exchange for short turns: for threads
+ * that sleep, look and sleep again. A hint, which older kernels (before Linux 6.12) ignore. */
+void dsm_os_thread_prompt(void);
 /* The running thread's number, as the kernel counts threads. */
 uint32_t dsm_os_thread_number(void);
 /* Whether some thread of some process has that number; true if it cannot be told. */

@@ -167,6 +167,8 @@ int dsm_os_process_watch(const dsm_os_process *process) {
   return dsm_os_process_alive(process) ? handle_open(SIM_HANDLE_WATCH, process->pid) : -1;
 }
 
+void dsm_os_thread_prompt(void) {}
+
 /* A simulated process has one thread, its service thread. */
 uint32_t dsm_os_thread_number(void) {
   return world->running;

@@ -17,6 +17,9 @@ import weakref
 from dsm_native.exceptions import NodeLostError, UsageError
 
 
+cdef extern from "os/os.h" nogil:
+    void dsm_os_thread_prompt()
+
 cdef object readers = weakref.WeakSet()
 
 
@@ -69,6 +72,10 @@ cdef class Reader:
                 None if event.status == DSM_STATUS_UNKNOWN else event.status, event.amount,
                 event.bytes, event.detection_ns, event.recovery_ns, event.stripes, event.checkpoint,
                 event.checkpoint_ns)
+
+    def begin(self):
+        """By the thread that will wait here: it is to run soon after it is woken."""
+        dsm_os_thread_prompt()
 
     def wait(self):
         """Sleeps until there is a next event; False once the cluster has stopped or `over` is set.
