@@ -128,14 +128,19 @@ static dsm_status put_locked(put *self) {
   return DSM_OK;
 }
 
+static inline dsm_status begin(put *self, dsm_call *call, const dsm_key *key,
+                               const dsm_value *value, uint32_t replicas) {
+  dsm_change_ahead(call, key);
+  self->value = value;
+  self->whole = NULL;
+  DSM_TRY(dsm_draft_make(call, key, value, &self->wanted));
+  return dsm_change_begin(&self->change, call, key, replicas);
+}
+
 dsm_status dsm_put(dsm_call *call, const dsm_key *key, const dsm_value *value,
                    dsm_condition condition, uint64_t *version) {
   put self;
-  dsm_change_ahead(call, key);
-  self.value = value;
-  self.whole = NULL;
-  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
-  DSM_TRY(dsm_change_begin(&self.change, call, key, condition.replicas));
+  DSM_TRY(begin(&self, call, key, value, condition.replicas));
   dsm_status status;
   do {
     status = dsm_change_check(&self.change, condition.if_version, version);
@@ -193,12 +198,8 @@ dsm_status dsm_add(dsm_call *call, const dsm_key *key, int64_t difference, uint3
 dsm_status dsm_put_back(dsm_call *call, const dsm_key *key, const dsm_value *value,
                         uint64_t version, uint32_t replicas, bool *stored) {
   put self;
-  dsm_change_ahead(call, key);
-  self.value = value;
-  self.whole = NULL;
   *stored = false;
-  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
-  DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
+  DSM_TRY(begin(&self, call, key, value, replicas));
   self.change.transfer = version;
   *stored = !self.change.found[0].offset;
   dsm_status status = *stored ? put_locked(&self) : DSM_OK;
@@ -220,12 +221,8 @@ static dsm_status look_for_loss(dsm_change *self, bool *lost) {
 dsm_status dsm_put_lost(dsm_call *call, const dsm_key *key, const dsm_value *value,
                         uint32_t replicas, bool *stored) {
   put self;
-  dsm_change_ahead(call, key);
-  self.value = value;
-  self.whole = NULL;
   *stored = false;
-  DSM_TRY(dsm_draft_make(call, key, value, &self.wanted));
-  DSM_TRY(dsm_change_begin(&self.change, call, key, replicas));
+  DSM_TRY(begin(&self, call, key, value, replicas));
   dsm_status status;
   do {
     status = look_for_loss(&self.change, stored);
