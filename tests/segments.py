@@ -33,6 +33,10 @@ class Segment:
             at = self.bytes.find(needle, at + 1)
         return places
 
+    def empty(self) -> None:
+        """Zeroes all at once, before anybody can copy a part of it to where it is safe."""
+        self.bytes.madvise(mmap.MADV_REMOVE)
+
     def zero(self, start: int = 0, end: int | None = None) -> None:
         """Zeroes a range, or all."""
         end = len(self.bytes) if end is None else end

@@ -54,6 +54,17 @@ def damage(cluster: dsm.Cluster, how: str, draw: random.Random) -> None:
             segment.bytes[draw.choice(pages) + draw.randrange(4096)] ^= 1 << draw.randrange(8)
 
 
+def count_lost(cluster: dsm.Cluster) -> int:
+    """Of all keys; each of the others must have its value, and none may be absent."""
+    lost = 0
+    for index in range(KEYS):
+        try:
+            assert cluster[index] == value_of(index)
+        except dsm.NoReplicasAvailableError:
+            lost += 1
+    return lost
+
+
 def test_of_a_stripe_that_cannot_be_mended_no_miss_is_believed():
     """One copy, whose memory is not known any more: what is gone is lost, and never absent."""
     with filled(1, recovery="none") as cluster:
@@ -64,13 +75,7 @@ def test_of_a_stripe_that_cannot_be_mended_no_miss_is_believed():
         for page in [of_map, *data]:
             segment.zero(page, page + 4096)
         cluster.check(repair=True)
-        lost = 0
-        for index in range(KEYS):
-            try:
-                assert cluster[index] == value_of(index)
-            except dsm.NoReplicasAvailableError:
-                lost += 1
-        assert lost
+        assert count_lost(cluster)
 
 
 @pytest.mark.parametrize("copies", [1, 2])
@@ -83,13 +88,7 @@ def test_repair_leaves_nothing_to_be_repaired(how, copies):
         assert report.problems
         assert report.repaired
         assert cluster.check().texts == []
-        lost = 0
-        for index in range(KEYS):
-            try:
-                assert cluster[index] == value_of(index)
-            except dsm.NoReplicasAvailableError:
-                lost += 1
-        assert lost == 0 or copies == 1
+        assert count_lost(cluster) == 0 or copies == 1
         cluster.accept_loss()
         cluster.default.put_many({index: value_of(index) for index in range(KEYS)})
         assert cluster.check().clean
