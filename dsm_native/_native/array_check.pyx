@@ -4,9 +4,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from dsm_native._native.array cimport (
-    ArrayMap, Patience, dsm_array_check, dsm_array_find, dsm_array_heal, dsm_array_healed,
+    ArrayMap, Patience, dsm_array_check, dsm_array_heal, dsm_array_healed,
     dsm_array_look,
 )
+from dsm_native._native.array_directory cimport look_up
 from dsm_native._native.check cimport Faults, keep_fault
 from dsm_native._native.core cimport (
     DSM_LOCK_SLICE_MS, DSM_LOCK_TIMEOUT, DSM_NO_REPLICAS, DSM_NOT_FOUND, DSM_OK, DSM_RETRY,
@@ -16,15 +17,6 @@ from dsm_native._native.faults cimport fault_error, fault_text, lost_error
 from dsm_native._native.handle cimport Handle
 
 from time import sleep
-
-
-cdef dsm_status look_up(ArrayMap map, dsm_call *call, uint32_t *entry, uint64_t *build) except *:
-    # What the map's name means now.
-    encoded = map.name.encode()
-    cdef const char *text = encoded
-    cdef uint32_t length = <uint32_t>len(encoded)
-    with nogil:
-        return dsm_array_find(call, text, length, entry, build)
 
 
 def check_mapping(ArrayMap seen, bint repair):
